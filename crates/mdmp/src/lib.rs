@@ -1,0 +1,2 @@
+//! Writer of Windows minidumps (user MDMP and kernel triage) from plain values and lazily pulled memory.
+#![forbid(unsafe_code)]

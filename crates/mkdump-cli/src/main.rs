@@ -1,0 +1,4 @@
+//! The command `mkdump`.
+#![forbid(unsafe_code)]
+
+fn main() {}
