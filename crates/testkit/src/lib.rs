@@ -6,5 +6,6 @@
 
 mod asm;
 pub mod pt;
+pub mod catalog;
 
 pub use asm::{Asm, Label};
