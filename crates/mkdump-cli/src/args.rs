@@ -24,7 +24,7 @@ Examples:
 pub struct Cli {
     /// The dump to build, when no subcommand is given.
     #[command(flatten)]
-    pub build: Option<BuildArgs>,
+    pub build: BuildArgs,
 
     /// Something other than building a dump.
     #[command(subcommand)]
@@ -63,10 +63,11 @@ pub enum Colour {
 
 /// Where the list of modules comes from.
 #[derive(Clone, Debug, Args)]
+#[group(id = "source", required = true, multiple = false)]
 pub struct SourceArgs {
     /// An ETW trace with Loader events
     #[arg(long, value_name = "FILE")]
-    pub etl: PathBuf,
+    pub etl: Option<PathBuf>,
 }
 
 /// Where module files are looked for.

@@ -33,10 +33,9 @@ impl From<Outcome> for ExitCode {
 
 /// Runs what was asked for.
 pub fn run(cli: Cli) -> Result<Outcome> {
-    match (cli.command, cli.build) {
-        (Some(Command::Modules(command)), _) => modules::run(&command, cli.talk),
-        (None, Some(build)) => build::run(&build, cli.talk),
-        (None, None) => unreachable!("clap asks for a subcommand or the options of a build"),
+    match cli.command {
+        None => build::run(&cli.build, cli.talk),
+        Some(Command::Modules(command)) => modules::run(&command, cli.talk),
     }
 }
 
@@ -67,5 +66,8 @@ fn warn(warnings: &[String], talk: TalkArgs) {
 
 /// Opens the trace or dump that the arguments name.
 fn open(source: &SourceArgs) -> Result<Source> {
-    Ok(Source::open_etl(&source.etl)?)
+    match &source.etl {
+        Some(etl) => Ok(Source::open_etl(etl)?),
+        None => unreachable!("clap asks for a source"),
+    }
 }

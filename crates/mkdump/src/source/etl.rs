@@ -1,6 +1,6 @@
 //! An ETW trace as a source.
 
-use etl_file::{Survey, SurveyOptions, Trace};
+use etl_file::{LogFileMode, Survey, SurveyOptions, Trace};
 
 use super::{Reading, Wanted};
 use crate::catalog::{Guid, PdbId};
@@ -29,7 +29,10 @@ pub(super) fn read<'a>(bytes: &'a FileBytes, wanted: Wanted, progress: &dyn Prog
             build: system.build,
             revision: system.revision,
         },
-        processors: Some(system.processors),
+        // A session without per-processor buffers writes 1 into the log-file header, whatever the machine has.
+        processors: Some(system.processors).filter(|_| {
+            system.cpu.is_some() || !survey.header.mode.has(LogFileMode::NO_PER_PROCESSOR_BUFFERING)
+        }),
         pointer_size: system.pointer_size,
         architecture: match (system.architecture, system.pointer_size) {
             (Some(PROCESSOR_ARCHITECTURE_ARM64), _) => Architecture::Arm64,
