@@ -6,5 +6,7 @@
 
 mod asm;
 pub mod image;
+pub mod pt;
+pub mod catalog;
 
 pub use asm::{Asm, Label};
