@@ -8,8 +8,10 @@ mod error;
 mod memory;
 mod plan;
 pub mod user;
+mod validate;
 
 pub use context::{Context, amd64, arm64, x86};
 pub use error::Error;
 pub use memory::{AddressRange, Fill, Memory, MemoryRange, Protection};
 pub use plan::{Blob, BlobId, Extent, Layout, Plan};
+pub use validate::{Finding, Format, RULES, Report, Rule, Severity, validate};
