@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod asm;
+pub mod dump;
 pub mod pt;
 pub mod catalog;
 
