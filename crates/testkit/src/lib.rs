@@ -6,6 +6,7 @@
 
 mod asm;
 pub mod image;
+pub mod dump;
 pub mod pt;
 pub mod catalog;
 pub mod trace;
