@@ -1,6 +1,6 @@
 //! Flow over generated programs gives back exactly the instructions that were executed, in every mode.
 //!
-//! `INTEL_PT_PROGRAMS=10000` runs that many programs; the default keeps `cargo test` short.
+//! `INTEL_PT_PROGRAMS` says how many programs; 10,000 unless it is set.
 
 use intel_pt::flow::{BlockId, Blocks, Code, Event, Stop, Table, Visitor, Walker};
 use testkit::pt::{Hardware, Machine, Optimization, Program, Rng, Run, Shape};
@@ -44,7 +44,7 @@ impl Visitor for Log {
 }
 
 fn programs() -> u64 {
-    std::env::var("INTEL_PT_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(1000)
+    std::env::var("INTEL_PT_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(10_000)
 }
 
 /// The program, machine and run that a seed names: every mode comes up.
