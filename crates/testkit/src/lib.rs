@@ -5,6 +5,10 @@
 #![forbid(unsafe_code)]
 
 mod asm;
+pub mod image;
+pub mod dump;
 pub mod pt;
+pub mod catalog;
+pub mod trace;
 
 pub use asm::{Asm, Label};
