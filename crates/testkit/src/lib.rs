@@ -5,6 +5,9 @@
 #![forbid(unsafe_code)]
 
 mod asm;
+pub mod image;
+pub mod dump;
+pub mod pt;
 pub mod catalog;
 pub mod dump;
 pub mod image;

@@ -7,7 +7,7 @@
 //! | `body` | what stands in a function, before addresses are known |
 //! | `lower` | each item as bytes and as operations, in the form that the module's mode asks for |
 //! | `execute` | the interpreter: it knows the operations and never disassembles |
-//! | `packet` | every packet's bytes, for streams written by hand |
+//! | `packet` | single packets, byte by byte |
 //! | `emit` | the processor's trace unit: TNT packing, deferred TIPs, return compression, PSB+ |
 //!
 //! ```
