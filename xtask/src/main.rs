@@ -6,9 +6,12 @@
 
 mod ci;
 mod debugger;
+mod dump;
 mod outcome;
 mod paths;
 mod program;
+mod readers;
+mod system;
 mod tidy;
 mod tools;
 
@@ -27,11 +30,20 @@ struct Task {
 
 const TASKS: &[Task] = &[
     Task { name: "ci", run: ci::run, help: "every check of this list in order, with a summary [--only STEP]…" },
-    Task { name: "tidy", run: tidy::run, help: "style as a test: module docs, dependency direction, file length, links" },
+    Task {
+        name: "tidy",
+        run: tidy::run,
+        help: "style as a test: module docs, dependency direction, file length, links",
+    },
     Task {
         name: "debugger",
         run: debugger::run,
         help: "open our dumps in Microsoft's debugger engine under Wine and check what it prints",
+    },
+    Task {
+        name: "readers",
+        run: readers::run,
+        help: "open our dumps in lldb, rust-minidump, obj2yaml and Python's readers",
     },
 ];
 

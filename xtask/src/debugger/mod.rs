@@ -5,8 +5,6 @@
 //! export tables, the site list of the assembler.
 
 pub mod check;
-pub mod image;
-pub mod modules;
 pub mod rig;
 pub mod server;
 pub mod store;
@@ -15,7 +13,7 @@ mod user;
 use anyhow::{Result, bail};
 
 use crate::outcome::Outcome;
-use crate::paths;
+use crate::{paths, system};
 
 /// `cargo xtask debugger`: the acceptance on Microsoft's engines.
 pub fn run(arguments: &[String]) -> Result<Outcome> {
@@ -23,7 +21,7 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         bail!("debugger takes no arguments, {argument:?} given");
     }
     let work = paths::work("debugger")?;
-    let system = match modules::build(&work)? {
+    let system = match system::build()? {
         Ok(system) => system,
         Err(reason) => return Ok(Outcome::skip(format!("debugger: {reason}"))),
     };

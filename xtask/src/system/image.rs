@@ -117,7 +117,12 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Image> {
         .sections()
         .map(|section| {
             let (raw, size) = section.file_range().unwrap_or_default();
-            Ok((section.name()?.to_owned(), u32::try_from(section.address() - base)?, u32::try_from(raw)?, u32::try_from(size)?))
+            Ok((
+                section.name()?.to_owned(),
+                u32::try_from(section.address() - base)?,
+                u32::try_from(raw)?,
+                u32::try_from(size)?,
+            ))
         })
         .collect::<Result<Vec<_>>>()?;
     Ok(Image {
