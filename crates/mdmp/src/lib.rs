@@ -1,2 +1,14 @@
 //! Writer of Windows minidumps (user MDMP and kernel triage) from plain values and lazily pulled memory.
 #![forbid(unsafe_code)]
+
+mod bytes;
+mod context;
+mod emit;
+mod error;
+mod memory;
+mod plan;
+
+pub use context::{Context, amd64, arm64, x86};
+pub use error::Error;
+pub use memory::{AddressRange, Fill, Memory, MemoryRange, Protection};
+pub use plan::{Blob, BlobId, Extent, Layout, Plan};

@@ -5,5 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod asm;
+pub mod pt;
+pub mod catalog;
 
 pub use asm::{Asm, Label};
