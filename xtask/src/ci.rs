@@ -72,7 +72,8 @@ fn chosen(arguments: &[String]) -> Result<Vec<&'static Step>> {
         }
         let name = rest.next().ok_or_else(|| anyhow!("--only needs the name of a step"))?;
         let known = || STEPS.iter().map(|step| step.name).collect::<Vec<_>>().join(", ");
-        steps.push(STEPS.iter().find(|step| step.name == name).ok_or_else(|| anyhow!("no step {name:?}: {}", known()))?);
+        steps
+            .push(STEPS.iter().find(|step| step.name == name).ok_or_else(|| anyhow!("no step {name:?}: {}", known()))?);
     }
     Ok(if steps.is_empty() { STEPS.iter().collect() } else { steps })
 }
@@ -136,9 +137,8 @@ fn no_std() -> Result<Outcome> {
     const BARE: &str = "x86_64-unknown-none";
     let mut outcome = cargo(&["check", "--locked", "-p", "intel-pt", "--no-default-features"])?;
     let sysroot = program::capture(paths::cargo().args(["rustc", "--print", "sysroot"]), Duration::from_secs(60));
-    let installed = sysroot.is_ok_and(|out| {
-        std::path::Path::new(out.stdout.trim()).join("lib/rustlib").join(BARE).is_dir()
-    });
+    let installed =
+        sysroot.is_ok_and(|out| std::path::Path::new(out.stdout.trim()).join("lib/rustlib").join(BARE).is_dir());
     if installed {
         outcome.absorb(cargo(&["check", "--locked", "-p", "intel-pt", "--no-default-features", "--target", BARE])?);
     }

@@ -21,6 +21,9 @@ const FORMAT_CRATES: &[&str] = &["etl-file", "pe-image", "mdmp", "intel-pt"];
 /// The one crate that maps files, and the one file in which it does.
 const MAPS_FILES: (&str, &str) = ("crates/mkdump/src/lib.rs", "crates/mkdump/src/map.rs");
 
+/// A rule: every file in, complaints out.
+type Rule = fn(&[Text]) -> Vec<String>;
+
 /// A tracked text file.
 struct Text {
     path: String,
@@ -33,7 +36,7 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         bail!("tidy takes no arguments, {argument:?} given");
     }
     let files = tracked()?;
-    let rules: &[(&str, fn(&[Text]) -> Vec<String>)] = &[
+    let rules: &[(&str, Rule)] = &[
         ("every source file says what it is", module_docs),
         ("unsafe code is forbidden", unsafe_code),
         ("the crates' dependencies point down", dependencies),
@@ -179,7 +182,8 @@ fn places(files: &[Text]) -> Vec<String> {
     let mut complaints = Vec::new();
     for file in files.iter().filter(|file| !file.path.ends_with("Cargo.lock")) {
         for (index, line) in file.content.lines().enumerate() {
-            let found = paths.iter().find(|path| begins_a_path(line, path)).or(words.iter().find(|word| line.contains(**word)));
+            let found =
+                paths.iter().find(|path| begins_a_path(line, path)).or(words.iter().find(|word| line.contains(**word)));
             if let Some(found) = found {
                 complaints.push(format!("{}:{}: {found}", file.path, index + 1));
             }
@@ -188,7 +192,7 @@ fn places(files: &[Text]) -> Vec<String> {
     complaints
 }
 
-/// Whether `path` occurs where a path begins: `src/work/x` holds no `/work/`.
+/// Whether `path` occurs where a path begins: the middle of a longer path does not count.
 fn begins_a_path(line: &str, path: &str) -> bool {
     line.match_indices(path).any(|(at, _)| {
         let before = line[..at].chars().next_back();

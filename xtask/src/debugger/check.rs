@@ -80,7 +80,7 @@ impl Check {
                 outcome.add_pass();
             }
             Some(complaint) => {
-                outcome.add_failure(format!("{place}: {}: {complaint}\n{}", self.command, indented(answer)))
+                outcome.add_failure(format!("{place}: {}: {complaint}\n{}", self.command, indented(answer)));
             }
         }
     }

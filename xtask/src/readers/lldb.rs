@@ -9,9 +9,14 @@ use super::{Reading, Subject, hex_number};
 use crate::program;
 use crate::tools::{self, Found};
 
+/// The debugger's name on the path.
+pub fn find() -> Result<Found<String>> {
+    tools::need(&["lldb-16", "lldb-19", "lldb-18", "lldb-17", "lldb"], "lldb-16")
+}
+
 /// Loads the dump as a core file.
 pub fn read(subject: &Subject) -> Result<Found<Reading>> {
-    let lldb = match tools::need(&["lldb-16", "lldb-19", "lldb-18", "lldb-17", "lldb"], "lldb-16")? {
+    let lldb = match find()? {
         Ok(name) => name,
         Err(reason) => return Ok(Err(reason)),
     };

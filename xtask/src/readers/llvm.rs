@@ -9,10 +9,14 @@ use super::{Reading, Subject, codeview_key, hex_bytes, hex_number};
 use crate::program;
 use crate::tools::{self, Found};
 
+/// The tool's name on the path.
+pub fn find() -> Result<Found<String>> {
+    tools::need(&["obj2yaml-16", "obj2yaml-19", "obj2yaml-18", "obj2yaml-17", "obj2yaml"], "llvm-16")
+}
+
 /// Turns the dump into YAML and reads that.
 pub fn read(subject: &Subject) -> Result<Found<Reading>> {
-    let names = ["obj2yaml-16", "obj2yaml-19", "obj2yaml-18", "obj2yaml-17", "obj2yaml"];
-    let tool = match tools::need(&names, "llvm-16")? {
+    let tool = match find()? {
         Ok(name) => name,
         Err(reason) => return Ok(Err(reason)),
     };

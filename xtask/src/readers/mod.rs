@@ -69,6 +69,14 @@ const READERS: &[Reader] = &[
     Reader { name: "cle (angr)", layout: Layout::Memory64, tells_pdbs: false, read: python::cle },
 ];
 
+/// Fetches the readers, and judges nothing.
+pub fn prepare() -> Result<()> {
+    // A reason why one cannot be had is given again, and counted, when the checks run.
+    let _ = lldb::find()?;
+    let _ = llvm::find()?;
+    python::prepare()
+}
+
 /// `cargo xtask readers`.
 pub fn run(arguments: &[String]) -> Result<Outcome> {
     if let Some(argument) = arguments.first() {

@@ -10,30 +10,50 @@ use super::{Reading, Subject, codeview_key, hex_bytes, hex_number};
 use crate::tools::{self, Found};
 use crate::{paths, program};
 
+/// A script of `xtask/readers`, and the packages it imports.
+struct Script {
+    name: &'static str,
+    requirements: &'static [&'static str],
+}
+
+const SKELSEC: Script = Script { name: "skelsec", requirements: &["minidump>=0.0.24"] };
+const UDMP: Script = Script { name: "udmp", requirements: &["udmp-parser>=0.7"] };
+/// cle does not run with newer releases of bitstring, and does not say so itself.
+const CLE: Script = Script { name: "angr", requirements: &["cle>=9.2", "bitstring<4.3"] };
+
+/// Builds the environments that are missing.
+pub fn prepare() -> Result<()> {
+    for script in [SKELSEC, UDMP, CLE] {
+        // Why one cannot be built is told by the check that needs it.
+        let _ = environment(&script)?;
+    }
+    Ok(())
+}
+
 /// skelsec's `minidump`.
 pub fn skelsec(subject: &Subject) -> Result<Found<Reading>> {
-    read(subject, "skelsec", &["minidump>=0.0.24"])
+    read(subject, &SKELSEC)
 }
 
 /// 0vercl0k's udmp-parser, through its Python binding.
 pub fn udmp(subject: &Subject) -> Result<Found<Reading>> {
-    read(subject, "udmp", &["udmp-parser>=0.7"])
+    read(subject, &UDMP)
 }
 
-/// cle, the loader of angr. It does not run with newer releases of bitstring, and does not say so itself.
+/// cle, the loader of angr.
 pub fn cle(subject: &Subject) -> Result<Found<Reading>> {
-    read(subject, "angr", &["cle>=9.2", "bitstring<4.3"])
+    read(subject, &CLE)
 }
 
-/// Runs `xtask/readers/SCRIPT.py` in an environment that has `requirements`, and takes its lines.
-fn read(subject: &Subject, script: &str, requirements: &[&str]) -> Result<Found<Reading>> {
-    let python = match environment(script, requirements)? {
+/// Runs the script in its environment, and takes its lines.
+fn read(subject: &Subject, script: &Script) -> Result<Found<Reading>> {
+    let python = match environment(script)? {
         Ok(python) => python,
         Err(reason) => return Ok(Err(reason)),
     };
     let captured = program::capture(
         Command::new(python)
-            .arg(paths::root().join("xtask/readers").join(format!("{script}.py")))
+            .arg(paths::root().join("xtask/readers").join(format!("{}.py", script.name)))
             .arg(&subject.dump)
             .args(subject.probes.iter().map(|(address, length)| format!("{address:#x}:{length}"))),
         Duration::from_secs(120),
@@ -74,7 +94,8 @@ fn take(reading: &mut Reading, line: &str) -> Option<()> {
 }
 
 /// The interpreter of a virtual environment with these packages; built once, and again when the list changes.
-fn environment(name: &str, requirements: &[&str]) -> Result<Found<PathBuf>> {
+fn environment(script: &Script) -> Result<Found<PathBuf>> {
+    let Script { name, requirements } = script;
     let python = match tools::need(&["python3"], "python3")? {
         Ok(python) => python,
         Err(reason) => return Ok(Err(reason)),
@@ -103,7 +124,7 @@ fn environment(name: &str, requirements: &[&str]) -> Result<Found<PathBuf>> {
     for pause in [5, 20, 0] {
         let mut pip = Command::new(&interpreter);
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-        let captured = program::capture(pip.args(requirements), Duration::from_secs(600))?;
+        let captured = program::capture(pip.args(requirements.iter()), Duration::from_secs(600))?;
         if captured.success() {
             std::fs::write(&stamp, &wanted)?;
             return Ok(Ok(interpreter));
