@@ -52,12 +52,7 @@ pub fn read(subject: &Subject) -> Result<Found<Reading>> {
             "Start of Memory Range" => start = hex_number(value).context("Start of Memory Range")?,
             "Content" => {
                 let range = hex_bytes(value).context("Content")?;
-                for &(address, length) in &subject.probes {
-                    let Some(at) = address.checked_sub(start).and_then(|at| usize::try_from(at).ok()) else { continue };
-                    if let Some(bytes) = range.get(at..at.saturating_add(length)) {
-                        reading.bytes.insert(address, bytes.to_vec());
-                    }
-                }
+                reading.bytes.extend(subject.found_in(start, &range));
             }
             _ => {}
         }

@@ -2,6 +2,7 @@
 //!
 //! The table at the end is the one in the README. A reader that cannot be installed is reported as skipped.
 
+mod breakpad;
 mod lldb;
 mod llvm;
 mod python;
@@ -24,6 +25,17 @@ pub struct Subject {
     pub dump: PathBuf,
     /// Addresses and lengths.
     pub probes: Vec<(u64, usize)>,
+}
+
+impl Subject {
+    /// The probes that lie wholly in a range that begins at `start`, with their bytes.
+    fn found_in(&self, start: u64, range: &[u8]) -> Vec<(u64, Vec<u8>)> {
+        let inside = |address: u64, length: usize| {
+            let at = usize::try_from(address.checked_sub(start)?).ok()?;
+            Some((address, range.get(at..at.checked_add(length)?)?.to_vec()))
+        };
+        self.probes.iter().filter_map(|&(address, length)| inside(address, length)).collect()
+    }
 }
 
 /// What a reader says about a dump.
@@ -62,6 +74,7 @@ const READERS: &[Reader] = &[
     Reader { name: "lldb", layout: Layout::Memory64, tells_pdbs: true, read: lldb::read },
     Reader { name: "rust-minidump", layout: Layout::Memory32, tells_pdbs: true, read: rust_minidump::read },
     Reader { name: "rust-minidump", layout: Layout::Memory64, tells_pdbs: true, read: rust_minidump::read },
+    Reader { name: "breakpad minidump_dump", layout: Layout::Memory32, tells_pdbs: true, read: breakpad::read },
     Reader { name: "LLVM obj2yaml", layout: Layout::Memory32, tells_pdbs: true, read: llvm::read },
     Reader { name: "skelsec minidump", layout: Layout::Memory32, tells_pdbs: false, read: python::skelsec },
     Reader { name: "skelsec minidump", layout: Layout::Memory64, tells_pdbs: false, read: python::skelsec },
@@ -74,6 +87,7 @@ pub fn prepare() -> Result<()> {
     // A reason why one cannot be had is given again, and counted, when the checks run.
     let _ = lldb::find()?;
     let _ = llvm::find()?;
+    let _ = breakpad::find()?;
     python::prepare()
 }
 
@@ -99,8 +113,6 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         let dump = if reader.layout == Layout::Memory32 { &memory32 } else { &memory64 };
         table.push(row(reader, dump, &probes, &system, &mut outcome));
     }
-    outcome.add_skip("breakpad: no package of its tools in the distribution or the package indexes; its rules are checked by mdmp's validate");
-    table.push(String::from("| breakpad | | not run: no binary package | | |"));
     println!("\n{}", table.join("\n"));
     Ok(outcome)
 }

@@ -21,10 +21,8 @@ pub fn read(subject: &Subject) -> Result<Found<Reading>> {
     }
     for &(address, length) in &subject.probes {
         let Some(range) = memory.memory_at_address(address) else { continue };
-        let at = usize::try_from(address - range.base_address())?;
-        if let Some(bytes) = range.bytes().get(at..at + length) {
-            reading.bytes.insert(address, bytes.to_vec());
-        }
+        let bytes = range.bytes().get(usize::try_from(address - range.base_address())?..).unwrap_or_default();
+        reading.bytes.insert(address, bytes.get(..length).unwrap_or(bytes).to_vec());
     }
     Ok(Ok(reading))
 }
