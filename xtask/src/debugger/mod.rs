@@ -5,15 +5,17 @@
 //! export tables, the site list of the assembler.
 
 pub mod check;
+mod expect;
 pub mod rig;
 pub mod server;
 pub mod store;
-mod user;
 
 use anyhow::{Result, bail};
 
 use crate::outcome::Outcome;
-use crate::{paths, system};
+use crate::{dump, paths, system};
+
+use self::expect::Target;
 
 /// Fetches what the checks need, and judges nothing.
 pub fn prepare() -> Result<()> {
@@ -38,7 +40,9 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         Err(reason) => return Ok(Outcome::skip(format!("debugger: {reason}"))),
     };
     let mut outcome = Outcome::default();
-    let dump = std::path::PathBuf::from(std::env::var("DUMP")?);
-    user::check(&rig, &system, &work, &dump, "minidump", &mut outcome)?;
+    let dump = dump::build(&system, &work.join("minidump.dmp"), &[])?;
+    expect::check(&rig, &system, &work, &dump, Target::User, &mut outcome)?;
+    let dump = dump::build(&system, &work.join("triage.dmp"), &["--format", "triage"])?;
+    expect::check(&rig, &system, &work, &dump, Target::Kernel, &mut outcome)?;
     Ok(outcome)
 }
