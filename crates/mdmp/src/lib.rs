@@ -7,6 +7,7 @@ mod emit;
 mod error;
 mod memory;
 mod plan;
+pub mod user;
 
 pub use context::{Context, amd64, arm64, x86};
 pub use error::Error;

@@ -1,12 +1,56 @@
 //! One pass over a trace that answers with plain values: the system, its modules, processes and threads, and the
 //! Intel PT snapshots.
 
+mod ipt;
+mod lives;
+mod pass;
+mod system;
+
 use crate::clock::{Clock, Tick};
 use crate::error::Error;
-use crate::file::LogHeader;
+use crate::file::{LogHeader, Trace};
 use crate::guid::Guid;
 use crate::raw::HookId;
+use crate::timeline;
 use std::borrow::Cow;
+
+pub use ipt::RingOrder;
+
+/// Reads the whole trace once, in parallel over its buffers. `progress` is told now and then how many bytes of the file
+/// are done.
+///
+/// Damage does not stop it: what is lost is told by [`Survey::warnings`].
+///
+/// Memory is proportional to what is collected, not to the file: about ten times the bytes of the collected events, plus
+/// 16 MiB per thread at worst for decompression. Intel PT data is borrowed from the file, or copied when compressed.
+pub fn survey<'a>(trace: &Trace<'a>, options: &SurveyOptions, progress: &(dyn Fn(u64) + Sync)) -> Survey<'a> {
+    let mut found = pass::run(trace, options, progress);
+    let header = trace.header().clone();
+    let system = system::describe(&header, &mut found.system);
+    let counts = Counts {
+        events: found.events,
+        buffers: found.buffers,
+        ipt_events: found.ipt_events,
+        events_lost: header.events_lost,
+        buffers_lost: header.buffers_lost,
+    };
+    let ipt = ipt::assemble(trace, std::mem::take(&mut found.ipt));
+    let (processes, threads) = lives::settle(found.processes, found.threads);
+    Survey {
+        clock: trace.clock(),
+        counts,
+        kernel_base: found.system.kernel_base,
+        modules: timeline::modules(found.images, found.image_ids, found.debug_ids, system.pointer_size),
+        system,
+        processes,
+        threads,
+        volumes: found.volumes,
+        ipt,
+        warnings: found.warnings.kept,
+        warnings_dropped: found.warnings.dropped,
+        header,
+    }
+}
 
 /// What [`survey`] collects besides the kernel's modules. The default is everything but user modules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
