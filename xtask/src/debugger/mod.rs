@@ -41,8 +41,8 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
     };
     let mut outcome = Outcome::default();
     let dump = dump::build(&system, &work.join("minidump.dmp"), &[])?;
-    expect::check(&rig, &system, &work, &dump, Target::User, &mut outcome)?;
+    expect::check(&rig, &system, &work, &dump.path, Target::User, &mut outcome)?;
     let dump = dump::build(&system, &work.join("triage.dmp"), &["--format", "triage"])?;
-    expect::check(&rig, &system, &work, &dump, Target::Kernel, &mut outcome)?;
+    expect::check(&rig, &system, &work, &dump.path, Target::Kernel, &mut outcome)?;
     Ok(outcome)
 }

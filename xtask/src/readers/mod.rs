@@ -101,8 +101,8 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         Ok(system) => system,
         Err(reason) => return Ok(Outcome::skip(format!("readers: {reason}"))),
     };
-    let memory32 = dump::build(&system, &work.join("memory32.dmp"), &["--memory-list", "32"])?;
-    let memory64 = dump::build(&system, &work.join("memory64.dmp"), &["--memory-list", "64"])?;
+    let memory32 = dump::build(&system, &work.join("memory32.dmp"), &["--memory-list", "32"])?.path;
+    let memory64 = dump::build(&system, &work.join("memory64.dmp"), &["--memory-list", "64"])?.path;
     let probes = probes(&system)?;
 
     let mut outcome = Outcome::default();

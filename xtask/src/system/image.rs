@@ -23,11 +23,16 @@ pub struct PdbId {
 impl PdbId {
     /// The directory under which a symbol store keeps this PDB: GUID fields and age in upper-case hex.
     pub fn key(&self) -> String {
-        let [a, b, c, d, e, f, g, h, tail @ ..] = self.guid;
+        format!("{}{:X}", self.guid_text().replace('-', ""), self.age)
+    }
+
+    /// The GUID as text with hyphens: its first three fields are little-endian numbers.
+    pub fn guid_text(&self) -> String {
+        let [a, b, c, d, e, f, g, h, i, j, tail @ ..] = self.guid;
         let (data1, data2, data3) =
             (u32::from_le_bytes([a, b, c, d]), u16::from_le_bytes([e, f]), u16::from_le_bytes([g, h]));
         let tail: String = tail.iter().map(|byte| format!("{byte:02X}")).collect();
-        format!("{data1:08X}{data2:04X}{data3:04X}{tail}{:X}", self.age)
+        format!("{data1:08X}-{data2:04X}-{data3:04X}-{i:02X}{j:02X}-{tail}")
     }
 }
 
