@@ -7,5 +7,6 @@
 mod asm;
 pub mod pt;
 pub mod catalog;
+pub mod trace;
 
 pub use asm::{Asm, Label};
