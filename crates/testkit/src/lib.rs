@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod asm;
+pub mod image;
 pub mod pt;
 pub mod catalog;
 pub mod trace;
