@@ -5,8 +5,10 @@ mod bytes;
 mod context;
 mod emit;
 mod error;
+pub mod kernel;
 mod memory;
 mod plan;
+pub mod read;
 
 pub use context::{Context, amd64, arm64, x86};
 pub use error::Error;

@@ -255,9 +255,14 @@ impl<'a> Layout<'a> {
     /// Appends memory to the file, its offset a multiple of `align` (0 counts as 1).
     pub fn push_memory(&mut self, range: MemoryRange<'a>, align: u64) -> BlobId {
         let id = self.declare();
+        self.place_memory(id, range, align);
+        id
+    }
+
+    /// Appends the memory that was declared as `id`: for tables that stand before the memory they point to.
+    pub fn place_memory(&mut self, id: BlobId, range: MemoryRange<'a>, align: u64) {
         let size = range.size;
         self.pieces.push((id, Piece { offset: 0, size, align: align.max(1), content: Content::Memory(range) }));
-        id
     }
 
     /// Gives every piece its offset and fills every pointer.
