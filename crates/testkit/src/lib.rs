@@ -5,5 +5,6 @@
 #![forbid(unsafe_code)]
 
 mod asm;
+pub mod dump;
 
 pub use asm::{Asm, Label};

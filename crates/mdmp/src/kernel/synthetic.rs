@@ -3,6 +3,8 @@
 //! ```text
 //! area + 0x0000   KdDebuggerDataBlock    KDDEBUGGER_DATA64
 //! area + 0x1000   KiProcessorBlock[1]    ──► KPRCB
+//!      + 0x1100   PsLoadedModuleList     empty ring
+//!      + 0x1200   PsActiveProcessHead    empty ring
 //!      + 0x1800   NtBuildLab             text
 //! area + 0x2000   CONTEXT                ◄── KPRCB + OffsetPrcbContext
 //! area + 0x3000   EPROCESS               ◄── ETHREAD + OffsetKThreadApcProcess
@@ -11,8 +13,15 @@
 //! ```
 //!
 //! The addresses are made up; they only have to be kernel addresses that nothing else occupies. What each part is for
-//! was measured on dbgeng by taking it away: without KiProcessorBlock, KPRCB or CONTEXT in memory version 10 says
-//! "GetContextState failed" and has no registers; version 6.3 reads the header's context only.
+//! was measured on dbgeng by taking it away:
+//!
+//! | without | dbgeng 10.0.15063 | dbgeng 6.3.9600 |
+//! | --- | --- | --- |
+//! | KPRCB or CONTEXT as data blocks | "GetContextState failed 0x8007001E", no registers | fine: reads the header's context |
+//! | `KDDEBUGGER_DATA64` in its own place | "GetContextState failed 0x8007001E", no registers | the same |
+//! | page table root in the header | "Invalid directory table base value 0x0" | the same |
+//! | NtBuildLab | no "Built by:" line | the same |
+//! | KiProcessorBlock, EPROCESS, ETHREAD as data blocks | fine with one processor | fine |
 
 use std::borrow::Cow;
 
@@ -36,12 +45,16 @@ pub struct Synthetic {
 }
 
 const PROCESSOR_BLOCK: u64 = 0x1000;
+const MODULE_LIST: u64 = 0x1100;
+const PROCESS_LIST: u64 = 0x1200;
 const BUILD_LAB: u64 = 0x1800;
 const CONTEXT: u64 = 0x2000;
 const PROCESS: u64 = 0x3000;
 const THREAD: u64 = 0x4000;
 const PRCB: u64 = 0x10000;
 
+/// Any page-aligned number but 0 will do: a triage dump has no page tables.
+const DIRECTORY_TABLE_BASE: u64 = 0x1a_d000;
 /// The build lab is a C string; nobody's is longer.
 const BUILD_LAB_SIZE: usize = 0x100;
 const STACK_SIZE: usize = 0x1000;
@@ -66,6 +79,12 @@ impl Synthetic {
 
     fn at(&self, offset: u64) -> u64 {
         self.area.wrapping_add(offset)
+    }
+
+    /// A list head that points to itself.
+    fn ring(&self, offset: u64) -> Vec<u8> {
+        let address = self.at(offset).to_le_bytes();
+        [address, address].concat()
     }
 
     pub(super) fn into_dump<'a>(self) -> Dump<'a> {
@@ -99,6 +118,8 @@ impl Synthetic {
         let memory = vec![
             block(0, data.as_bytes().to_vec()),
             block(PROCESSOR_BLOCK, self.at(PRCB).to_le_bytes().to_vec()),
+            block(MODULE_LIST, self.ring(MODULE_LIST)),
+            block(PROCESS_LIST, self.ring(PROCESS_LIST)),
             block(BUILD_LAB, build_lab),
             block(CONTEXT, context.clone()),
             block(PROCESS, process.clone()),
@@ -108,7 +129,13 @@ impl Synthetic {
         Dump {
             system: System { machine, ..System::default() },
             bugcheck: Bugcheck::default(),
-            anchors: Anchors { debugger_data_block: self.area, ..Anchors::default() },
+            anchors: Anchors {
+                directory_table_base: DIRECTORY_TABLE_BASE,
+                pfn_database: 0,
+                ps_loaded_module_list: self.at(MODULE_LIST),
+                ps_active_process_head: self.at(PROCESS_LIST),
+                debugger_data_block: self.area,
+            },
             exception: Exception { code: 0x8000_0003, address: rip, ..Exception::default() },
             context,
             state: State {
@@ -129,6 +156,8 @@ impl Synthetic {
     fn debugger_data(&self) -> DebuggerData {
         let mut data = DebuggerData::new(self.area);
         data.set_variable(Variable::KERN_BASE, self.kernel_base)
+            .set_variable(Variable::PS_LOADED_MODULE_LIST, self.at(MODULE_LIST))
+            .set_variable(Variable::PS_ACTIVE_PROCESS_HEAD, self.at(PROCESS_LIST))
             .set_variable(Variable::KI_PROCESSOR_BLOCK, self.at(PROCESSOR_BLOCK))
             .set_variable(Variable::MM_PAGE_SIZE, 0x1000);
         if !self.build_lab.is_empty() {

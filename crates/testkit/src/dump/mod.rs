@@ -1,0 +1,3 @@
+//! Dumps, byte by byte.
+
+pub mod kernel;
