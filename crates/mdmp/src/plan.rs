@@ -173,6 +173,12 @@ impl Blob {
         self
     }
 
+    /// The bytes of a blob that has no pointers: a structure inside another.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        debug_assert!(self.pointers.is_empty(), "{}: pointers would be lost", self.name);
+        self.bytes
+    }
+
     fn pointer(&mut self, field: Field, to: Target, plus: u64) -> &mut Blob {
         let at = self.bytes.len();
         self.pointers.push(Pointer { at, field, to, plus });
@@ -182,7 +188,7 @@ impl Blob {
 
 /// A field that waits for the layout.
 #[derive(Clone, Copy, Debug)]
-struct Pointer {
+pub(crate) struct Pointer {
     at: usize,
     field: Field,
     to: Target,
@@ -190,7 +196,7 @@ struct Pointer {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Target {
+pub(crate) enum Target {
     Blob(BlobId),
     End,
 }
@@ -202,7 +208,7 @@ impl From<BlobId> for Target {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Field {
+pub(crate) enum Field {
     Offset32,
     Offset32OrZero,
     Offset64,
@@ -222,8 +228,10 @@ impl Field {
 /// Blobs and memory in file order, not yet at offsets.
 #[derive(Debug, Default)]
 pub struct Layout<'a> {
-    pieces: Vec<(BlobId, Piece<'a>)>,
-    declared: usize,
+    /// In file order; `None` is a place kept free for a blob to come.
+    pieces: Vec<Option<Piece<'a>>>,
+    /// By id: the index in `pieces`, once the blob has its place in the order.
+    order: Vec<Option<usize>>,
 }
 
 impl<'a> Layout<'a> {
@@ -232,37 +240,53 @@ impl<'a> Layout<'a> {
         Layout::default()
     }
 
-    /// A name for a blob that will be placed later.
+    /// A name for a blob that will come later in the file.
     pub fn declare(&mut self) -> BlobId {
-        self.declared += 1;
-        BlobId(self.declared - 1)
+        self.order.push(None);
+        BlobId(self.order.len() - 1)
+    }
+
+    /// A name for a blob that lies here in the file and whose content will be given later, by [`Layout::place`].
+    pub fn reserve(&mut self) -> BlobId {
+        self.order.push(Some(self.pieces.len()));
+        self.pieces.push(None);
+        BlobId(self.order.len() - 1)
     }
 
     /// Appends a blob to the file.
     pub fn push(&mut self, blob: Blob) -> BlobId {
-        let id = self.declare();
+        let id = self.reserve();
         self.place(id, blob);
         id
     }
 
-    /// Appends the blob that was declared as `id`. Each id is placed once.
+    /// Gives the content of `id`: where it was reserved, or else at the end of the file so far. The last one counts.
     pub fn place(&mut self, id: BlobId, blob: Blob) {
         let Blob { name, align, bytes, pointers } = blob;
         let size = bytes.len() as u64;
-        self.pieces.push((id, Piece { offset: 0, size, align, content: Content::Bytes { name, bytes, pointers } }));
+        self.put(id, Piece { offset: 0, size, align, content: Content::Bytes { name, bytes, pointers } });
     }
 
     /// Appends memory to the file, its offset a multiple of `align` (0 counts as 1).
     pub fn push_memory(&mut self, range: MemoryRange<'a>, align: u64) -> BlobId {
-        let id = self.declare();
+        let id = self.reserve();
         self.place_memory(id, range, align);
         id
     }
 
-    /// Appends the memory that was declared as `id`: for tables that stand before the memory they point to.
+    /// As [`Layout::place`], with memory.
     pub fn place_memory(&mut self, id: BlobId, range: MemoryRange<'a>, align: u64) {
         let size = range.size;
-        self.pieces.push((id, Piece { offset: 0, size, align: align.max(1), content: Content::Memory(range) }));
+        self.put(id, Piece { offset: 0, size, align: align.max(1), content: Content::Memory(range) });
+    }
+
+    fn put(&mut self, id: BlobId, piece: Piece<'a>) {
+        let end = self.pieces.len();
+        let index = *self.order[id.0].get_or_insert(end);
+        if index == end {
+            self.pieces.push(None);
+        }
+        self.pieces[index] = Some(piece);
     }
 
     /// Gives every piece its offset and fills every pointer.
@@ -271,11 +295,10 @@ impl<'a> Layout<'a> {
     /// [`Error::TooBig`] when the file or an offset in it outgrows its field, [`Error::Dangling`] for a pointer to an id
     /// that was never placed.
     pub fn plan(self) -> Result<Plan<'a>, Error> {
-        // Offset and size by id; the walk that knows every offset is this loop and no other.
-        let mut places = vec![None; self.declared];
-        let mut pieces = Vec::with_capacity(self.pieces.len());
+        // The walk that decides every offset is this loop and no other.
+        let mut pieces = self.pieces;
         let mut end = 0u64;
-        for (id, mut piece) in self.pieces {
+        for piece in pieces.iter_mut().flatten() {
             let next = end
                 .checked_next_multiple_of(piece.align)
                 .and_then(|start| start.checked_add(piece.size).map(|next| (start, next)));
@@ -285,9 +308,13 @@ impl<'a> Layout<'a> {
             };
             piece.offset = start;
             end = next;
-            places[id.0] = Some((start, piece.size));
-            pieces.push(piece);
         }
+        let place = |index: &Option<usize>| {
+            let piece = pieces[(*index)?].as_ref()?;
+            Some((piece.offset, piece.size))
+        };
+        let places: Vec<Option<(u64, u64)>> = self.order.iter().map(place).collect();
+        let mut pieces: Vec<Piece<'a>> = pieces.into_iter().flatten().collect();
         for piece in &mut pieces {
             let offset = piece.offset;
             let Content::Bytes { name, bytes, pointers } = &mut piece.content else { continue };

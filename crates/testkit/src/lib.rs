@@ -6,5 +6,7 @@
 
 mod asm;
 pub mod dump;
+pub mod pt;
+pub mod catalog;
 
 pub use asm::{Asm, Label};

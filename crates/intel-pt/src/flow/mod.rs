@@ -1,0 +1,1 @@
+//! Instruction flow over a memory image.
