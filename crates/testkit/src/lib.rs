@@ -5,6 +5,10 @@
 #![forbid(unsafe_code)]
 
 mod asm;
+pub mod catalog;
+pub mod dump;
+pub mod image;
+pub mod pt;
 pub mod trace;
 
 pub use asm::{Asm, Label};
