@@ -52,7 +52,7 @@ impl Version {
 }
 
 /// RT_VERSION.
-const VERSION_TYPE: u16 = 16;
+const VERSION_TYPE: u32 = 16;
 /// Signature of VS_FIXEDFILEINFO.
 const FIXED_SIGNATURE: u32 = 0xfeef_04bd;
 /// The most strings that are kept; real files have about ten.
@@ -72,13 +72,13 @@ impl PeFile<'_> {
             Error::other(Place::Rva(directory.rva), "IMAGE_RESOURCE_DIRECTORY", error.to_string())
         };
         let root = resources.root().map_err(wrong)?;
-        let Some(entry) = root.entries.iter().find(|entry| !entry.has_name() && entry.id() == VERSION_TYPE) else {
+        let Some(entry) = root.entries.iter().find(|entry| !entry.has_name() && entry.name_or_id.get(LE) == VERSION_TYPE) else {
             return Ok(None);
         };
         // Type, name, language; one level more is allowed for.
         let mut data = entry.data(resources).map_err(wrong)?;
         for _ in 0..3 {
-            let Some(table) = data.table() else { break };
+            let Some(table) = data.clone().table() else { break };
             let Some(entry) = table.entries.first() else { return Ok(None) };
             data = entry.data(resources).map_err(wrong)?;
         }
