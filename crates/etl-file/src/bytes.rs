@@ -9,10 +9,6 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 pub(crate) struct Bytes<'d>(pub &'d [u8]);
 
 impl<'d> Bytes<'d> {
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// `length` bytes at `at`.
     pub fn slice(&self, at: usize, length: usize) -> Option<&'d [u8]> {
         self.0.get(at..at.checked_add(length)?)

@@ -5,8 +5,10 @@
 #![forbid(unsafe_code)]
 
 mod asm;
-pub mod dump;
-pub mod pt;
 pub mod catalog;
+pub mod dump;
+pub mod image;
+pub mod pt;
+pub mod trace;
 
 pub use asm::{Asm, Label};
