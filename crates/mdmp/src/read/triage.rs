@@ -61,6 +61,7 @@ impl<'a> Triage<'a> {
         let (memory, warnings) = (Segments::default(), Vec::new());
         let mut dump = Triage { file, header, raw, memory, debugger_data: None, warnings };
         dump.check_end();
+        dump.check_tables();
         dump.debugger_data = dump.find_debugger_data();
         dump.index_blocks();
         dump.index_state();
@@ -87,17 +88,14 @@ impl<'a> Triage<'a> {
         self.debugger_data.as_ref()
     }
 
-    /// Loaded modules, the kernel first. An entry or a name that lies outside the file is an error of its own.
+    /// Loaded modules, the kernel first. An entry whose name lies outside the file is an error of its own; entries that
+    /// the file does not hold are left out, with one warning.
     pub fn drivers(&self) -> impl Iterator<Item = Result<Driver, Error>> + '_ {
         let offset = u64::from(self.raw.driver_list_offset.get());
-        let (count, stride) = (u64::from(self.raw.driver_count.get()), size_of::<DriverEntry64>() as u64);
-        // Entries that the file does not hold are one error, not four thousand million.
+        let stride = size_of::<DriverEntry64>() as u64;
         let held = self.file.len().saturating_sub(offset) / stride;
-        let cut = (count > held).then(|| {
-            let found = format!("{count} entries of {stride:#x} bytes");
-            Err(Error::malformed(offset, "driver list", found, format!("at most {held} in this file")))
-        });
-        (0..count.min(held)).map(move |index| self.driver(offset + index * stride)).chain(cut)
+        let count = u64::from(self.raw.driver_count.get()).min(held);
+        (0..count).map(move |index| self.driver(offset + index * stride))
     }
 
     fn driver(&self, offset: u64) -> Result<Driver, Error> {
@@ -327,11 +325,19 @@ impl<'a> Triage<'a> {
         }
     }
 
+    /// Both tables are as long as they say.
+    fn check_tables(&mut self) {
+        let raw = &self.raw;
+        for (offset, count, stride, structure) in [
+            (raw.driver_list_offset, raw.driver_count, size_of::<DriverEntry64>(), "driver list"),
+            (raw.data_blocks_offset, raw.data_blocks_count, size_of::<DataBlock>(), "data block table"),
+        ] {
+            let table = self.file.table(offset.get().into(), count.get().into(), stride as u64, structure).map(drop);
+            self.warnings.extend(table.err());
+        }
+    }
+
     fn index_blocks(&mut self) {
-        let (offset, count) = (self.raw.data_blocks_offset.get(), self.raw.data_blocks_count.get());
-        let stride = size_of::<DataBlock>() as u64;
-        let table = self.file.table(offset.into(), count.into(), stride, "data block table").map(drop);
-        self.warnings.extend(table.err());
         let mut segments = Vec::new();
         let (mut cut, mut first_cut) = (0u32, None);
         for (at, block) in self.data_blocks() {
