@@ -6,5 +6,6 @@
 
 mod asm;
 pub mod catalog;
+pub mod http;
 
 pub use asm::{Asm, Label};
