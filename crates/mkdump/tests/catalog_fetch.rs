@@ -327,7 +327,7 @@ fn many_files_come_at_once_and_the_same_file_once() {
     let files: Vec<_> = names.map(|name| ServerFile::image(&wanted(&name)).unwrap()).collect();
     let seen = Mutex::new(Vec::new());
     let progress = |progress: mkdump::catalog::fetch::FetchProgress<'_>| {
-        seen.lock().unwrap().push((progress.received, progress.total))
+        seen.lock().unwrap().push((progress.received, progress.total));
     };
     let started = Instant::now();
     let outcomes =

@@ -97,7 +97,7 @@ fn a_name_alone_finds_nothing() {
     let index = index(dir.path());
     let check = |wanted: &Wanted, name: &str, expected: &[Difference]| match index.find(wanted) {
         Lookup::Mismatch { closest, differences } => {
-            assert_eq!((closest.name.as_str(), &*differences), (name, expected))
+            assert_eq!((closest.name.as_str(), &*differences), (name, expected));
         }
         other => panic!("{wanted:?}: {other:?}"),
     };

@@ -125,7 +125,7 @@ fn serve(
             let Some((name, value)) = header.trim_end().split_once(':') else { break };
             match name.to_ascii_lowercase().as_str() {
                 "range" => {
-                    request.range = value.trim().strip_prefix("bytes=").and_then(|r| r.strip_suffix('-')?.parse().ok())
+                    request.range = value.trim().strip_prefix("bytes=").and_then(|r| r.strip_suffix('-')?.parse().ok());
                 }
                 "if-range" => request.if_range = Some(value.trim().to_owned()),
                 _ => {}

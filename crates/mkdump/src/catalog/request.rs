@@ -201,7 +201,8 @@ function Copy-Module($module, $zip) {
     $result
 }
 
-Add-Type -AssemblyName System.IO.Compression, System.IO.Compression.FileSystem
+Add-Type -AssemblyName System.IO.Compression
+Add-Type -AssemblyName System.IO.Compression.FileSystem
 $target = Join-Path (Get-Location).Path 'mkdump-modules.zip'
 $zip = [IO.Compression.ZipFile]::Open($target, 'Create')
 try {
