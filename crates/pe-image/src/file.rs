@@ -1,11 +1,8 @@
 //! A PE file: its headers, and its bytes by RVA.
 
-use std::borrow::Cow;
-
 use crate::addr::Rva;
-use crate::bytes;
 use crate::error::{Error, Place, Result};
-use crate::header::{Directory, Headers};
+use crate::header::Headers;
 
 /// A PE file in memory, with its headers read and checked. The tables are read when they are asked for.
 ///
@@ -65,23 +62,6 @@ impl<'a> PeFile<'a> {
             .ok_or_else(|| Error::truncated(Place::Rva(rva), structure, size.into(), bytes.len() as u64))
     }
 
-    /// The bytes of a directory's table; `None` when the file does not have that directory.
-    pub(crate) fn directory_bytes(&self, number: usize, structure: &'static str) -> Result<Option<(Directory, &'a [u8])>> {
-        let Some(directory) = self.headers.directory(number) else { return Ok(None) };
-        let bytes = self.bytes_at(directory.rva, directory.size, structure)?;
-        Ok(Some((directory, bytes)))
-    }
-
-    /// The text at `rva` up to its NUL.
-    pub(crate) fn text_at(&self, rva: Rva, structure: &'static str) -> Result<Cow<'a, str>> {
-        let bytes = self.bytes_from(rva);
-        // Names longer than this are not names; the limit keeps a hostile table from costing more than its own size.
-        let bytes = &bytes[..bytes.len().min(LONGEST_NAME)];
-        bytes::until_nul(bytes)
-            .map(String::from_utf8_lossy)
-            .ok_or_else(|| Error::other(Place::Rva(rva), structure, "the name has no end"))
-    }
-
     /// Fills `out` with the image's bytes from `rva` on, as the file has them: sections laid out at their RVAs, zeros
     /// between and behind them, nothing relocated or changed.
     pub fn read(&self, rva: Rva, out: &mut [u8]) {
@@ -113,6 +93,3 @@ impl<'a> PeFile<'a> {
         next.map(|section| u64::from(section.rva.0)).find(|&start| start > u64::from(rva.0)).unwrap_or(u64::MAX)
     }
 }
-
-/// The longest name that is read: MSVC limits a symbol to 4 KiB.
-const LONGEST_NAME: usize = 0x1000;

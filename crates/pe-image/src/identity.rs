@@ -8,7 +8,7 @@ use object::LittleEndian as LE;
 use object::pe;
 
 use crate::bytes;
-use crate::error::{Error, Place};
+use crate::error::Error;
 use crate::file::PeFile;
 use crate::header::{Headers, Machine};
 

@@ -1,0 +1,66 @@
+use crate::bytes::word;
+use crate::opcode::PSB;
+
+/// What 8 bytes inside a run of `02 82` look like, read little-endian at either phase.
+const PHASE_02: u64 = 0x8202_8202_8202_8202;
+const PHASE_82: u64 = 0x0282_0282_0282_0282;
+
+/// The offset of the first PSB that begins at or after `from`.
+///
+/// A PSB may begin at any offset. When a run of `02 82` is longer than the 16 bytes of a PSB (the packet before may end
+/// in such bytes), the PSB is the end of the run, as libipt has it.
+pub fn sync_forward(bytes: &[u8], from: usize) -> Option<usize> {
+    // Any 16 bytes in a row contain one whole 8-byte word of this stride, wherever they begin, and inside a PSB that
+    // word has one of two values. All other words are passed over with two compares.
+    let mut at = from;
+    while let Some(found) = word(bytes, at) {
+        if found == PHASE_02 || found == PHASE_82 {
+            let start = run_start(bytes, if found == PHASE_02 { at } else { at + 1 }, from);
+            let end = run_end(bytes, start);
+            if end - start >= PSB.len() {
+                return Some(end - PSB.len());
+            }
+            at = end.max(at + 1);
+        } else {
+            at += 8;
+        }
+    }
+    None
+}
+
+/// The offset of the last PSB that begins before `before`. The PSB itself may reach beyond `before`.
+pub fn sync_backward(bytes: &[u8], before: usize) -> Option<usize> {
+    // The word at the end of the last candidate, then every eighth one towards the start.
+    let mut end = before.saturating_add(PSB.len() - 1).min(bytes.len());
+    while let Some(at) = end.checked_sub(8) {
+        let found = word(bytes, at)?;
+        if found == PHASE_02 || found == PHASE_82 {
+            let start = run_start(bytes, if found == PHASE_02 { at } else { at + 1 }, 0);
+            let stop = run_end(bytes, start);
+            if stop - start >= PSB.len() && stop - PSB.len() < before {
+                return Some(stop - PSB.len());
+            }
+            // The run is no PSB or begins too late; nothing before its start can reach into it.
+            end = start + 7;
+        } else {
+            end = at;
+        }
+    }
+    None
+}
+
+/// The start of the run of `02 82` that contains the pair at `at`, not before `floor`.
+fn run_start(bytes: &[u8], mut at: usize, floor: usize) -> usize {
+    while at >= floor + 2 && bytes[at - 2..at] == PSB[..2] {
+        at -= 2;
+    }
+    at
+}
+
+/// The end of the run of `02 82` that begins at `at`.
+fn run_end(bytes: &[u8], mut at: usize) -> usize {
+    while bytes.get(at..at + 2) == Some(&PSB[..2]) {
+        at += 2;
+    }
+    at
+}
