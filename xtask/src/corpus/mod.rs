@@ -4,6 +4,7 @@
 //! them every part says that it did not run.
 
 mod build;
+mod etl;
 
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,7 @@ struct Part {
 
 const PARTS: &[Part] =
     &[Part { name: "build", samples: "pe", run: build::run }];
+const PARTS: &[Part] = &[Part { name: "etl", samples: "etl", run: etl::run }];
 
 /// `cargo xtask corpus [DIRECTORY] [PART]…`.
 pub fn run(arguments: &[String]) -> Result<Outcome> {
