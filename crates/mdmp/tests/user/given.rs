@@ -71,7 +71,11 @@ fn module() -> impl Strategy<Value = Module> {
     )
 }
 
-fn thread() -> impl Strategy<Value = (u64, u64, Option<String>, Option<(prop::sample::Index, u16, u16)>)> {
+/// A stack inside a range: which, and from where to where as fractions.
+type StackPart = Option<(prop::sample::Index, u16, u16)>;
+
+/// Instruction pointer, TEB, name, stack.
+fn thread() -> impl Strategy<Value = (u64, u64, Option<String>, StackPart)> {
     let stack = proptest::option::of((any::<prop::sample::Index>(), any::<u16>(), any::<u16>()));
     (any::<u64>(), 1..u64::MAX, proptest::option::of(name()), stack)
 }

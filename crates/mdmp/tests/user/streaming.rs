@@ -118,7 +118,7 @@ impl Memory for Copied {
 fn lent_and_copied_memory_give_the_same_file() {
     // Sizes around the limits of the buffer (256 KiB), of direct writes (16 KiB) and of one loan (4 MiB).
     for size in [1, 0x3fff, 0x4000, 0x4001, 0x3_ffff, 0x4_0000, 0x4_0001, 0x3f_ffff, 0x40_0000, 0x40_0001, 0x90_0003] {
-        let bytes: Vec<u8> = (0..size).map(|index: u32| (index / 3 ^ index >> 12) as u8).collect();
+        let bytes: Vec<u8> = (0..size).map(|index: u32| ((index / 3) ^ (index >> 12)) as u8).collect();
         let mut files = Vec::new();
         for kind in [MemoryListKind::List32, MemoryListKind::List64] {
             let mut lent = dump_of(size.into(), bytes.as_slice());
