@@ -6,9 +6,11 @@ mod context;
 pub mod elf;
 mod emit;
 mod error;
+pub mod kernel;
 mod memory;
 mod plan;
 mod raw;
+pub mod read;
 pub mod user;
 mod validate;
 

@@ -43,6 +43,9 @@ pub enum Error {
         /// What it holds instead, and how to record what is needed.
         why: String,
     },
+    /// A directory of modules cannot be read.
+    #[error(transparent)]
+    Modules(#[from] crate::catalog::RootError),
     /// An option's value makes no sense for this source.
     #[error("{option} {value}: {why}")]
     Option {

@@ -79,7 +79,9 @@ impl Check {
                 println!("ok      {place}: {}", self.command);
                 outcome.add_pass();
             }
-            Some(complaint) => outcome.add_failure(format!("{place}: {}: {complaint}\n{}", self.command, indented(answer))),
+            Some(complaint) => {
+                outcome.add_failure(format!("{place}: {}: {complaint}\n{}", self.command, indented(answer)));
+            }
         }
     }
 

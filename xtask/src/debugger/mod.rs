@@ -5,17 +5,25 @@
 //! export tables, the site list of the assembler.
 
 pub mod check;
-pub mod image;
-pub mod modules;
+mod expect;
 pub mod rig;
 pub mod server;
 pub mod store;
-mod user;
 
 use anyhow::{Result, bail};
 
 use crate::outcome::Outcome;
-use crate::paths;
+use crate::{dump, paths, system};
+
+use self::expect::Target;
+
+/// Fetches what the checks need, and judges nothing.
+pub fn prepare() -> Result<()> {
+    // A reason why something cannot be had is given again, and counted, when the checks run.
+    let _ = rig::set_up()?;
+    let _ = system::build()?;
+    Ok(())
+}
 
 /// `cargo xtask debugger`: the acceptance on Microsoft's engines.
 pub fn run(arguments: &[String]) -> Result<Outcome> {
@@ -23,7 +31,7 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         bail!("debugger takes no arguments, {argument:?} given");
     }
     let work = paths::work("debugger")?;
-    let system = match modules::build(&work)? {
+    let system = match system::build()? {
         Ok(system) => system,
         Err(reason) => return Ok(Outcome::skip(format!("debugger: {reason}"))),
     };
@@ -32,7 +40,9 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         Err(reason) => return Ok(Outcome::skip(format!("debugger: {reason}"))),
     };
     let mut outcome = Outcome::default();
-    let dump = std::path::PathBuf::from(std::env::var("DUMP")?);
-    user::check(&rig, &system, &work, &dump, "minidump", &mut outcome)?;
+    let dump = dump::build(&system, &work.join("minidump.dmp"), &[])?;
+    expect::check(&rig, &system, &work, &dump.path, Target::User, &mut outcome)?;
+    let dump = dump::build(&system, &work.join("triage.dmp"), &["--format", "triage"])?;
+    expect::check(&rig, &system, &work, &dump.path, Target::Kernel, &mut outcome)?;
     Ok(outcome)
 }

@@ -1,0 +1,59 @@
+//! Dumps of the generated system, built by the `mkdump` command itself from a trace that testkit writes.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use testkit::trace::{Module, TraceFile};
+
+use crate::system::System;
+use crate::{paths, program};
+
+/// A dump, and what the command reported about it.
+#[derive(Debug)]
+pub struct Built {
+    /// The dump.
+    pub path: PathBuf,
+    /// The report of `--json`.
+    pub report: Value,
+}
+
+/// Builds `dump` from the system's trace and images, with these further options.
+pub fn build(system: &System, dump: &Path, options: &[&str]) -> Result<Built> {
+    let trace = dump.with_extension("etl");
+    std::fs::write(&trace, self::trace(system))?;
+    program::run(paths::cargo().args(["build", "--quiet", "--locked", "--package", "mkdump-cli"]))?;
+    let mut command = Command::new(paths::target().join("debug").join(format!("mkdump{}", std::env::consts::EXE_SUFFIX)));
+    command.arg("--etl").arg(&trace).arg("--modules").arg(&system.dir).arg("--output").arg(dump);
+    command.args(["--json", "--strict"]).args(options);
+    println!("$ {}", program::shown(&command));
+    let captured = program::capture(&mut command, Duration::from_secs(120))?;
+    if !captured.success() {
+        bail!("mkdump: {}\n{}{}", captured.ending(), captured.stdout, captured.stderr);
+    }
+    let report = serde_json::from_str(&captured.stdout).context("mkdump --json printed no JSON")?;
+    Ok(Built { path: dump.to_owned(), report })
+}
+
+/// A kernel trace that names the system's modules, with all their identities.
+fn trace(system: &System) -> Vec<u8> {
+    let mut trace = TraceFile::new();
+    trace.system(1_000_100, "TESTKIT", 4652);
+    let mut tick = 1_000_200;
+    for module in &system.modules {
+        if module.image.name() == "ntoskrnl.exe" {
+            trace.kernel_base(0, tick, module.base);
+        }
+        let path = format!(r"\SystemRoot\system32\{}", module.image.name());
+        let mut named = Module::kernel(&path, module.base, u64::from(module.image.size))
+            .with_identity(module.image.timestamp, module.image.checksum);
+        if let Some(pdb) = &module.image.pdb {
+            named = named.with_pdb(&pdb.name, &pdb.guid_text(), pdb.age);
+        }
+        tick += 100;
+        trace.module(0, tick, &named);
+    }
+    trace.finish()
+}
