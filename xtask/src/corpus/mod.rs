@@ -5,6 +5,7 @@
 
 mod build;
 mod etl;
+mod catalog;
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,7 @@ struct Part {
 const PARTS: &[Part] =
     &[Part { name: "build", samples: "pe", run: build::run }];
 const PARTS: &[Part] = &[Part { name: "etl", samples: "etl", run: etl::run }];
+const PARTS: &[Part] = &[Part { name: "catalog", samples: "pe", run: catalog::run }];
 
 /// `cargo xtask corpus [DIRECTORY] [PART]…`.
 pub fn run(arguments: &[String]) -> Result<Outcome> {
