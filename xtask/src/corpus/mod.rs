@@ -3,6 +3,8 @@
 //! They lie outside the repository, in a directory given as argument or beside the clone (`../shared/data`). Without
 //! them every part says that it did not run.
 
+mod build;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -17,7 +19,8 @@ struct Part {
     run: fn(&Path) -> Result<Outcome>,
 }
 
-const PARTS: &[Part] = &[];
+const PARTS: &[Part] =
+    &[Part { name: "build", samples: "pe", run: build::run }];
 
 /// `cargo xtask corpus [DIRECTORY] [PART]…`.
 pub fn run(arguments: &[String]) -> Result<Outcome> {
