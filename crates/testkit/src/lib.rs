@@ -5,9 +5,6 @@
 #![forbid(unsafe_code)]
 
 mod asm;
-pub mod image;
-pub mod dump;
-pub mod pt;
 pub mod catalog;
 pub mod dump;
 pub mod image;
