@@ -40,9 +40,15 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         Err(reason) => return Ok(Outcome::skip(format!("debugger: {reason}"))),
     };
     let mut outcome = Outcome::default();
-    let dump = dump::build(&system, &work.join("minidump.dmp"), &[])?;
-    expect::check(&rig, &system, &work, &dump.path, Target::User, &mut outcome)?;
-    let dump = dump::build(&system, &work.join("triage.dmp"), &["--format", "triage"])?;
-    expect::check(&rig, &system, &work, &dump.path, Target::Kernel, &mut outcome)?;
+    for (format, target) in [("minidump", Target::User), ("triage", Target::Kernel)] {
+        let dump = work.join(format).with_extension("dmp");
+        let checked = dump::build(&system, &dump, &["--format", format]).and_then(|built| {
+            built.check_report(&system, &mut outcome)?;
+            expect::check(&rig, &system, &work, &built.path, target, &mut outcome)
+        });
+        if let Err(error) = checked {
+            outcome.add_failure(format!("{format}: {error:#}"));
+        }
+    }
     Ok(outcome)
 }
