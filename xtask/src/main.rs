@@ -1,4 +1,96 @@
-//! Repository tasks.
+//! Repository tasks: what `cargo xtask NAME` runs.
+//!
+//! A table of name, function and help. The continuous integration calls `ci`, and `ci` calls the others, so a
+//! developer runs what the CI runs.
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod bench;
+mod ci;
+mod corpus;
+mod debugger;
+mod demo_data;
+mod dist;
+mod dump;
+mod fuzz;
+mod outcome;
+mod paths;
+mod program;
+mod readers;
+mod system;
+mod tidy;
+mod tools;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::outcome::Outcome;
+
+/// One task: what it is called, what it runs with the arguments after its name, and what it is for.
+struct Task {
+    name: &'static str,
+    run: fn(&[String]) -> Result<Outcome>,
+    help: &'static str,
+}
+
+const TASKS: &[Task] = &[
+    Task { name: "ci", run: ci::run, help: "every check of this list in order, with a summary [--only STEP]…" },
+    Task {
+        name: "tidy",
+        run: tidy::run,
+        help: "style as a test: module docs, dependency direction, file length, links",
+    },
+    Task { name: "corpus", run: corpus::run, help: "checks on real samples [DIRECTORY] [PART]…" },
+    Task { name: "debugger", run: debugger::run, help: "our dumps in Microsoft's debugger engines, under Wine" },
+    Task { name: "readers", run: readers::run, help: "our dumps in lldb, rust-minidump, obj2yaml, Python's readers" },
+    Task {
+        name: "fuzz", run: fuzz::run, help: "every fuzz target [--seconds N] [--install] [CRATE | CRATE/TARGET]…"
+    },
+    Task {
+        name: "bench",
+        run: bench::run,
+        help: "every benchmark, each next to its reference [ARGUMENT OF CARGO BENCH]…",
+    },
+    Task {
+        name: "demo-data",
+        run: demo_data::run,
+        help: "writes the demo's trace and modules into the command's crate",
+    },
+    Task { name: "dist", run: dist::run, help: "packages, man pages and completions, dependency policy" },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(outcome) => {
+            outcome.print();
+            if outcome.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        }
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result<Outcome> {
+    let Some((name, rest)) = arguments.split_first() else {
+        bail!("no task named\n{}", help());
+    };
+    if matches!(name.as_str(), "help" | "--help" | "-h") {
+        println!("{}", help());
+        return Ok(Outcome::default());
+    }
+    let Some(task) = TASKS.iter().find(|task| task.name == name) else {
+        bail!("no task {name:?}\n{}", help());
+    };
+    (task.run)(rest)
+}
+
+fn help() -> String {
+    let mut text = String::from("usage: cargo xtask TASK [ARGUMENT]…\n");
+    for task in TASKS {
+        text += &format!("\n  {:<10} {}", task.name, task.help);
+    }
+    text
+}

@@ -1,2 +1,26 @@
 //! From a Windows trace and a directory of modules to a dump that debuggers open: the library behind the command.
 #![deny(unsafe_code)]
+
+mod build;
+pub mod catalog;
+mod error;
+pub mod images;
+mod list;
+mod map;
+mod output;
+mod progress;
+pub mod report;
+mod select;
+pub mod snapshot;
+mod source;
+
+pub use build::{
+    BuildOptions, Choice, Format, ListKind, PROVENANCE_STREAM, Provenance, Selection, UsedFile, build,
+};
+pub use error::{Error, Result};
+pub use list::{ListOptions, list_modules, why_no_modules};
+pub use map::FileBytes;
+pub use output::Output;
+pub use progress::{Progress, Silent};
+pub use select::NameFilter;
+pub use source::{Reading, Source, Wanted};

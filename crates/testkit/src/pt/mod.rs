@@ -1,5 +1,34 @@
-//! Intel PT streams.
+//! Generated kernel-like programs, the machine that runs them, and the Intel PT packets that hardware would write.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `rng` | a small seeded random generator, so that a seed names a program for ever |
+//! | `program` | modules, functions, import sites; the bytes as linked and as in memory |
+//! | `body` | what stands in a function, before addresses are known |
+//! | `lower` | each item as bytes and as operations, in the form that the module's mode asks for |
+//! | `execute` | the interpreter: it knows the operations and never disassembles |
+//! | `packet` | single packets, byte by byte |
+//! | `emit` | the processor's trace unit: TNT packing, deferred TIPs, return compression, PSB+ |
+//!
+//! ```
+//! use testkit::pt::{Machine, Program, Shape};
+//!
+//! let program = Program::generate(&Shape::default(), 7);
+//! let run = Machine::default().run(&program, 1000, 7);
+//! assert!(run.packets.starts_with(&[0x02, 0x82]));
+//! assert_eq!(run.executed[0], program.entry);
+//! ```
 
+mod body;
+mod emit;
+mod execute;
+mod lower;
 mod packet;
+mod program;
+mod rng;
 
+pub use emit::{Hardware, Unit};
+pub use execute::{Machine, Run};
 pub use packet::{Compression, PacketWriter, mixed_trace};
+pub use program::{Form, ImportSite, Module, Optimization, Program, Shape, StubPages};
+pub use rng::Rng;

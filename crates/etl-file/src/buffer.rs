@@ -1,0 +1,295 @@
+//! Buffers: what a file consists of.
+
+use crate::bytes::{Bytes, is_zero};
+use crate::clock::Tick;
+use crate::compress::{self, Scratch};
+use crate::error::{Error, Result};
+use crate::event::Events;
+use crate::file::{CompressionFormat, LogFileMode, LogHeader};
+use crate::raw::{BUFFER_HEADER, BufferFlags, BufferType, MAX_BUFFER, WmiBufferHeader};
+
+/// What a buffer's header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferHeader {
+    /// Distance to the next buffer, in bytes.
+    pub size: u32,
+    /// Valid bytes, header included, once decompressed (FilledBytes).
+    pub filled: u32,
+    /// When the buffer was flushed, in ticks; in merged files a FILETIME (measured).
+    pub flushed: Tick,
+    /// Counts the buffers of one processor; need not start at 0.
+    pub sequence: i64,
+    /// Processor whose events the buffer holds.
+    pub processor: u16,
+    /// Session; 0 in merged files.
+    pub logger_id: u16,
+    /// What the buffer is and what was lost before it.
+    pub flags: BufferFlags,
+    /// What it is for.
+    pub kind: BufferType,
+}
+
+impl BufferHeader {
+    fn from_raw(raw: &WmiBufferHeader) -> Self {
+        let flags = BufferFlags(raw.buffer_flag.get());
+        let index = raw.processor_index.get();
+        Self {
+            size: raw.buffer_size.get(),
+            filled: raw.filled_bytes.get(),
+            flushed: Tick(raw.time_stamp.get()),
+            sequence: raw.sequence_number.get(),
+            // Without the flag the field is a byte, and the next byte is an alignment that Windows 7 sets to 8.
+            processor: if flags.has(BufferFlags::PROCESSOR_INDEX) { index & 0x7ff } else { index & 0xff },
+            logger_id: raw.logger_id.get(),
+            flags,
+            kind: BufferType(raw.buffer_type.get()),
+        }
+    }
+}
+
+/// One buffer of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffer<'a> {
+    offset: u64,
+    header: BufferHeader,
+    format: CompressionFormat,
+    /// What follows the header, up to the end of the events or of the file.
+    body: &'a [u8],
+    /// Bytes of the body once decompressed; for a plain buffer, where the events end.
+    filled: usize,
+    /// True when the file ends inside the events.
+    cut: bool,
+}
+
+impl<'a> Buffer<'a> {
+    /// File offset of the header.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The header.
+    pub fn header(&self) -> &BufferHeader {
+        &self.header
+    }
+
+    /// True when the body must be decompressed before its events can be read.
+    pub fn is_compressed(&self) -> bool {
+        self.header.flags.has(BufferFlags::COMPRESSED)
+    }
+
+    /// The body as the file holds it: events, or a compressed stream of them.
+    pub fn stored(&self) -> &'a [u8] {
+        self.body
+    }
+
+    /// The events of a plain buffer, borrowed from the file; `None` when it is compressed.
+    pub fn plain_events(&self) -> Option<Events<'a>> {
+        (!self.is_compressed()).then(|| Events::new(self.body, self.offset, false, self.header.processor, self.cut))
+    }
+
+    /// The events, decompressed into `scratch` if need be.
+    ///
+    /// # Errors
+    /// A compressed body that cannot be decompressed as a whole is lost as a whole.
+    pub fn events<'s>(&self, scratch: &'s mut Scratch) -> Result<Events<'s>>
+    where
+        'a: 's,
+    {
+        if let Some(events) = self.plain_events() {
+            return Ok(events);
+        }
+        let lost = |what| Error::lost(self.offset, u64::from(self.header.size), "compressed buffer", what);
+        if self.cut {
+            return Err(lost("the file ends inside it").losing((BUFFER_HEADER + self.body.len()) as u64));
+        }
+        let body = compress::decompress(self.format, self.body, self.filled, scratch).map_err(lost)?;
+        Ok(Events::new(body, self.offset, true, self.header.processor, false))
+    }
+}
+
+/// The buffers of a file, in file order. Damage comes as an error that says what was skipped; the walk goes on behind it.
+#[derive(Clone, Debug)]
+pub struct Buffers<'a> {
+    data: &'a [u8],
+    at: usize,
+    rules: Rules,
+    pending: Option<Error>,
+}
+
+/// What the log-file header says about every buffer.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    format: CompressionFormat,
+    /// Distance between buffers of an uncompressed file; `None` when buffers vary in size.
+    stride: Option<usize>,
+    /// The largest body, header included.
+    limit: u32,
+}
+
+impl<'a> Buffers<'a> {
+    pub(crate) fn new(data: &'a [u8], log: &LogHeader, format: CompressionFormat) -> Self {
+        let declared = log.buffer_size;
+        let sane = declared >= BUFFER_HEADER as u32 && declared <= MAX_BUFFER;
+        let uniform = sane && !log.mode.has(LogFileMode::COMPRESSED);
+        let rules = Rules {
+            format,
+            stride: uniform.then_some(declared as usize),
+            limit: if sane { declared } else { MAX_BUFFER },
+        };
+        Self { data, at: 0, rules, pending: None }
+    }
+
+    /// File offset of what comes next.
+    pub fn position(&self) -> u64 {
+        self.at as u64
+    }
+
+    fn header_at(&self, at: usize) -> Option<&'a WmiBufferHeader> {
+        Bytes(self.data).raw(at)
+    }
+
+    /// True when a header has the shape of one: sizes, flags and type in range.
+    fn has_shape(&self, raw: &WmiBufferHeader) -> bool {
+        let (size, filled) = (raw.buffer_size.get(), raw.filled_bytes.get());
+        let flags = raw.buffer_flag.get();
+        let size_fits = match self.rules.stride {
+            Some(stride) => size as usize == stride,
+            // An incompressible body may come out a little longer than it went in.
+            None => size >= BUFFER_HEADER as u32 && size <= self.rules.limit + self.rules.limit / 8 + 0x100,
+        };
+        let compressed = flags & BufferFlags::COMPRESSED.0 != 0;
+        size_fits
+            && flags & !BufferFlags::KNOWN == 0
+            && raw.buffer_type.get() < BufferType::MAX
+            && (!compressed || filled as usize >= BUFFER_HEADER && filled <= self.rules.limit)
+    }
+
+    /// True when what follows the buffer at `at` may follow a buffer: another one, unused space, or nothing. This is
+    /// how a buffer whose size may be anything is told from bytes that look like one.
+    fn is_followed(&self, at: usize, raw: &WmiBufferHeader) -> bool {
+        match self.header_at(at.saturating_add(raw.buffer_size.get() as usize)) {
+            Some(next) => self.has_shape(next) || next.buffer_size.get() == 0,
+            None => true,
+        }
+    }
+
+    /// True when the buffer at the current position, where one is due, is one. If what follows is damaged, then either
+    /// this size is wrong or the next header is: the events decide.
+    fn is_due(&self, raw: &WmiBufferHeader) -> bool {
+        let sure = self.rules.stride.is_some() || self.at == 0;
+        let readable =
+            || self.clone().take_buffer(raw).events(&mut Scratch::default()).is_ok_and(|mut e| e.all(|e| e.is_ok()));
+        self.has_shape(raw) && (sure || self.is_followed(self.at, raw) || readable())
+    }
+
+    /// True when the scan for the next buffer may stop at `at`.
+    fn may_resume(&self, at: usize, raw: &WmiBufferHeader) -> bool {
+        self.has_shape(raw) && (self.rules.stride.is_some() || self.is_followed(at, raw))
+    }
+
+    /// Reads the buffer at `at`, whose header is plausible, and steps over it.
+    fn take_buffer(&mut self, raw: &WmiBufferHeader) -> Buffer<'a> {
+        let at = self.at;
+        let header = BufferHeader::from_raw(raw);
+        let size = header.size as usize;
+        let rest = Bytes(self.data).rest(at);
+        let available = size.min(rest.len());
+        let compressed = header.flags.has(BufferFlags::COMPRESSED);
+        let end = if compressed { size } else { end_of_events(raw) };
+        let body = &rest[BUFFER_HEADER.min(available)..end.min(available).max(BUFFER_HEADER.min(available))];
+        let cut = end > available;
+        if size > available {
+            // A compressed buffer reports its own loss, when it is opened.
+            self.pending = (!compressed).then(|| {
+                let what = if cut { "the file ends inside it" } else { "the file ends in its unused tail" };
+                Error::lost((at + available) as u64, (size - available) as u64, "buffer", what)
+            });
+        }
+        self.at = at + available;
+        let filled = header.filled as usize;
+        Buffer {
+            offset: at as u64,
+            header,
+            format: self.rules.format,
+            body,
+            filled: filled.saturating_sub(BUFFER_HEADER),
+            cut,
+        }
+    }
+
+    /// Steps over what is no buffer, to the next one that is, or to the end of the file.
+    fn resynchronise(&mut self) -> Error {
+        let from = self.at;
+        let mut zero = true;
+        match self.rules.stride {
+            Some(stride) => loop {
+                let head = Bytes(self.data).slice(self.at, BUFFER_HEADER);
+                zero &= is_zero(head.unwrap_or_else(|| Bytes(self.data).rest(self.at)));
+                self.at = self.at.saturating_add(stride).min(self.data.len());
+                match self.header_at(self.at) {
+                    Some(raw) if self.may_resume(self.at, raw) => break,
+                    None if self.at == self.data.len() => break,
+                    _ => {}
+                }
+            },
+            None => {
+                // A header's first word is not zero, so zeros can be leapt over, but for the last bytes of each leap.
+                const LEAP: usize = 4096;
+                self.at += 1;
+                while self.at < self.data.len() {
+                    if Bytes(self.data).slice(self.at, LEAP).is_some_and(is_zero) {
+                        self.at += LEAP - 3;
+                        continue;
+                    }
+                    let last = (self.at + LEAP - 3).min(self.data.len());
+                    let found = (self.at..last).find(|&at| {
+                        self.header_at(at).is_some_and(|raw| raw.buffer_size.get() != 0 && self.may_resume(at, raw))
+                    });
+                    if let Some(found) = found {
+                        self.at = found;
+                        break;
+                    }
+                    self.at = last;
+                }
+                zero = is_zero(&self.data[from..self.at]);
+            }
+        }
+        let length = (self.at - from) as u64;
+        if zero && self.at == self.data.len() {
+            Error::note(from as u64, "file", "its tail was reserved and never written", 1).losing(length)
+        } else {
+            Error::lost(from as u64, length, "buffer", "no buffer header where one is due")
+        }
+    }
+}
+
+impl<'a> Iterator for Buffers<'a> {
+    type Item = Result<Buffer<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(error) = self.pending.take() {
+            return Some(Err(error));
+        }
+        if self.at >= self.data.len() {
+            return None;
+        }
+        match self.header_at(self.at) {
+            Some(raw) if self.is_due(raw) => Some(Ok(self.take_buffer(raw))),
+            _ => Some(Err(self.resynchronise())),
+        }
+    }
+}
+
+/// Where the events of a plain buffer end, counted from the start of its header and inside `buffer_size`.
+///
+/// FilledBytes is the rule: in the first buffer of merged files it is the only one of three that covers all events
+/// (measured). SavedOffset serves where FilledBytes cannot be right; CurrentOffset is all there is in a buffer that
+/// was never flushed, as saved out of a crash dump.
+fn end_of_events(raw: &WmiBufferHeader) -> usize {
+    let size = raw.buffer_size.get();
+    let allowed = BUFFER_HEADER as u32..=size;
+    let end = [raw.filled_bytes.get(), raw.saved_offset.get().min(size), raw.current_offset.get().min(size)]
+        .into_iter()
+        .find(|offset| allowed.contains(offset));
+    end.unwrap_or(BUFFER_HEADER as u32) as usize
+}

@@ -1,0 +1,98 @@
+//! Decompression of buffer bodies (MS-XCA for XPRESS, MS-XCA and [MS-XCA] 2.5 for LZNT1).
+//!
+//! Every decoder fills exactly the bytes it is told to expect and never more, so memory is bounded by what the buffer
+//! header declares, which [`Buffer`](crate::Buffer) bounds in turn.
+
+pub(crate) mod huffman;
+pub(crate) mod lznt1;
+pub(crate) mod xpress;
+
+use crate::file::CompressionFormat;
+
+/// Bytes behind the expected output that decoders may scribble on, so that copies can go in whole words.
+pub(crate) const SLACK: usize = 64;
+
+/// Why a stream could not be decompressed.
+pub(crate) type Fault = &'static str;
+
+pub(crate) const INPUT_ENDS: Fault = "compressed data ends early";
+pub(crate) const BAD_DISTANCE: Fault = "a match reaches before the start of the output";
+pub(crate) const BAD_LENGTH: Fault = "a match length is malformed";
+pub(crate) const TOO_LONG: Fault = "more data than the buffer header declares";
+
+/// Output space that is reused from buffer to buffer.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch(Vec<u8>);
+
+/// Decompresses `input` to exactly `expected` bytes.
+///
+/// The body of a buffer, when it is compressed, is one such stream; this is the layer below
+/// [`Buffer::open`](crate::Buffer::open), for data from elsewhere. Errors are sentences.
+pub fn decompress<'s>(
+    format: CompressionFormat,
+    input: &[u8],
+    expected: usize,
+    scratch: &'s mut Scratch,
+) -> Result<&'s [u8], &'static str> {
+    let decode: fn(&[u8], &mut [u8], usize) -> Result<(), Fault> = match format {
+        CompressionFormat::XPRESS => xpress::decompress,
+        CompressionFormat::XPRESS_HUFFMAN => huffman::decompress,
+        CompressionFormat::LZNT1 => lznt1::decompress,
+        _ => return Err("compression format unknown"),
+    };
+    let out = &mut scratch.0;
+    // Growing only: what an earlier buffer left behind is overwritten or never looked at.
+    if out.len() < expected + SLACK {
+        out.resize(expected + SLACK, 0);
+    }
+    decode(input, &mut out[..expected + SLACK], expected)?;
+    Ok(&scratch.0[..expected])
+}
+
+/// Copies `length` bytes from `distance` before `at` to `at`, where the two may overlap: then the pattern repeats.
+/// `distance` is in `1..=at` and `at + length + SLACK <= out.len()`; bytes behind the copy may be scribbled on.
+#[inline(always)]
+pub(crate) fn copy_match(out: &mut [u8], at: usize, distance: usize, length: usize) {
+    if distance < 8 {
+        return copy_overlapping(out, at, distance, length);
+    }
+    // Most matches are short: two words are copied without asking. The second may read what the first has written.
+    copy::<8>(out, at - distance, at);
+    copy::<8>(out, at - distance + 8, at + 8);
+    let mut done = 16;
+    while done < length {
+        copy::<8>(out, at - distance + done, at + done);
+        copy::<8>(out, at - distance + done + 8, at + done + 8);
+        done += 16;
+    }
+}
+
+/// The rarer case of [`copy_match`]: the source is less than a word before the target.
+#[inline]
+fn copy_overlapping(out: &mut [u8], at: usize, distance: usize, length: usize) {
+    if distance == 1 {
+        let value = out[at - 1];
+        out[at..at + 16].fill(value);
+        if length > 16 {
+            out[at + 16..at + length].fill(value);
+        }
+        return;
+    }
+    // The shortest repetition of the pattern that is a word or more; from there on, words repeat it.
+    let stride = distance * 8usize.div_ceil(distance);
+    for index in at..at + stride {
+        out[index] = out[index - distance];
+    }
+    let mut done = stride;
+    while done < length {
+        copy::<8>(out, at + done - stride, at + done);
+        done += 8;
+    }
+}
+
+/// Copies `N` bytes at once.
+#[inline(always)]
+fn copy<const N: usize>(out: &mut [u8], from: usize, to: usize) {
+    let word: [u8; N] = out[from..from + N].try_into().expect("the range has N bytes");
+    out[to..to + N].copy_from_slice(&word);
+}

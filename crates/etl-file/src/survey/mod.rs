@@ -1,0 +1,288 @@
+//! One pass over a trace that answers with plain values: the system, its modules, processes and threads, and the
+//! Intel PT snapshots.
+
+mod ipt;
+mod lives;
+mod pass;
+mod system;
+
+use crate::clock::{Clock, Tick};
+use crate::error::Error;
+use crate::file::{LogHeader, Trace};
+use crate::guid::Guid;
+use crate::raw::HookId;
+use crate::timeline;
+use std::borrow::Cow;
+
+pub use ipt::RingOrder;
+
+/// Reads the whole trace once, in parallel over its buffers. `progress` is told now and then how many bytes of the file
+/// are done.
+///
+/// Damage does not stop it: what is lost is told by [`Survey::warnings`].
+///
+/// Memory is proportional to what is collected, not to the file: about ten times the bytes of the collected events, plus
+/// 16 MiB per thread at worst for decompression. Intel PT data is borrowed from the file, or copied when compressed.
+pub fn survey<'a>(trace: &Trace<'a>, options: &SurveyOptions, progress: &(dyn Fn(u64) + Sync)) -> Survey<'a> {
+    let mut found = pass::run(trace, options, progress);
+    let header = trace.header().clone();
+    let system = system::describe(&header, &mut found.system);
+    let counts = Counts {
+        events: found.events,
+        buffers: found.buffers,
+        ipt_events: found.ipt_events,
+        events_lost: header.events_lost,
+        buffers_lost: header.buffers_lost,
+    };
+    let ipt = ipt::assemble(trace, std::mem::take(&mut found.ipt));
+    let (processes, threads) = lives::settle(found.processes, found.threads);
+    Survey {
+        clock: trace.clock(),
+        counts,
+        kernel_base: found.system.kernel_base,
+        modules: timeline::modules(found.images, found.image_ids, found.debug_ids, system.pointer_size),
+        system,
+        processes,
+        threads,
+        volumes: found.volumes,
+        ipt,
+        warnings: found.warnings.kept,
+        warnings_dropped: found.warnings.dropped,
+        header,
+    }
+}
+
+/// What [`survey`] collects besides the kernel's modules. The default is everything but user modules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SurveyOptions {
+    /// Modules of user processes too.
+    pub user_modules: bool,
+    /// Processes and threads.
+    pub processes: bool,
+    /// Intel PT snapshots; otherwise they are only counted.
+    pub ipt: bool,
+}
+
+impl Default for SurveyOptions {
+    fn default() -> Self {
+        Self { user_modules: false, processes: true, ipt: true }
+    }
+}
+
+/// What one pass found.
+#[derive(Clone, Debug)]
+pub struct Survey<'a> {
+    /// The log-file header.
+    pub header: LogHeader,
+    /// The session's clock: turns every [`Tick`] here into seconds or UTC.
+    pub clock: Clock,
+    /// How much there is.
+    pub counts: Counts,
+    /// The traced system.
+    pub system: System,
+    /// Base of the kernel image (hook 0x1421).
+    pub kernel_base: Option<u64>,
+    /// Modules, by process, base and time: kernel ones first. One module is one (process, base) between its load or
+    /// first mention and its unload.
+    pub modules: Vec<Module>,
+    /// Processes, by id and time.
+    pub processes: Vec<Process>,
+    /// Threads, by id and time.
+    pub threads: Vec<Thread>,
+    /// Names of volumes, NT and DOS.
+    pub volumes: Vec<Volume>,
+    /// Intel PT snapshots, by processor and then in the order in which they were logged.
+    pub ipt: Vec<IptSnapshot<'a>>,
+    /// Local damage, and facts worth knowing; at most [`WARNINGS_KEPT`], in file order.
+    pub warnings: Vec<Error>,
+    /// Warnings that were counted but not kept.
+    pub warnings_dropped: u64,
+}
+
+/// Warnings that a survey keeps, so that a file of nothing but damage does not fill memory.
+pub const WARNINGS_KEPT: usize = 1000;
+
+/// How much a trace holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Events with a whole header and body; the log-file header and WPP messages are events too.
+    pub events: u64,
+    /// Buffers whose header is there.
+    pub buffers: u64,
+    /// Events that carry Intel PT data.
+    pub ipt_events: u64,
+    /// Events that the session could not log, by the log-file header.
+    pub events_lost: u32,
+    /// Buffers that the session could not write, by the log-file header.
+    pub buffers_lost: u32,
+}
+
+/// The traced system.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct System {
+    /// Windows major version, such as 10.
+    pub major: u8,
+    /// Windows minor version.
+    pub minor: u8,
+    /// Windows build, such as 26100.
+    pub build: u32,
+    /// Update build revision, such as 4652.
+    pub revision: Option<u32>,
+    /// Processors: the system's own count where it is logged, else the log-file header's.
+    pub processors: u32,
+    /// Bytes per pointer, 4 or 8.
+    pub pointer_size: u8,
+    /// Processor architecture (PROCESSOR_ARCHITECTURE_* of winnt.h: 0 x86, 9 AMD64, 12 ARM64).
+    pub architecture: Option<u16>,
+    /// The processors' make.
+    pub cpu: Option<CpuInfo>,
+    /// Computer name.
+    pub computer_name: Option<String>,
+    /// Build lab string, such as `26100.1.amd64fre.ge_release.240331-1435`.
+    pub build_lab: Option<String>,
+    /// Product name, such as `Windows 11 Pro`.
+    pub product: Option<String>,
+}
+
+/// The processors' make, as far as the trace says.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct CpuInfo {
+    /// Vendor string, such as `GenuineIntel`.
+    pub vendor: Option<String>,
+    /// Brand string.
+    pub name: Option<String>,
+    /// Family (ProcessorLevel of SYSTEM_INFO).
+    pub family: u16,
+    /// Model (high byte of ProcessorRevision).
+    pub model: u16,
+    /// Stepping (low byte of ProcessorRevision).
+    pub stepping: u16,
+    /// Nominal speed in MHz.
+    pub mhz: u32,
+}
+
+/// A module: an image at an address for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// File name, such as `ntoskrnl.exe`.
+    pub name: String,
+    /// The most telling path that the trace gives, such as `\Device\HarddiskVolume3\Windows\System32\ntdll.dll`.
+    pub path: String,
+    /// Process id; 0 for kernel modules.
+    pub process: u32,
+    /// True for a module in the kernel's half of the address space, told by process id and address, never by name.
+    pub kernel: bool,
+    /// Address of the first byte.
+    pub base: u64,
+    /// SizeOfImage in bytes.
+    pub size: u64,
+    /// TimeDateStamp of the PE header.
+    pub timestamp: Option<u32>,
+    /// CheckSum of the PE header.
+    pub checksum: Option<u32>,
+    /// Debug information, from merged traces.
+    pub pdb: Option<Pdb>,
+    /// When it was loaded, if the trace saw it.
+    pub loaded: Option<Tick>,
+    /// When it was unloaded, if the trace saw it.
+    pub unloaded: Option<Tick>,
+    /// The first event that mentions it.
+    pub first_seen: Tick,
+    /// The last event that mentions it.
+    pub last_seen: Tick,
+}
+
+impl Module {
+    /// True when the module may have been loaded at `tick`: not yet unloaded, and not loaded later.
+    pub fn covers(&self, tick: Tick) -> bool {
+        self.loaded.is_none_or(|loaded| loaded <= tick) && self.unloaded.is_none_or(|unloaded| tick < unloaded)
+    }
+}
+
+/// Names a module's debug information (an RSDS record).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pdb {
+    /// As recorded: a file name, or now and then a whole path.
+    pub name: String,
+    /// Identity.
+    pub guid: Guid,
+    /// Age.
+    pub age: u32,
+}
+
+/// A process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Process id.
+    pub pid: u32,
+    /// Parent's process id.
+    pub parent: u32,
+    /// Session id.
+    pub session: u32,
+    /// Image file name, such as `svchost.exe`.
+    pub name: String,
+    /// Command line; empty when not logged.
+    pub command_line: String,
+    /// DirectoryTableBase: CR3 of the kernel's page tables, which PIP packets of Intel PT name.
+    pub directory_table_base: Option<u64>,
+    /// When it started, if the trace saw it.
+    pub started: Option<Tick>,
+    /// When it ended, if the trace saw it.
+    pub ended: Option<Tick>,
+}
+
+/// A thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// Thread id.
+    pub tid: u32,
+    /// Its process's id.
+    pub pid: u32,
+    /// Name; empty when it has none.
+    pub name: String,
+    /// When it started, if the trace saw it.
+    pub started: Option<Tick>,
+    /// When it ended, if the trace saw it.
+    pub ended: Option<Tick>,
+}
+
+/// A volume's two names (SystemConfigEx VolumeMapping).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Such as `\Device\HarddiskVolume3\`.
+    pub nt: String,
+    /// Such as `C:\`.
+    pub dos: String,
+}
+
+/// Intel PT data that was logged for one event: the trace of one processor and thread up to that event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IptSnapshot<'a> {
+    /// Timestamp of the event that triggered it.
+    pub trigger_time: Tick,
+    /// Processor that traced.
+    pub processor: u16,
+    /// Process of the traced thread.
+    pub pid: u32,
+    /// The traced thread.
+    pub tid: u32,
+    /// The IPT options word that the session was configured with.
+    pub options: u64,
+    /// The word behind TraceSize, of the first piece: probably where the ring buffer's writer stood.
+    pub ring_offset: u32,
+    /// The event that triggered it, if the trace holds it.
+    pub trigger: Option<Trigger>,
+    /// Bytes that the events declare; more than the pieces hold when one was cut.
+    pub declared: u64,
+    /// The data as logged: one piece per event, in order. Borrowed from the file unless its buffer is compressed.
+    pub pieces: Vec<Cow<'a, [u8]>>,
+}
+
+/// The event that an Intel PT snapshot belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// Its kind.
+    pub hook: HookId,
+    /// Its kind's name, such as `CSwitch`, if known.
+    pub name: Option<&'static str>,
+}

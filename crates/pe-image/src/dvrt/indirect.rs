@@ -1,0 +1,27 @@
+//! Symbol 4: indirect calls and jumps.
+
+use crate::addr::Rva;
+use crate::dvrt::PageRecord;
+
+/// IMAGE_INDIR_CONTROL_TRANSFER_DYNAMIC_RELOCATION: `PageRelativeOffset:12, IndirectCall:1, RexWPrefix:1, CfgCheck:1,
+/// Reserved:1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndirectTransfer {
+    /// First byte of the site, which has 5 to 7.
+    pub rva: Rva,
+    /// IndirectCall: true for a call, false for a jump.
+    pub call: bool,
+    /// RexWPrefix: the instruction starts with 0x48.
+    pub rex: bool,
+    /// CfgCheck: the call goes through the CFG dispatch pointer, not through rax itself.
+    pub cfg: bool,
+}
+
+impl PageRecord for IndirectTransfer {
+    const SIZE: usize = 2;
+    const NAME: &'static str = "IMAGE_INDIR_CONTROL_TRANSFER_DYNAMIC_RELOCATION";
+
+    fn decode(rva: Rva, raw: u32) -> Self {
+        Self { rva, call: raw >> 12 & 1 == 1, rex: raw >> 13 & 1 == 1, cfg: raw >> 14 & 1 == 1 }
+    }
+}

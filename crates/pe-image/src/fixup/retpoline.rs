@@ -1,0 +1,155 @@
+//! Retpoline: indirect branches become calls of stubs that lie behind the image.
+//!
+//! | site | as linked | rewritten |
+//! | --- | --- | --- |
+//! | call through rax | `FF D0` or `48 FF D0`, nop | `E8 rel32` (5 bytes) |
+//! | jump through rax | `FF E0` or `48 FF E0`, `CC`… | `E9 rel32` (5 bytes) |
+//! | call through the CFG pointer | `[48] FF 15 disp32` | `E8 rel32`, `90` to the end (6 or 7 bytes) |
+//! | jump through the CFG pointer | `[48] FF 25 disp32` | `E9 rel32`, `CC` to the end (6 or 7 bytes) |
+//! | switch | `FF E0+r` or `41 FF E0+r`, `CC`… | `E8 rel32 CC` (6 bytes): a call whose return address the stub drops |
+
+use crate::addr::{PAGE_SIZE, Rva};
+use crate::bytes;
+use crate::dvrt::{IndirectTransfer, SwitchBranch};
+use crate::error::{Error, Place, Result};
+use crate::fixup::import_optimization::{CALL, JUMP};
+use crate::image::MappedImage;
+
+/// Where the stubs lie in the stub block: the dwords at the block's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StubOffsets {
+    /// Dwords 1 to 16: the switch stub of each register.
+    pub switch: [u32; 16],
+    /// Dword 17: indirect through rax, with CFG check.
+    pub indirect_cfg: u32,
+    /// Dword 18: indirect through rax.
+    pub indirect: u32,
+    /// Dword 19: import through r10.
+    pub import: u32,
+}
+
+/// Dwords in front of the stubs that are known; dword 0 has no known meaning.
+const HEADER_DWORDS: usize = 20;
+/// The longest stub block that is taken; the real ones have one or two pages.
+const LARGEST_BLOCK: u32 = 0x10_0000;
+
+/// The retpoline stubs: the pages of the kernel's section RETPOL, which the kernel maps once more behind every image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StubBlock {
+    bytes: Vec<u8>,
+    offsets: StubOffsets,
+}
+
+impl StubBlock {
+    /// Takes the block from the kernel's image at its base; `None` when it has no section RETPOL.
+    ///
+    /// # Errors
+    /// When the section is larger than 1 MiB or an offset in its header leads out of it.
+    pub fn from_kernel(kernel: &MappedImage<'_>) -> Result<Option<Self>> {
+        let Some(section) = kernel.file().retpoline_section() else { return Ok(None) };
+        let place = Place::Rva(section.rva);
+        if section.size > LARGEST_BLOCK {
+            return Err(Error::field(place, "RETPOL section", "VirtualSize", section.size, "at most 0x100000"));
+        }
+        let mut bytes = vec![0; section.size.next_multiple_of(PAGE_SIZE) as usize];
+        kernel.read(section.rva, &mut bytes);
+        let dword = |number: usize| {
+            let offset = bytes::u32_at(&bytes, 4 * number).unwrap_or(u32::MAX);
+            // The stubs lie behind the header.
+            if (offset as usize) < 4 * HEADER_DWORDS || offset as usize >= bytes.len() {
+                let place = Place::Rva(Rva(section.rva.0.saturating_add(4 * number as u32)));
+                let allowed = format!("{:#x} to {:#x}", 4 * HEADER_DWORDS, bytes.len() - 1);
+                return Err(Error::field(place, "retpoline stub header", "stub offset", offset, allowed));
+            }
+            Ok(offset)
+        };
+        let mut switch = [0; 16];
+        for (register, offset) in switch.iter_mut().enumerate() {
+            *offset = dword(1 + register)?;
+        }
+        let offsets = StubOffsets { switch, indirect_cfg: dword(17)?, indirect: dword(18)?, import: dword(19)? };
+        Ok(Some(Self { bytes, offsets }))
+    }
+
+    /// The pages.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where the stubs lie in the pages.
+    pub fn offsets(&self) -> StubOffsets {
+        self.offsets
+    }
+}
+
+/// Bytes that a rewritten site gets: at most 7.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rewrite {
+    bytes: [u8; 7],
+    len: u8,
+}
+
+impl Rewrite {
+    fn new(opcode: u8, distance: i32, fill: u8, len: u8) -> Self {
+        let mut bytes = [fill; 7];
+        bytes[0] = opcode;
+        bytes[1..5].copy_from_slice(&distance.to_le_bytes());
+        Self { bytes, len }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// What a symbol 4 site becomes, given its bytes as linked and the distance from its *first byte* to each stub; `None`
+/// when a linker has not written these bytes. `cfg_pointer` is where the CFG dispatch pointer lies, if that is known.
+pub(crate) fn indirect_rewrite(
+    site: &IndirectTransfer,
+    linked: &[u8],
+    cfg_pointer: Option<Rva>,
+    offsets: &StubOffsets,
+    to_block: i64,
+) -> Option<Rewrite> {
+    let prefix = usize::from(site.rex);
+    if site.rex && *linked.first()? != 0x48 {
+        return None;
+    }
+    let body = linked.get(prefix..)?;
+    let opcode = if site.call { CALL } else { JUMP };
+    if site.cfg {
+        let expected = [0xff, if site.call { 0x15 } else { 0x25 }];
+        if body.get(..2)? != expected {
+            return None;
+        }
+        let pointer = i64::from(site.rva.0) + prefix as i64 + 6 + i64::from(bytes::u32_at(body, 2)? as i32);
+        if cfg_pointer.is_some_and(|expected| i64::from(expected.0) != pointer) {
+            return None;
+        }
+        let distance = i32::try_from(to_block + i64::from(offsets.indirect_cfg) - 5).ok()?;
+        return Some(Rewrite::new(opcode, distance, if site.call { 0x90 } else { 0xcc }, 6 + prefix as u8));
+    }
+    // What fills the site up to 5 bytes: a nop behind the call, breakpoints behind the jump. Behind a call with prefix a
+    // nop of 3 bytes is taken too, as compilers write it; only 5 bytes are changed.
+    let forms: &[&[u8]] = match (site.call, site.rex) {
+        (true, false) => &[&[0xff, 0xd0, 0x0f, 0x1f, 0x00]],
+        (true, true) => &[&[0xff, 0xd0, 0x66, 0x90], &[0xff, 0xd0, 0x0f, 0x1f, 0x00]],
+        (false, false) => &[&[0xff, 0xe0, 0xcc, 0xcc, 0xcc]],
+        (false, true) => &[&[0xff, 0xe0, 0xcc, 0xcc]],
+    };
+    let is_linked = forms.iter().any(|form| body.starts_with(form));
+    let distance = i32::try_from(to_block + i64::from(offsets.indirect) - 5).ok()?;
+    is_linked.then(|| Rewrite::new(opcode, distance, 0, 5))
+}
+
+/// As [`indirect_rewrite`], for a switch's jump.
+pub(crate) fn switch_rewrite(site: &SwitchBranch, linked: &[u8], offsets: &StubOffsets, to_block: i64) -> Option<Rewrite> {
+    let is_linked = match (site.register, linked.get(..6)?) {
+        (0..8, [0xff, register, rest @ ..]) => *register == 0xe0 + site.register && *rest == [0xcc; 4],
+        (8.., [0x41, 0xff, register, rest @ ..]) => *register == 0xe0 + site.register - 8 && *rest == [0xcc; 3],
+        _ => false,
+    };
+    let stub = offsets.switch[usize::from(site.register & 15)];
+    let distance = i32::try_from(to_block + i64::from(stub) - 5).ok()?;
+    is_linked.then(|| Rewrite::new(CALL, distance, 0xcc, 6))
+}

@@ -1,0 +1,145 @@
+//! Which parts of an image there are, and handing them out.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use crate::addr::{PAGE_SIZE, Rva};
+use crate::header::Section;
+use crate::image::MappedImage;
+
+/// Which parts of an image are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Selection {
+    /// Sections with IMAGE_SCN_CNT_CODE, each from VirtualAddress to VirtualAddress + VirtualSize: what MiniDumpWriteDump
+    /// takes for MiniDumpWithCodeSegs.
+    Code,
+    /// `Code`, and sections that are executable without being called code.
+    Executable,
+    /// `Code`, and the header pages.
+    Headers,
+    /// All sections and the header pages.
+    Image,
+}
+
+/// What a range is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RangeKind {
+    /// The header pages.
+    Headers,
+    /// A section, by its number in [`crate::Headers::sections`].
+    Section(usize),
+    /// The retpoline stubs behind the image.
+    RetpolineStubs,
+}
+
+/// A piece of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageRange {
+    /// First byte. Stubs lie behind the image, beyond SizeOfImage.
+    pub rva: Rva,
+    /// Bytes.
+    pub size: u32,
+    /// What it is.
+    pub kind: RangeKind,
+    /// The section's characteristics ([`Section::EXECUTE`] and so on); those of plain data and of code for headers and
+    /// stubs.
+    pub flags: u32,
+}
+
+impl MappedImage<'_> {
+    /// The wanted parts, ascending; no two overlap. With a retpoline policy the stubs belong to every selection.
+    pub fn ranges(&self, selection: Selection) -> Vec<ImageRange> {
+        let headers = self.file.headers();
+        let mut out = Vec::new();
+        if matches!(selection, Selection::Headers | Selection::Image) {
+            let first = headers.sections.iter().find(|section| section.size != 0).map_or(u32::MAX, |first| first.rva.0);
+            let size = headers.size_of_headers.next_multiple_of(PAGE_SIZE).min(first);
+            if size != 0 {
+                out.push(ImageRange { rva: Rva(0), size, kind: RangeKind::Headers, flags: Section::READ });
+            }
+        }
+        for (number, section) in headers.sections.iter().enumerate() {
+            let wanted = match selection {
+                Selection::Code | Selection::Headers => section.is_code(),
+                Selection::Executable => section.is_code() || section.flags & Section::EXECUTE != 0,
+                Selection::Image => true,
+            };
+            if wanted && section.size != 0 {
+                let kind = RangeKind::Section(number);
+                out.push(ImageRange { rva: section.rva, size: section.size, kind, flags: section.flags });
+            }
+        }
+        if let Some(stubs) = self.retpolines().filter(|_| self.file.retpoline_section().is_none()) {
+            let flags = Section::CODE | Section::EXECUTE | Section::READ;
+            let size = stubs.bytes().len() as u32;
+            out.push(ImageRange { rva: self.stub_rva(), size, kind: RangeKind::RetpolineStubs, flags });
+        }
+        out
+    }
+}
+
+/// Bytes of an image from one place on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece<'a> {
+    /// First byte.
+    pub rva: Rva,
+    /// The bytes: borrowed where the image does not differ from the file.
+    pub bytes: Cow<'a, [u8]>,
+}
+
+/// The pieces of a range, in order and without gaps. See [`MappedImage::pieces`].
+#[derive(Clone, Debug)]
+pub struct Pieces<'i, 'a> {
+    image: &'i MappedImage<'a>,
+    left: Range<u64>,
+}
+
+/// The most bytes that a made piece has.
+const LARGEST_MADE_PIECE: u64 = 0x1_0000;
+
+impl<'a> MappedImage<'a> {
+    /// Hands out a range in pieces: as long as they get where they can be borrowed from the file, at most 64 KiB where
+    /// they have to be made.
+    pub fn pieces(&self, rva: Rva, size: u32) -> Pieces<'_, 'a> {
+        Pieces { image: self, left: rva.0.into()..u64::from(rva.0) + u64::from(size) }
+    }
+}
+
+impl<'a> Iterator for Pieces<'_, 'a> {
+    type Item = Piece<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left.is_empty() {
+            return None;
+        }
+        let rva = Rva(u32::try_from(self.left.start).ok()?);
+        let from_file = self.image.file.bytes_from(rva);
+        let page = u64::from(PAGE_SIZE);
+        // Grow the piece page by page for as long as all its pages are of one sort.
+        let borrowed = |start: u64, end: u64| {
+            end - u64::from(rva.0) <= from_file.len() as u64
+                && !self.image.may_change(Rva(start as u32), (end - start) as u32)
+        };
+        let mut end = self.left.start;
+        let mut sort = None;
+        while end < self.left.end {
+            let next = (end / page * page + page).min(self.left.end);
+            let this = borrowed(end, next);
+            let full = !this && next - self.left.start > LARGEST_MADE_PIECE;
+            if *sort.get_or_insert(this) != this || full {
+                break;
+            }
+            end = next;
+        }
+        let size = (end - self.left.start) as usize;
+        self.left.start = end;
+        let bytes = if sort == Some(true) {
+            Cow::Borrowed(&from_file[..size])
+        } else {
+            let mut out = vec![0; size];
+            self.image.read(rva, &mut out);
+            Cow::Owned(out)
+        };
+        Some(Piece { rva, bytes })
+    }
+}

@@ -1,0 +1,38 @@
+//! Which load-time changes are made to an image.
+
+/// What becomes of import call sites (DVRT symbol 3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ImportCalls {
+    /// They stay as linked: `call [slot]`.
+    AsLinked,
+    /// Import optimization: `mov r10,[slot]; call target`. The state of every kernel from build 17763 with the March
+    /// 2019 update on, unless switched off.
+    #[default]
+    Optimized,
+    /// `mov r10,[slot]; call r10`, the form in which Driver Verifier has a running image while import optimization is
+    /// withdrawn from it. Known from the kernel's code, never seen in a dump.
+    DriverVerifier,
+}
+
+/// The load-time changes to make to one module's image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Policy {
+    /// What becomes of import call sites.
+    pub import_calls: ImportCalls,
+    /// Retpoline: indirect calls and jumps (symbols 4 and 5) go through stubs behind the image, and so do import calls
+    /// that cannot be made direct. Needs the kernel's [`crate::StubBlock`].
+    pub retpoline: bool,
+    /// The image is a second mapping of its file, as the crash dump stack's `dump_*.sys` are: the kernel makes no call
+    /// in it direct. See [`Policy::is_second_mapping`].
+    pub second_mapping: bool,
+}
+
+impl Policy {
+    /// Everything as linked: only relocations and bound import slots differ from the file.
+    pub const AS_LINKED: Self = Self { import_calls: ImportCalls::AsLinked, retpoline: false, second_mapping: false };
+
+    /// True for the names under which the kernel maps a driver a second time for writing crash dumps: `dump_*`.
+    pub fn is_second_mapping(module_name: &str) -> bool {
+        module_name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("dump_"))
+    }
+}

@@ -1,0 +1,128 @@
+//! Sites: places in code that a loader may change, and what became of each.
+
+use crate::addr::Rva;
+use crate::bind::Target;
+
+/// A listed place in an image's code, and what the policy makes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// First byte of the site.
+    pub rva: Rva,
+    /// What the file lists there.
+    pub kind: SiteKind,
+    /// What it becomes.
+    pub outcome: Outcome,
+}
+
+/// What a file lists about a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SiteKind {
+    /// A call or jump through the import address table (DVRT symbol 3); 12 bytes.
+    Import {
+        /// True for a call, false for a jump.
+        call: bool,
+        /// Number of the slot in the IAT directory; `None` for 0x7FFFF, which says that it has none.
+        index: Option<u32>,
+    },
+    /// A call or jump through rax or through the CFG dispatch pointer (symbol 4); 5 to 7 bytes.
+    Indirect {
+        /// True for a call, false for a jump.
+        call: bool,
+        /// The instruction has a REX.W prefix.
+        rex: bool,
+        /// It goes through the CFG dispatch pointer.
+        cfg: bool,
+    },
+    /// A switch table's jump through a register (symbol 5); 6 bytes.
+    Switch {
+        /// Number of the register: 0 rax, 1 rcx, … 15 r15.
+        register: u8,
+    },
+}
+
+/// What a policy makes of a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The call goes straight to the imported function.
+    Direct(Target),
+    /// The call goes to a retpoline stub, at this RVA (behind the image, or in the kernel's own RETPOL section).
+    ViaStub(Rva),
+    /// `mov r10,[slot]; call r10`.
+    DriverVerifier,
+    /// The bytes stay as the linker wrote them.
+    AsLinked(Reason),
+}
+
+/// Why a site stays as linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The policy does not change this kind of site.
+    Policy,
+    /// The bytes there are not the ones that a linker writes at such a site: a sign of the wrong file.
+    UnexpectedBytes,
+    /// The record names no IAT slot.
+    NoIndex,
+    /// The slot is not bound: nothing is known about where the import leads.
+    Unbound,
+    /// The target is more than 2 GiB away, from the image base or from the site's end.
+    OutOfRange,
+    /// The target's module lacks IMAGE_GUARD_RETPOLINE_PRESENT; asked only when retpoline is on.
+    TargetNotRetpolined,
+    /// The image is a second mapping.
+    SecondMapping,
+    /// The site lies in a section of the kernel that the retpoline pass skips (INITKDBG, MINIEX).
+    SkippedSection,
+}
+
+/// Import call sites, counted. A site with several faults counts once, under the first of unexpected bytes, no index,
+/// unbound, out of range.
+///
+/// With import optimization on and retpoline off, the last five fields add up to `listed`. With it off, `optimized` is 0
+/// and the others stand as they would.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImportCounts {
+    /// Sites that the file lists.
+    pub listed: u64,
+    /// Sites that are direct in this image.
+    pub optimized: u64,
+    /// Sites without a slot.
+    pub no_index: u64,
+    /// Sites whose slot is not bound.
+    pub unbound: u64,
+    /// Sites whose target is too far away.
+    pub out_of_range: u64,
+    /// Sites whose bytes are not a linker's.
+    pub unexpected_bytes: u64,
+    /// With retpoline on: sites whose target is not a retpolined image. They belong to none of the five.
+    pub not_retpolined: u64,
+}
+
+/// Sites of another kind, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RewriteCounts {
+    /// Sites that the file lists.
+    pub listed: u64,
+    /// Sites that differ from the file in this image.
+    pub rewritten: u64,
+    /// Sites whose bytes are not a linker's.
+    pub unexpected_bytes: u64,
+}
+
+/// Everything that was or was not changed in an image, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Import call sites (symbol 3).
+    pub import: ImportCounts,
+    /// Indirect call sites (symbol 4).
+    pub indirect: RewriteCounts,
+    /// Switch jumps (symbol 5).
+    pub switch: RewriteCounts,
+    /// Base relocations applied: 0 at the preferred base.
+    pub relocations: u64,
+    /// Calls that a function override (symbol 7) may re-point; listed, never changed.
+    pub function_overrides: u64,
+    /// ARM64 import calls (symbol 8); listed, never changed.
+    pub arm64_imports: u64,
+    /// Address constants of symbols that are addresses: listed.
+    pub address_constants: u64,
+}

@@ -1,0 +1,54 @@
+//! The judge: our dumps in Microsoft's own debugger engine, under Wine, with nobody at the keyboard.
+//!
+//! A generated system (modules with real PDBs) is put into a trace, `mkdump` builds the dump, and both engines of the
+//! rig open it. What they print is compared with what is known about the system from elsewhere: the linker's map, the
+//! export tables, the site list of the assembler.
+
+pub mod check;
+mod expect;
+pub mod rig;
+pub mod server;
+pub mod store;
+
+use anyhow::{Result, bail};
+
+use crate::outcome::Outcome;
+use crate::{dump, paths, system};
+
+use self::expect::Target;
+
+/// Fetches what the checks need, and judges nothing.
+pub fn prepare() -> Result<()> {
+    // A reason why something cannot be had is given again, and counted, when the checks run.
+    let _ = rig::set_up()?;
+    let _ = system::build()?;
+    Ok(())
+}
+
+/// `cargo xtask debugger`: the acceptance on Microsoft's engines.
+pub fn run(arguments: &[String]) -> Result<Outcome> {
+    if let Some(argument) = arguments.first() {
+        bail!("debugger takes no arguments, {argument:?} given");
+    }
+    let work = paths::work("debugger")?;
+    let system = match system::build()? {
+        Ok(system) => system,
+        Err(reason) => return Ok(Outcome::skip(format!("debugger: {reason}"))),
+    };
+    let rig = match rig::set_up()? {
+        Ok(rig) => rig,
+        Err(reason) => return Ok(Outcome::skip(format!("debugger: {reason}"))),
+    };
+    let mut outcome = Outcome::default();
+    for (format, target) in [("minidump", Target::User), ("triage", Target::Kernel)] {
+        let dump = work.join(format).with_extension("dmp");
+        let checked = dump::build(&system, &dump, &["--format", format]).and_then(|built| {
+            built.check_report(&system, &mut outcome)?;
+            expect::check(&rig, &system, &work, &built.path, target, &mut outcome)
+        });
+        if let Err(error) = checked {
+            outcome.add_failure(format!("{format}: {error:#}"));
+        }
+    }
+    Ok(outcome)
+}
