@@ -19,8 +19,7 @@ struct Part {
     run: fn(&Path) -> Result<Outcome>,
 }
 
-const PARTS: &[Part] =
-    &[Part { name: "build", samples: "pe", run: build::run }];
+const PARTS: &[Part] = &[Part { name: "build", samples: "pe", run: build::run }];
 
 /// `cargo xtask corpus [DIRECTORY] [PART]…`.
 pub fn run(arguments: &[String]) -> Result<Outcome> {
