@@ -65,13 +65,13 @@ fn everything_that_a_machine_has_is_read() {
 
     for (address, bytes) in machine.blocks() {
         let mut out = vec![0; bytes.len()];
-        assert_eq!(dump.read(address, &mut out), bytes.len(), "{address:#x}");
+        assert_eq!(dump.memory().read(address, &mut out), bytes.len(), "{address:#x}");
         assert_eq!(out, bytes, "{address:#x}");
     }
     // Thread and stack are no data blocks, and are memory all the same.
-    assert_eq!(dump.segment_at(current.address).unwrap().origin, Origin::Thread);
-    assert_eq!(dump.segment_at(current.kernel_stack).unwrap().origin, Origin::CallStack);
-    assert_eq!(dump.read(0x1000, &mut [0; 4]), 0);
+    assert_eq!(dump.memory().at(current.address).unwrap().origin, Origin::Thread);
+    assert_eq!(dump.memory().at(current.kernel_stack).unwrap().origin, Origin::CallStack);
+    assert_eq!(dump.memory().read(0x1000, &mut [0; 4]), 0);
     assert_sound(&file);
 }
 
@@ -147,9 +147,9 @@ fn what_is_written_is_read_back_equal() {
     assert_eq!(back.secondary(), &*dump.secondary);
     assert_eq!(back.raw().triage_options.get(), 7);
     let mut out = [0; 0x1001];
-    assert_eq!(back.read(0x7000, &mut out), 0x1001);
+    assert_eq!(back.memory().read(0x7000, &mut out), 0x1001);
     assert_eq!(out, [9; 0x1001]);
-    assert_eq!(back.read(0xffff_8000_0009_0002, &mut out), 2);
+    assert_eq!(back.memory().read(0xffff_8000_0009_0002, &mut out), 2);
     assert_eq!(out[..2], [2, 3]);
     // The same values give the same bytes.
     assert_eq!(full_dump().plan().unwrap().to_vec().unwrap(), file);
@@ -253,11 +253,11 @@ fn read_all(file: &[u8]) {
     let _ = (format!("{dump:?}"), dump.unloaded(), dump.broken_driver(), dump.drivers().count());
     let _ = (dump.processors().count(), dump.secondary(), dump.mm(), dump.data_page(), dump.call_stack());
     let mut before = None;
-    for segment in dump.memory() {
+    for segment in dump.memory().all() {
         assert!(before < Some(segment.address), "segments are sorted");
         before = segment.range().unwrap().last();
         let mut out = [0; 9];
-        assert!(dump.read(segment.address, &mut out) > 0);
+        assert!(dump.memory().read(segment.address, &mut out) > 0);
     }
 }
 
@@ -320,11 +320,11 @@ proptest! {
         for range in &dump.memory {
             let (mut expected, mut out) = (vec![0; range.size as usize], vec![0; range.size as usize]);
             range.source.read_at(0, &mut expected).unwrap();
-            prop_assert_eq!(back.read(range.address, &mut out), out.len());
+            prop_assert_eq!(back.memory().read(range.address, &mut out), out.len());
             prop_assert_eq!(out, expected);
             held += range.size;
         }
-        let blocks = back.memory().iter().filter(|segment| segment.origin == Origin::DataBlock);
+        let blocks = back.memory().all().iter().filter(|segment| segment.origin == Origin::DataBlock);
         prop_assert_eq!(blocks.map(|segment| segment.bytes.len() as u64).sum::<u64>(), held);
         prop_assert_eq!(validate(&file).unwrap().at_least(Severity::Refused).count(), 0);
     }

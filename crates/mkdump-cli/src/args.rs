@@ -170,6 +170,12 @@ pub enum MemoryList {
 pub enum Format {
     /// User minidump: the widest set of readers.
     Minidump,
+    /// Kernel triage dump: native nt! in WinDbg.
+    Triage,
+    /// ELF core: ptxed, perf, every disassembler.
+    Elf,
+    /// A directory with a file per range, ptxed.args and manifest.json.
+    Raw,
 }
 
 /// Subcommands.

@@ -4,6 +4,10 @@
 //! them every part says that it did not run.
 
 mod build;
+mod etl;
+mod catalog;
+mod import_forms;
+mod ptxed;
 
 use std::path::{Path, PathBuf};
 
@@ -20,6 +24,14 @@ struct Part {
 }
 
 const PARTS: &[Part] = &[Part { name: "build", samples: "pe", run: build::run }];
+const PARTS: &[Part] =
+    &[Part { name: "build", samples: "pe", run: build::run }];
+const PARTS: &[Part] = &[Part { name: "etl", samples: "etl", run: etl::run }];
+const PARTS: &[Part] = &[Part { name: "catalog", samples: "pe", run: catalog::run }];
+const PARTS: &[Part] = &[
+    Part { name: "ptxed", samples: "pt/libipt", run: ptxed::run },
+    Part { name: "import-forms", samples: "pt/import-forms", run: import_forms::run },
+];
 
 /// `cargo xtask corpus [DIRECTORY] [PART]…`.
 pub fn run(arguments: &[String]) -> Result<Outcome> {

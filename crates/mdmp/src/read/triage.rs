@@ -3,8 +3,7 @@
 use zerocopy::FromBytes;
 use zerocopy::byteorder::little_endian::U16;
 
-use super::memory::Segments;
-use super::{Header, Origin, Segment};
+use super::{Header, Origin, Segment, Segments};
 use crate::Error;
 use crate::bytes::Bytes;
 use crate::kernel;
@@ -212,8 +211,8 @@ impl<'a> Triage<'a> {
         let context_size = self.header.context().len();
         (0..count).filter_map(move |number| {
             let block = self.debugger_data()?.variable(Variable::KI_PROCESSOR_BLOCK);
-            let prcb = self.pointer_at(block.checked_add(u64::from(number) * 8)?)?;
-            let field = |field| self.pointer_at(prcb.checked_add(self.field(field)?.into())?);
+            let prcb = self.memory.pointer_at(block.checked_add(u64::from(number) * 8)?)?;
+            let field = |field| self.memory.pointer_at(prcb.checked_add(self.field(field)?.into())?);
             let context = field(FieldOffset::PRCB_CONTEXT)
                 .and_then(|address| self.memory.at(address))
                 .and_then(|segment| segment.bytes.get(..context_size));
@@ -234,27 +233,10 @@ impl<'a> Triage<'a> {
         })
     }
 
-    /// All captured memory, disjoint, lowest address first. Where blocks share addresses the one that starts lower wins;
-    /// data blocks win over thread, process and stack.
-    pub fn memory(&self) -> &[Segment<'a>] {
-        self.memory.all()
-    }
-
-    /// The captured bytes at `address` and behind it, up to the next gap or seam.
-    pub fn segment_at(&self, address: u64) -> Option<Segment<'a>> {
-        self.memory.at(address)
-    }
-
-    /// Reads memory at `address`. Returns how many bytes from the start of `out` are held without a gap; the rest of
-    /// `out` is untouched.
-    pub fn read(&self, address: u64, out: &mut [u8]) -> usize {
-        self.memory.read(address, out)
-    }
-
-    /// The pointer at `address`, when all of it was captured.
-    pub fn pointer_at(&self, address: u64) -> Option<u64> {
-        let mut bytes = [0; 8];
-        (self.read(address, &mut bytes) == 8).then(|| u64::from_le_bytes(bytes))
+    /// All captured memory. Where data blocks share addresses the one that starts lower wins; data blocks win over
+    /// thread, process and stack.
+    pub fn memory(&self) -> &Segments<'a> {
+        &self.memory
     }
 
     /// What stands behind the dump proper: a chain of "DumpBlob" structures, usually.
@@ -376,11 +358,11 @@ impl<'a> Triage<'a> {
                 Origin::DebuggerData,
             ),
         ];
-        for (address, bytes, origin) in parts {
-            if let (Some(address @ 1..), Some(bytes)) = (address, bytes) {
-                self.memory.fill(Segment { address, bytes, origin });
-            }
-        }
+        let known = parts.into_iter().filter_map(|(address, bytes, origin)| {
+            let address = address.filter(|&address| address != 0)?;
+            Some(Segment { address, bytes: bytes?, origin })
+        });
+        self.memory.fill(&Segments::new(known.collect()));
     }
 }
 

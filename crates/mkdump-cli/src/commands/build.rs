@@ -13,16 +13,17 @@ use crate::show::text;
 pub fn run(command: &BuildArgs, talk: TalkArgs) -> Result<Outcome> {
     let bars = Bars::new(talk.quiet, talk.verbose);
     let source = open(&command.source)?;
+    let format = Format::from(command.format);
     let options = BuildOptions {
         modules: command.modules.modules.clone(),
-        output: command.output.clone().unwrap_or_else(|| source.default_output("dmp")),
+        output: command.output.clone().unwrap_or_else(|| source.default_output(format.extension())),
         at: command.select.at.clone(),
         names: NameFilter::new(&command.select.include, &command.select.exclude)?,
         import_optimization: command.import_optimization.into(),
         retpoline: command.retpoline.into(),
         memory: command.memory.into(),
         memory_list: command.memory_list.into(),
-        format: command.format.into(),
+        format,
     };
     let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &bars)?;
     let report = mkdump::build(&source, &reading, &options, &bars)?;
@@ -71,6 +72,9 @@ impl From<args::Format> for Format {
     fn from(format: args::Format) -> Self {
         match format {
             args::Format::Minidump => Self::Minidump,
+            args::Format::Triage => Self::Triage,
+            args::Format::Elf => Self::Elf,
+            args::Format::Raw => Self::Raw,
         }
     }
 }

@@ -68,6 +68,12 @@ pub enum Format {
     /// User minidump (MDMP).
     #[default]
     Minidump,
+    /// Kernel triage dump (PAGEDU64).
+    Triage,
+    /// ELF core.
+    Elf,
+    /// Directory of files.
+    Raw,
 }
 
 impl Format {
@@ -75,6 +81,18 @@ impl Format {
     pub fn name(self) -> &'static str {
         match self {
             Self::Minidump => "minidump",
+            Self::Triage => "triage",
+            Self::Elf => "elf",
+            Self::Raw => "raw",
+        }
+    }
+
+    /// The extension of its files.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Minidump | Self::Triage => "dmp",
+            Self::Elf => "core",
+            Self::Raw => "raw",
         }
     }
 }
