@@ -4,8 +4,8 @@
 //! them every part says that it did not run.
 
 mod build;
-mod etl;
 mod catalog;
+mod etl;
 mod import_forms;
 mod ptxed;
 
@@ -23,14 +23,12 @@ struct Part {
     run: fn(&Path) -> Result<Outcome>,
 }
 
-const PARTS: &[Part] = &[Part { name: "build", samples: "pe", run: build::run }];
-const PARTS: &[Part] =
-    &[Part { name: "build", samples: "pe", run: build::run }];
-const PARTS: &[Part] = &[Part { name: "etl", samples: "etl", run: etl::run }];
-const PARTS: &[Part] = &[Part { name: "catalog", samples: "pe", run: catalog::run }];
 const PARTS: &[Part] = &[
-    Part { name: "ptxed", samples: "pt/libipt", run: ptxed::run },
+    Part { name: "build", samples: "pe", run: build::run },
+    Part { name: "catalog", samples: "pe", run: catalog::run },
+    Part { name: "etl", samples: "etl", run: etl::run },
     Part { name: "import-forms", samples: "pt/import-forms", run: import_forms::run },
+    Part { name: "ptxed", samples: "pt/libipt", run: ptxed::run },
 ];
 
 /// `cargo xtask corpus [DIRECTORY] [PART]…`.
