@@ -6,6 +6,7 @@
 
 pub mod check;
 mod expect;
+mod refuse;
 pub mod rig;
 pub mod server;
 pub mod store;
@@ -58,5 +59,6 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
             outcome.add_failure(format!("{}: {error:#}", case.name));
         }
     }
+    refuse::check(&rig, &work, &mut outcome)?;
     Ok(outcome)
 }
