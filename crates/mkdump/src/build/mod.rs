@@ -67,7 +67,9 @@ pub fn build(
             None
         });
         if retpoline.on && stubs.is_none() {
-            warnings.push("retpoline is on, but the kernel's file with the stubs is not there: sites stay as linked".into());
+            warnings.push(
+                "retpoline is on, but the kernel's file with the stubs is not there: sites stay as linked".into(),
+            );
         }
         let policy = |index: usize| Policy {
             import_calls: if import_optimization.on { ImportCalls::Optimized } else { ImportCalls::AsLinked },
@@ -184,11 +186,7 @@ fn excluded(modules: &[Module], displaced: &[Option<usize>], options: &BuildOpti
 }
 
 fn used_file(image: &Image<'_>) -> UsedFile {
-    UsedFile {
-        name: image.entry.module.name.clone(),
-        base: Hex(image.mapped.base()),
-        image_key: image.image_key(),
-    }
+    UsedFile { name: image.entry.module.name.clone(), base: Hex(image.mapped.base()), image_key: image.image_key() }
 }
 
 /// The report's line for each module, in the order of the snapshot.
