@@ -26,4 +26,4 @@ pub use progress::{Progress, Silent};
 pub use search::{Search, missing};
 pub use select::NameFilter;
 pub use source::dump;
-pub use source::{Reading, Source, Wanted};
+pub use source::{Held, Reading, Source, Wanted};

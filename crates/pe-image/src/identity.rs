@@ -242,11 +242,9 @@ impl CodeView {
             Some(bytes::until_nul(bytes).unwrap_or(bytes).to_vec())
         };
         match record.get(..4)? {
-            b"RSDS" => Some(Self::Rsds {
-                guid: bytes::array_at(record, 4)?,
-                age: bytes::u32_at(record, 20)?,
-                path: path(24)?,
-            }),
+            b"RSDS" => {
+                Some(Self::Rsds { guid: bytes::array_at(record, 4)?, age: bytes::u32_at(record, 20)?, path: path(24)? })
+            }
             b"NB10" => Some(Self::Nb10 {
                 offset: bytes::u32_at(record, 4)?,
                 signature: bytes::u32_at(record, 8)?,
