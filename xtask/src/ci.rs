@@ -1,3 +1,146 @@
-//! ci (next)
+//! `cargo xtask ci`: every check in order, and a summary that says of each how long it took and what came of it.
+//!
+//! Programs that have to be fetched (Wine, clang, Python packages) are fetched on a thread of their own while the
+//! first steps compile. A check that cannot run is a skip, and a skip is shown as one; under `CI=true` a missing
+//! debugger rig is a failure, unless `MKDUMP_CI_WITHOUT_RIG=1` says that it is known to be missing.
+
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, bail};
+
 use crate::outcome::Outcome;
-pub fn run(_: &[String]) -> anyhow::Result<Outcome> { Ok(Outcome::default()) }
+use crate::{corpus, debugger, demo_data, dist, fuzz, paths, program, readers, tidy};
+
+/// One step: its name, what it runs, and whether it must not be skipped in CI.
+struct Step {
+    name: &'static str,
+    run: fn() -> Result<Outcome>,
+    needs_tools: bool,
+}
+
+const STEPS: &[Step] = &[
+    Step { name: "fmt", run: fmt, needs_tools: false },
+    Step { name: "tidy", run: || tidy::run(&[]), needs_tools: false },
+    Step { name: "clippy", run: clippy, needs_tools: false },
+    Step { name: "tests", run: tests, needs_tools: false },
+    Step { name: "doc", run: doc, needs_tools: false },
+    Step { name: "no_std", run: no_std, needs_tools: false },
+    Step { name: "fuzz-build", run: fuzz::check, needs_tools: false },
+    Step { name: "demo-data", run: demo_data::check, needs_tools: false },
+    Step { name: "dist", run: || dist::run(&[]), needs_tools: false },
+    Step { name: "corpus", run: || corpus::run(&[]), needs_tools: false },
+    Step { name: "debugger", run: || debugger::run(&[]), needs_tools: true },
+    Step { name: "readers", run: || readers::run(&[]), needs_tools: true },
+];
+
+/// `cargo xtask ci [--only STEP]…`.
+pub fn run(arguments: &[String]) -> Result<Outcome> {
+    let steps = chosen(arguments)?;
+    let mut tools = steps.iter().any(|step| step.needs_tools).then(fetch_tools);
+    let mut total = Outcome::default();
+    let mut rows = Vec::new();
+    let start = Instant::now();
+    for step in steps {
+        println!("\n=== {} ===", step.name);
+        let begin = Instant::now();
+        if step.needs_tools
+            && let Some(thread) = tools.take()
+        {
+            // What it could not fetch, the step itself will find missing, and say so.
+            let _ = thread.join();
+        }
+        let outcome = (step.run)().unwrap_or_else(|error| Outcome::fail(format!("{}: {error:#}", step.name)));
+        let outcome = if step.name == "debugger" { rig_is_due(outcome) } else { outcome };
+        rows.push((step.name, begin.elapsed(), outcome.verdict(), outcome.counts()));
+        total.absorb(outcome);
+    }
+    println!("\n{:<12} {:>8}  {:<8} checks", "step", "seconds", "result");
+    for (name, time, verdict, counts) in &rows {
+        println!("{name:<12} {:>8.1}  {verdict:<8} {counts}", time.as_secs_f64());
+    }
+    println!("{:<12} {:>8.1}", "total", start.elapsed().as_secs_f64());
+    Ok(total)
+}
+
+fn chosen(arguments: &[String]) -> Result<Vec<&'static Step>> {
+    let mut steps = Vec::new();
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        if argument != "--only" {
+            bail!("ci takes --only STEP, {argument:?} given");
+        }
+        let name = rest.next().ok_or_else(|| anyhow!("--only needs the name of a step"))?;
+        let known = || STEPS.iter().map(|step| step.name).collect::<Vec<_>>().join(", ");
+        steps
+            .push(STEPS.iter().find(|step| step.name == name).ok_or_else(|| anyhow!("no step {name:?}: {}", known()))?);
+    }
+    Ok(if steps.is_empty() { STEPS.iter().collect() } else { steps })
+}
+
+/// Installs what the last steps need while the first ones compile.
+fn fetch_tools() -> JoinHandle<()> {
+    std::thread::spawn(|| {
+        for (what, result) in [("debugger", debugger::prepare()), ("readers", readers::prepare())] {
+            if let Err(error) = result {
+                println!("fetching the tools of {what}: {error:#}");
+            }
+        }
+    })
+}
+
+/// In CI the debugger must have run.
+fn rig_is_due(outcome: Outcome) -> Outcome {
+    let is_set = |name: &str| std::env::var(name).is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"));
+    if outcome.verdict() != "SKIPPED" || !is_set("CI") || is_set("MKDUMP_CI_WITHOUT_RIG") {
+        return outcome;
+    }
+    Outcome::fail(format!(
+        "debugger: {}; in CI that is a failure (MKDUMP_CI_WITHOUT_RIG=1 makes it a skip)",
+        outcome.skipped().join("; ")
+    ))
+}
+
+fn cargo(arguments: &[&str]) -> Result<Outcome> {
+    program::run(paths::cargo().args(arguments))?;
+    Ok(Outcome::pass())
+}
+
+fn fmt() -> Result<Outcome> {
+    cargo(&["fmt", "--all", "--check"])
+}
+
+fn clippy() -> Result<Outcome> {
+    cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"])
+}
+
+fn tests() -> Result<Outcome> {
+    let nextest = program::capture(paths::cargo().args(["nextest", "--version"]), Duration::from_secs(60))?.success();
+    if !nextest {
+        return cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
+    }
+    let mut outcome = cargo(&["nextest", "run", "--locked", "--workspace", "--no-fail-fast"])?;
+    // nextest runs no doc tests.
+    outcome.absorb(cargo(&["test", "--locked", "--workspace", "--doc"])?);
+    Ok(outcome)
+}
+
+fn doc() -> Result<Outcome> {
+    program::run(
+        paths::cargo().args(["doc", "--locked", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings"),
+    )?;
+    Ok(Outcome::pass())
+}
+
+/// intel-pt without its features, and for a target that has no std where that target is installed.
+fn no_std() -> Result<Outcome> {
+    const BARE: &str = "x86_64-unknown-none";
+    let mut outcome = cargo(&["check", "--locked", "-p", "intel-pt", "--no-default-features"])?;
+    let sysroot = program::capture(paths::cargo().args(["rustc", "--print", "sysroot"]), Duration::from_secs(60));
+    let installed =
+        sysroot.is_ok_and(|out| std::path::Path::new(out.stdout.trim()).join("lib/rustlib").join(BARE).is_dir());
+    if installed {
+        outcome.absorb(cargo(&["check", "--locked", "-p", "intel-pt", "--no-default-features", "--target", BARE])?);
+    }
+    Ok(outcome)
+}

@@ -4,11 +4,19 @@
 //! developer runs what the CI runs.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod ci;
+mod corpus;
 mod debugger;
+mod demo_data;
+mod dist;
+mod dump;
+mod fuzz;
 mod outcome;
 mod paths;
 mod program;
+mod readers;
+mod system;
 mod tidy;
 mod tools;
 
@@ -27,12 +35,28 @@ struct Task {
 
 const TASKS: &[Task] = &[
     Task { name: "ci", run: ci::run, help: "every check of this list in order, with a summary [--only STEP]…" },
-    Task { name: "tidy", run: tidy::run, help: "style as a test: module docs, dependency direction, file length, links" },
     Task {
-        name: "debugger",
-        run: debugger::run,
-        help: "open our dumps in Microsoft's debugger engine under Wine and check what it prints",
+        name: "tidy",
+        run: tidy::run,
+        help: "style as a test: module docs, dependency direction, file length, links",
     },
+    Task { name: "corpus", run: corpus::run, help: "checks on real samples [DIRECTORY] [PART]…" },
+    Task { name: "debugger", run: debugger::run, help: "our dumps in Microsoft's debugger engines, under Wine" },
+    Task { name: "readers", run: readers::run, help: "our dumps in lldb, rust-minidump, obj2yaml, Python's readers" },
+    Task {
+        name: "fuzz", run: fuzz::run, help: "every fuzz target [--seconds N] [--install] [CRATE | CRATE/TARGET]…"
+    },
+    Task {
+        name: "bench",
+        run: bench::run,
+        help: "every benchmark, each next to its reference [ARGUMENT OF CARGO BENCH]…",
+    },
+    Task {
+        name: "demo-data",
+        run: demo_data::run,
+        help: "writes the demo's trace and modules into the command's crate",
+    },
+    Task { name: "dist", run: dist::run, help: "packages, man pages and completions, dependency policy" },
 ];
 
 fn main() -> ExitCode {

@@ -67,11 +67,6 @@ impl Outcome {
         &self.skipped
     }
 
-    /// The reasons of the checks that failed.
-    pub fn failures(&self) -> &[String] {
-        &self.failures
-    }
-
     /// One word for the summary: failed, SKIPPED where nothing at all ran, or passed.
     pub fn verdict(&self) -> &'static str {
         if self.failed() {

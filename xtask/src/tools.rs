@@ -21,13 +21,25 @@ pub fn need(names: &[&str], package: &str) -> Result<Found<String>> {
     if let Some(name) = first(names) {
         return Ok(Ok(name));
     }
+    let refusal = install(package)?.unwrap_or_else(|| String::from("it was installed"));
+    Ok(first(names).ok_or_else(|| {
+        format!("{}: not found, and package {package} did not bring it ({refusal})", names.join(" or "))
+    }))
+}
+
+/// Installs a package of the distribution; the reason when it cannot be installed here.
+///
+/// # Errors
+/// Only when the installing script cannot be started at all.
+pub fn install(package: &str) -> Result<Option<String>> {
     let script = paths::root().join("xtask/rig/packages.sh");
+    println!("$ {} {package}", script.display());
     let captured = program::capture(Command::new("bash").arg(script).arg(package), Duration::from_secs(900))?;
-    if let Some(name) = first(names) {
-        return Ok(Ok(name));
+    if captured.success() {
+        return Ok(None);
     }
-    let last = captured.stderr.lines().rfind(|line| line.contains("SKIPPED")).unwrap_or("no reason given");
-    Ok(Err(format!("{}: not found, and package {package} did not bring it ({last})", names.join(" or "))))
+    let reason = captured.stderr.lines().rfind(|line| line.contains("SKIPPED")).unwrap_or("no reason given");
+    Ok(Some(reason.to_owned()))
 }
 
 fn first(names: &[&str]) -> Option<String> {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use crate::Error;
+
 /// The bytes behind a [`MemoryRange`], pulled when they are written and never collected.
 ///
 /// Offsets count from the start of the range. The writer asks for each byte once, in rising order.
@@ -206,4 +208,29 @@ impl fmt::Debug for MemoryRange<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "MemoryRange({:#x}+{:#x}, {:?})", self.address, self.size, self.protection)
     }
+}
+
+/// The addresses of ranges that are sorted by address.
+///
+/// # Errors
+/// An empty range, one that runs past the last address, or two that share addresses.
+pub(crate) fn check_disjoint(sorted: &[&MemoryRange<'_>]) -> Result<Vec<AddressRange>, Error> {
+    let mut checked: Vec<AddressRange> = Vec::with_capacity(sorted.len());
+    for range in sorted {
+        let Some(addresses) = range.range().filter(|range| range.size() > 0) else {
+            let structure = format!("memory range at {:#x}: size", range.address);
+            let allowed = "1 to the end of the address space";
+            return Err(Error::rule(structure, format!("{:#x}", range.size), allowed, "rust-minidump"));
+        };
+        if let Some(before) = checked.last().filter(|before| before.overlaps(addresses)) {
+            return Err(Error::Overlap {
+                first_start: before.start(),
+                first_size: before.size(),
+                second_start: addresses.start(),
+                second_size: addresses.size(),
+            });
+        }
+        checked.push(addresses);
+    }
+    Ok(checked)
 }

@@ -173,6 +173,12 @@ impl Blob {
         self
     }
 
+    /// The bytes of a blob that has no pointers: a structure inside another.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        debug_assert!(self.pointers.is_empty(), "{}: pointers would be lost", self.name);
+        self.bytes
+    }
+
     fn pointer(&mut self, field: Field, to: Target, plus: u64) -> &mut Blob {
         let at = self.bytes.len();
         self.pointers.push(Pointer { at, field, to, plus });

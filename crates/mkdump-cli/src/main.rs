@@ -1,4 +1,8 @@
-//! The command `mkdump`.
+//! The command `mkdump`: a thin shell around the library of this package.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mkdump_cli::main()
+}

@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use crate::catalog::{PdbId, Wanted};
+
 /// What a source says about the machine and its modules.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
@@ -81,29 +83,20 @@ pub struct Module {
     /// CheckSum of the PE header.
     pub checksum: Option<u32>,
     /// Its PDB.
-    pub pdb: Option<PdbId>,
+    pub pdb: Option<Pdb>,
     /// Seconds from the start of the trace to its load; `None` when it was loaded before.
     pub loaded: Option<f64>,
     /// Seconds from the start of the trace to its unload; `None` when it stayed.
     pub unloaded: Option<f64>,
 }
 
-/// Identity of a PDB file.
+/// A module's PDB.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PdbId {
-    /// File name alone.
+pub struct Pdb {
+    /// File name alone. Untrusted.
     pub name: String,
-    /// GUID in text form, `XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX`, upper case.
-    pub guid: String,
-    /// Age.
-    pub age: u32,
-}
-
-impl PdbId {
-    /// The symbol server's key: GUID without dashes, then the age in hexadecimal.
-    pub fn key(&self) -> String {
-        format!("{}{:X}", self.guid.replace('-', ""), self.age)
-    }
+    /// GUID and age.
+    pub id: PdbId,
 }
 
 impl Module {
@@ -116,6 +109,20 @@ impl Module {
     /// without padding. `None` when the stamp is not known.
     pub fn image_key(&self) -> Option<String> {
         self.timestamp.map(|stamp| format!("{stamp:08X}{:x}", self.size))
+    }
+
+    /// The same, as a question to an index of files.
+    pub fn wanted(&self) -> Wanted {
+        Wanted {
+            name: self.name.clone(),
+            path: Some(self.path.clone()),
+            timestamp: self.timestamp,
+            // No image is 4 GiB large; a size that is not one of an image matches no file.
+            size: u32::try_from(self.size).unwrap_or(u32::MAX),
+            checksum: self.checksum,
+            pdb: self.pdb.as_ref().map(|pdb| pdb.id),
+            pdb_name: self.pdb.as_ref().map(|pdb| pdb.name.clone()),
+        }
     }
 
     /// Whether it was loaded at `time`, in seconds from the start of the trace.

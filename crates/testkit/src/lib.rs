@@ -5,8 +5,11 @@
 #![forbid(unsafe_code)]
 
 mod asm;
+pub mod catalog;
+pub mod dump;
+pub mod http;
 pub mod image;
 pub mod pt;
-pub mod catalog;
+pub mod trace;
 
 pub use asm::{Asm, Label};

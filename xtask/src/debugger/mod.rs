@@ -5,17 +5,34 @@
 //! export tables, the site list of the assembler.
 
 pub mod check;
-pub mod image;
-pub mod modules;
+mod expect;
+mod refuse;
 pub mod rig;
 pub mod server;
 pub mod store;
-mod user;
 
 use anyhow::{Result, bail};
 
 use crate::outcome::Outcome;
-use crate::paths;
+use crate::{dump, paths, system};
+
+use self::expect::{Case, Target};
+
+/// The kinds of dumps that the engines must take.
+const CASES: &[Case] = &[
+    Case { name: "minidump", options: &[], target: Target::User, whole_images: false },
+    Case { name: "memory64", options: &["--memory-list", "64"], target: Target::User, whole_images: false },
+    Case { name: "image", options: &["--memory", "image"], target: Target::User, whole_images: true },
+    Case { name: "triage", options: &["--format", "triage"], target: Target::Kernel, whole_images: false },
+];
+
+/// Fetches what the checks need, and judges nothing.
+pub fn prepare() -> Result<()> {
+    // A reason why something cannot be had is given again, and counted, when the checks run.
+    let _ = rig::set_up()?;
+    let _ = system::build()?;
+    Ok(())
+}
 
 /// `cargo xtask debugger`: the acceptance on Microsoft's engines.
 pub fn run(arguments: &[String]) -> Result<Outcome> {
@@ -23,7 +40,7 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         bail!("debugger takes no arguments, {argument:?} given");
     }
     let work = paths::work("debugger")?;
-    let system = match modules::build(&work)? {
+    let system = match system::build()? {
         Ok(system) => system,
         Err(reason) => return Ok(Outcome::skip(format!("debugger: {reason}"))),
     };
@@ -32,7 +49,16 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         Err(reason) => return Ok(Outcome::skip(format!("debugger: {reason}"))),
     };
     let mut outcome = Outcome::default();
-    let dump = std::path::PathBuf::from(std::env::var("DUMP")?);
-    user::check(&rig, &system, &work, &dump, "minidump", &mut outcome)?;
+    for case in CASES {
+        let dump = work.join(case.name).with_extension("dmp");
+        let checked = dump::build(&system, &dump, case.options).and_then(|built| {
+            built.check_report(&system, &mut outcome)?;
+            expect::check(case, &rig, &system, &work, &built.path, &mut outcome)
+        });
+        if let Err(error) = checked {
+            outcome.add_failure(format!("{}: {error:#}", case.name));
+        }
+    }
+    refuse::check(&rig, &work, &mut outcome)?;
     Ok(outcome)
 }

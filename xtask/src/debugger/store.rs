@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::modules::System;
+use crate::system::System;
 
 /// Whether the store holds the images too. Without them a debugger has nothing but what the dump says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

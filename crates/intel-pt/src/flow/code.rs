@@ -9,8 +9,8 @@ use crate::CodeWidth;
 
 /// Where instruction bytes come from: an image of memory, as the processor saw it.
 pub trait Code {
-    /// Copies the bytes at `address` into `out` and says how many of them are known, counted from the first. 0 means
-    /// that nothing is known at `address`.
+    /// Copies the bytes from `address` on into `out` and says how many: all of them, or those up to the first that is
+    /// not known. 0 means that nothing is known at `address`.
     fn read(&self, address: u64, out: &mut [u8]) -> usize;
 }
 
@@ -23,14 +23,18 @@ impl<C: Code + ?Sized> Code for &C {
 /// Ranges of bytes at addresses, the first that holds an address wins.
 impl Code for [(u64, &[u8])] {
     fn read(&self, address: u64, out: &mut [u8]) -> usize {
-        let found = self.iter().find_map(|(base, bytes)| {
-            let offset = usize::try_from(address.checked_sub(*base)?).ok()?;
-            bytes.get(offset..).filter(|rest| !rest.is_empty())
-        });
-        let Some(rest) = found else { return 0 };
-        let n = rest.len().min(out.len());
-        out[..n].copy_from_slice(&rest[..n]);
-        n
+        let mut done = 0;
+        while done < out.len() {
+            let found = self.iter().find_map(|(base, bytes)| {
+                let offset = usize::try_from(address.checked_add(done as u64)?.checked_sub(*base)?).ok()?;
+                bytes.get(offset..).filter(|rest| !rest.is_empty())
+            });
+            let Some(rest) = found else { break };
+            let n = rest.len().min(out.len() - done);
+            out[done..done + n].copy_from_slice(&rest[..n]);
+            done += n;
+        }
+        done
     }
 }
 
@@ -273,6 +277,8 @@ impl<C: Code> Blocks<C> {
             }
             let from = at.wrapping_sub(self.window_start) as usize;
             let bytes = &self.window[from..from + have];
+            // A short read means that nothing is known after it.
+            let last_bytes = self.window_len < WINDOW;
             let mut decoder = Decoder::with_ip(width_bits(width), bytes, at, DecoderOptions::NONE);
             // Decode within the window until the block ends or a whole instruction may no longer fit.
             loop {
@@ -282,7 +288,7 @@ impl<C: Code> Blocks<C> {
                 if instructions == MAX_INSTRUCTIONS {
                     break 'block Exit::Fall;
                 }
-                if bytes.len() - decoder.position() < LONGEST && bytes.len() > LONGEST {
+                if !last_bytes && decoder.position() > 0 && bytes.len() - decoder.position() < LONGEST {
                     break;
                 }
                 decoder.decode_out(&mut instruction);
@@ -322,7 +328,7 @@ impl<C: Code> Blocks<C> {
         let offset = address.wrapping_sub(self.window_start);
         let inside = usize::try_from(offset).ok().and_then(|offset| self.window_len.checked_sub(offset));
         match inside {
-            Some(have) if have >= LONGEST => have,
+            Some(have) if have >= LONGEST || have > 0 && self.window_len < WINDOW => have,
             _ => {
                 self.window_start = address;
                 self.window_len = self.code.read(address, &mut self.window).min(WINDOW);

@@ -1,4 +1,4 @@
-//! `CONTEXT` of x64 (winnt.h), 1232 bytes; dumps align it to 16.
+//! `CONTEXT` of x64 (winnt.h), 1232 bytes.
 
 use zerocopy::little_endian::{U16, U32, U64, U128};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};

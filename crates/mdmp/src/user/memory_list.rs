@@ -1,6 +1,7 @@
 //! MemoryList (stream 5): `MINIDUMP_MEMORY_DESCRIPTOR` of 16 bytes with a 32-bit offset, so the file ends below 4 GiB.
 
 use super::streams::{self, Stream, StreamType};
+use crate::memory::check_disjoint;
 use crate::{AddressRange, BlobId, Error, Layout, MemoryRange};
 
 /// Where each memory range of a dump will lie: sorted by address, checked to be disjoint.
@@ -15,28 +16,11 @@ impl MemoryIndex {
     /// # Errors
     /// An empty range, one that runs past the last address, or two that share addresses.
     pub(super) fn declare(layout: &mut Layout<'_>, memory: &[MemoryRange<'_>]) -> Result<(Self, Vec<BlobId>), Error> {
-        let mut ids = Vec::with_capacity(memory.len());
-        let mut sorted = Vec::with_capacity(memory.len());
-        for range in memory {
-            let Some(addresses) = range.range().filter(|range| range.size() > 0) else {
-                let structure = format!("memory range at {:#x}: size", range.address);
-                let allowed = "1 to the end of the address space";
-                return Err(Error::rule(structure, format!("{:#x}", range.size), allowed, "rust-minidump"));
-            };
-            let id = layout.declare();
-            ids.push(id);
-            sorted.push((addresses, id));
-        }
-        sorted.sort_by_key(|(range, _)| range.start());
-        if let Some(pair) = sorted.windows(2).find(|pair| pair[0].0.overlaps(pair[1].0)) {
-            let (first, second) = (pair[0].0, pair[1].0);
-            return Err(Error::Overlap {
-                first_start: first.start(),
-                first_size: first.size(),
-                second_start: second.start(),
-                second_size: second.size(),
-            });
-        }
+        let ids: Vec<BlobId> = memory.iter().map(|_| layout.declare()).collect();
+        let mut sorted: Vec<(&MemoryRange<'_>, BlobId)> = memory.iter().zip(ids.iter().copied()).collect();
+        sorted.sort_by_key(|(range, _)| range.address);
+        let (ranges, sorted_ids): (Vec<_>, Vec<_>) = sorted.into_iter().unzip();
+        let sorted = check_disjoint(&ranges)?.into_iter().zip(sorted_ids).collect();
         Ok((MemoryIndex { sorted }, ids))
     }
 

@@ -44,7 +44,7 @@ impl Thread {
     }
 }
 
-/// Places a context: 16-aligned, as Windows does and as code that uses it in place (FXRSTOR) needs it.
+/// Places a context, 16-aligned: a reader may hand a mapped one to FXRSTOR. Windows' own dumps align to 4 (measured).
 pub(super) fn place_context(layout: &mut Layout<'_>, context: &Context) -> BlobId {
     let mut blob = Blob::new("thread context").align(16);
     blob.bytes(context.as_bytes());

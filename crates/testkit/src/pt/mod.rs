@@ -7,6 +7,7 @@
 //! | `body` | what stands in a function, before addresses are known |
 //! | `lower` | each item as bytes and as operations, in the form that the module's mode asks for |
 //! | `execute` | the interpreter: it knows the operations and never disassembles |
+//! | `packet` | single packets, byte by byte |
 //! | `emit` | the processor's trace unit: TNT packing, deferred TIPs, return compression, PSB+ |
 //!
 //! ```
@@ -22,10 +23,12 @@ mod body;
 mod emit;
 mod execute;
 mod lower;
+mod packet;
 mod program;
 mod rng;
 
 pub use emit::{Hardware, Unit};
 pub use execute::{Machine, Run};
+pub use packet::{Compression, PacketWriter, mixed_trace};
 pub use program::{Form, ImportSite, Module, Optimization, Program, Shape, StubPages};
 pub use rng::Rng;

@@ -1,7 +1,6 @@
 //! The few facts about a PE file that the checks compare with: read with the object crate, which none of the crates
 //! under test shares its import and fixup code with.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
@@ -24,12 +23,16 @@ pub struct PdbId {
 impl PdbId {
     /// The directory under which a symbol store keeps this PDB: GUID fields and age in upper-case hex.
     pub fn key(&self) -> String {
-        format!("{}{:X}", guid_text(&self.guid).replace('-', ""), self.age)
+        format!("{}{:X}", self.guid_text().replace('-', ""), self.age)
     }
 
-    /// The GUID as debuggers print it: {XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX} without braces, upper case.
+    /// The GUID as text with hyphens: its first three fields are little-endian numbers.
     pub fn guid_text(&self) -> String {
-        guid_text(&self.guid)
+        let [a, b, c, d, e, f, g, h, i, j, tail @ ..] = self.guid;
+        let (data1, data2, data3) =
+            (u32::from_le_bytes([a, b, c, d]), u16::from_le_bytes([e, f]), u16::from_le_bytes([g, h]));
+        let tail: String = tail.iter().map(|byte| format!("{byte:02X}")).collect();
+        format!("{data1:08X}-{data2:04X}-{data3:04X}-{i:02X}{j:02X}-{tail}")
     }
 }
 
@@ -50,8 +53,6 @@ pub struct Image {
     pub iat: u32,
     /// The PDB named by the debug directory.
     pub pdb: Option<PdbId>,
-    /// Exported functions by name; forwarders are left out.
-    pub exports: BTreeMap<String, u32>,
     /// Sections: name, RVA, file offset, bytes in the file.
     pub sections: Vec<(String, u32, u32, u32)>,
 }
@@ -105,19 +106,16 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Image> {
         guid: info.guid(),
         age: info.age(),
     });
-    let mut exports = BTreeMap::new();
-    if let Some(table) = file.export_table()? {
-        for export in table.exports()? {
-            if let (Some(name), object::read::pe::ExportTarget::Address(rva)) = (export.name, export.target) {
-                exports.insert(String::from_utf8_lossy(name).into_owned(), rva);
-            }
-        }
-    }
     let sections = file
         .sections()
         .map(|section| {
             let (raw, size) = section.file_range().unwrap_or_default();
-            Ok((section.name()?.to_owned(), u32::try_from(section.address() - base)?, u32::try_from(raw)?, u32::try_from(size)?))
+            Ok((
+                section.name()?.to_owned(),
+                u32::try_from(section.address() - base)?,
+                u32::try_from(raw)?,
+                u32::try_from(size)?,
+            ))
         })
         .collect::<Result<Vec<_>>>()?;
     Ok(Image {
@@ -128,15 +126,6 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Image> {
         checksum: optional.check_sum(),
         iat: file.data_directory(IMAGE_DIRECTORY_ENTRY_IAT).map_or(0, |directory| directory.virtual_address.get(LE)),
         pdb,
-        exports,
         sections,
     })
-}
-
-fn guid_text(guid: &[u8; 16]) -> String {
-    let a = u32::from_le_bytes([guid[0], guid[1], guid[2], guid[3]]);
-    let b = u16::from_le_bytes([guid[4], guid[5]]);
-    let c = u16::from_le_bytes([guid[6], guid[7]]);
-    let tail: String = guid[10..].iter().map(|byte| format!("{byte:02X}")).collect();
-    format!("{a:08X}-{b:04X}-{c:04X}-{:02X}{:02X}-{tail}", guid[8], guid[9])
 }

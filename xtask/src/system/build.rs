@@ -1,16 +1,15 @@
-//! The generated system: drivers, a kernel and a HAL, compiled from `xtask/modules/*.c` with clang and lld-link.
+//! Compiling and linking the system's modules.
 //!
-//! The point of compiling them is the PDB: everything in it was written by a tool that is not ours. The one thing the
-//! compiler at hand cannot write is the dynamic value relocation table; it is filled in after linking, from the list
-//! of sites that the assembler left in the section `.sites`.
+//! The one thing that the compiler at hand cannot write is the dynamic value relocation table; it is filled in after
+//! linking, from the list of sites that the assembler left in the section `.sites`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::image::Image;
+use super::{Image, Module, System};
 use crate::tools::{self, Found};
 use crate::{paths, program};
 
@@ -68,54 +67,10 @@ const RECIPES: &[Recipe] = &[
     },
 ];
 
-/// One module of the generated system.
-#[derive(Clone, Debug)]
-pub struct Module {
-    /// The file, as it is after its relocation table was filled in.
-    pub image: Image,
-    /// Where the trace says it was loaded.
-    pub base: u64,
-    /// RVAs of functions and variables, from the linker's map.
-    pub symbols: BTreeMap<String, u32>,
-    /// RVAs of the import sites, ascending.
-    pub sites: Vec<u32>,
-    /// Where the PDB lies.
-    pub pdb: PathBuf,
-}
-
-impl Module {
-    /// The address of a symbol.
-    pub fn address(&self, symbol: &str) -> Result<u64> {
-        let rva = self.symbols.get(symbol).with_context(|| format!("{} has no symbol {symbol}", self.image.name()))?;
-        Ok(self.base + u64::from(*rva))
-    }
-
-    /// The address of the first import site at or after a symbol.
-    pub fn site_in(&self, symbol: &str) -> Result<u64> {
-        let start = self.address(symbol)? - self.base;
-        let site = self.sites.iter().find(|rva| u64::from(**rva) >= start);
-        Ok(self.base + u64::from(*site.with_context(|| format!("{}: no site after {symbol}", self.image.name()))?))
-    }
-}
-
-/// The whole generated system.
-#[derive(Clone, Debug)]
-pub struct System {
-    /// Where the image files lie, and nothing else: what `--modules` is given.
-    pub dir: PathBuf,
-    /// Its modules, in the order of the recipes.
-    pub modules: Vec<Module>,
-}
-
-impl System {
-    /// A module by file name.
-    pub fn module(&self, file: &str) -> Result<&Module> {
-        self.modules.iter().find(|module| module.image.name() == file).with_context(|| format!("no module {file}"))
-    }
-}
-
-/// Compiles, links and completes all modules under `work`.
-pub fn build(work: &Path) -> Result<Found<System>> {
+/// Compiles, links and completes all modules, always in the same place: a PDB holds the paths of what it was made from,
+/// and its GUID is a hash of its content.
+pub fn system() -> Result<Found<System>> {
+    let work = paths::work("system")?;
     let clang = match tools::need(&["clang-16", "clang-19", "clang-18", "clang-17", "clang"], "clang-16")? {
         Ok(name) => name,
         Err(reason) => return Ok(Err(reason)),
@@ -150,7 +105,15 @@ fn compile(clang: &str, recipe: &Recipe, objects: &Path) -> Result<()> {
     program::run(
         Command::new(clang)
             .current_dir(objects)
-            .args(["-target", "x86_64-pc-windows-msvc", "-ffreestanding", "-fno-stack-protector", "-O1", "-gcodeview"])
+            .args([
+                "-target",
+                "x86_64-pc-windows-msvc",
+                "-ffreestanding",
+                "-fno-stack-protector",
+                "-O1",
+                "-g",
+                "-gcodeview",
+            ])
             .args(["-Wall", "-Werror", "-c", "-o"])
             .arg(format!("{}.obj", stem(recipe)))
             .arg(source),

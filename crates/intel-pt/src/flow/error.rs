@@ -1,0 +1,177 @@
+//! What can go wrong in a walk.
+
+use std::fmt;
+
+use crate::Reason;
+
+/// A place where packets and code do not fit together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// Offset of the packet that was next, from the start of the bytes given.
+    pub offset: usize,
+    /// Address that the walk had reached, when it was following code.
+    pub ip: Option<u64>,
+    /// What is wrong.
+    pub kind: ErrorKind,
+    /// True when the walk had resynchronised in mid-stream since the last PSB: its call stack was incomplete, so the
+    /// error may be a consequence of the one before.
+    pub after_gap: bool,
+}
+
+/// What is wrong. [`ErrorKind::libipt_name`] gives libipt's name for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Bytes are no packet.
+    Packet(Reason),
+    /// The image does not know the memory at the address.
+    NoMemory,
+    /// The bytes at the address are no instruction.
+    BadInstruction,
+    /// The instruction at the address needs another packet than the one that is next.
+    Mismatch {
+        /// What it needs.
+        needs: Need,
+        /// What is next.
+        found: Found,
+    },
+    /// A TNT bit "not taken" for a return.
+    BadReturn,
+    /// A compressed return without a call before it.
+    ReturnStackEmpty,
+    /// Something happened at an address that the code does not reach before its next branch.
+    NotReached {
+        /// The address.
+        event: u64,
+    },
+    /// A packet that must give an address gives none.
+    NoAddress,
+    /// The code runs in a circle that no packet leaves.
+    EndlessLoop,
+    /// The code runs on for too long without a packet.
+    Budget {
+        /// Instructions followed, the limit.
+        instructions: u32,
+    },
+    /// A TIP.PGE while tracing is on.
+    AlreadyEnabled,
+    /// A branch packet while tracing is off.
+    NotEnabled,
+}
+
+/// What an instruction needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A conditional branch: a TNT bit.
+    Tnt,
+    /// An indirect branch: a TIP.
+    Tip,
+    /// A return: a TNT bit or a TIP.
+    TntOrTip,
+}
+
+/// Which packet is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// TNT, or bits left of one.
+    Tnt,
+    /// TIP.
+    Tip,
+    /// FUP.
+    Fup,
+    /// TIP.PGE.
+    TipPge,
+    /// PSB.
+    Psb,
+    /// OVF.
+    Ovf,
+    /// Another packet.
+    Other,
+    /// The end of the trace.
+    End,
+}
+
+impl ErrorKind {
+    /// The name of libipt's error for the same thing, without its `pte_`.
+    pub fn libipt_name(self) -> &'static str {
+        match self {
+            Self::Packet(Reason::UnknownOpcode { .. }) => "bad_opc",
+            Self::Packet(Reason::BadField { .. }) => "bad_packet",
+            Self::Packet(Reason::Truncated { .. }) => "eos",
+            Self::Packet(Reason::BeforeSync) => "nosync",
+            Self::NoMemory => "nomap",
+            Self::BadInstruction => "bad_insn",
+            Self::Mismatch { .. } | Self::NotReached { .. } | Self::AlreadyEnabled => "bad_query",
+            Self::EndlessLoop | Self::Budget { .. } => "bad_query",
+            Self::BadReturn => "bad_retcomp",
+            Self::ReturnStackEmpty => "retstack_empty",
+            Self::NoAddress => "noip",
+            Self::NotEnabled => "no_enable",
+        }
+    }
+
+    /// What usually is behind it, as advice.
+    pub fn likely_cause(self) -> &'static str {
+        match self {
+            Self::Packet(Reason::Truncated { .. }) => "the trace was cut, or a ring was not put in order",
+            Self::Packet(_) => "damaged trace data, or a ring that was not put in order at its write offset",
+            Self::NoMemory => "the module at this address is not in the image",
+            Self::BadInstruction => "wrong version of the module, or code that was changed at run time",
+            Self::Mismatch { .. } => {
+                "wrong version of the module; or, near an import site, code with the other form of import call"
+            }
+            Self::BadReturn | Self::ReturnStackEmpty => "lost synchronisation, or wrong version of a module",
+            Self::NotReached { .. } => "wrong version of the module, or lost synchronisation",
+            Self::EndlessLoop | Self::Budget { .. } => "wrong code, or lost synchronisation",
+            Self::NoAddress | Self::AlreadyEnabled | Self::NotEnabled => "damaged trace data",
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "offset {:#x}", self.offset)?;
+        if let Some(ip) = self.ip {
+            write!(f, ", address {ip:#x}")?;
+        }
+        write!(f, ": {}", self.kind)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Packet(reason) => reason.fmt(f),
+            Self::NoMemory => f.write_str("no memory is known at this address"),
+            Self::BadInstruction => f.write_str("no instruction"),
+            Self::Mismatch { needs, found } => {
+                let needs = match needs {
+                    Need::Tnt => "a conditional branch needs a TNT",
+                    Need::Tip => "an indirect branch needs a TIP",
+                    Need::TntOrTip => "a return needs a TNT or a TIP",
+                };
+                let found = match found {
+                    Found::Tnt => "TNT",
+                    Found::Tip => "TIP",
+                    Found::Fup => "FUP",
+                    Found::TipPge => "TIP.PGE",
+                    Found::Psb => "PSB",
+                    Found::Ovf => "OVF",
+                    Found::Other => "another packet",
+                    Found::End => "the end of the trace",
+                };
+                write!(f, "{needs}, found {found}")
+            }
+            Self::BadReturn => f.write_str("a compressed return needs a TNT bit 1, found 0"),
+            Self::ReturnStackEmpty => f.write_str("a compressed return, but no call before it is known"),
+            Self::NotReached { event } => write!(f, "an event at {event:#x} is not reached from here"),
+            Self::NoAddress => f.write_str("a packet that must give an address gives none"),
+            Self::EndlessLoop => f.write_str("the code runs in a circle that no packet leaves"),
+            Self::Budget { instructions } => write!(f, "no packet for more than {instructions} instructions"),
+            Self::AlreadyEnabled => f.write_str("TIP.PGE while tracing is on"),
+            Self::NotEnabled => f.write_str("a branch packet while tracing is off"),
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! What the user typed. Nothing here touches a file.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  mkdump demo                                             try it on built-in data
+  mkdump modules --etl trace.etl                          which modules does the trace name?
+  mkdump fetch --etl trace.etl --list                     where to get them
+  mkdump --etl trace.etl --modules C:\\symbols -o out.dmp  build the dump
+  mkdump ipt --etl trace.etl --modules dir                what the IPT data says
+  mkdump check out.dmp                                    is it a dump that debuggers take?";
+
+/// Synthetic kernel memory dumps from Windows performance traces.
+///
+/// Takes an ETW trace recorded with Loader events and the module files that it names, and writes a minidump in which
+/// every kernel module lies at the address it had, with its code as the kernel ran it: relocated, and with import calls
+/// rewritten as the kernel's import optimization does. The dump opens in WinDbg and lldb and serves Intel PT decoders.
+#[derive(Debug, Parser)]
+#[command(name = "mkdump", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(subcommand_negates_reqs = true, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    /// The dump to build, when no subcommand is given.
+    #[command(flatten)]
+    pub build: BuildArgs,
+
+    /// Something other than building a dump.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// How much to say.
+    #[command(flatten)]
+    pub talk: TalkArgs,
+}
+
+/// How much to say.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct TalkArgs {
+    /// Print errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Talk")]
+    pub quiet: bool,
+    /// Print what is done and why
+    #[arg(short, long, global = true, help_heading = "Talk")]
+    pub verbose: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN", help_heading = "Talk")]
+    pub color: Colour,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On terminals, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Where the list of modules comes from.
+#[derive(Clone, Debug, Args)]
+#[group(id = "source", required = true, multiple = false)]
+pub struct SourceArgs {
+    /// An ETW trace with Loader events
+    #[arg(long, value_name = "FILE")]
+    pub etl: Option<PathBuf>,
+}
+
+/// Where module files are looked for.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ModulesArgs {
+    /// Directory, symbol store, mounted Windows volume or zip archive with module files; repeatable [default: .]
+    #[arg(short, long, value_name = "DIR")]
+    pub modules: Vec<PathBuf>,
+    /// Do not remember what was read of module files
+    #[arg(long)]
+    pub no_cache: bool,
+}
+
+/// Which of a source's modules.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SelectArgs {
+    /// The moment to show: seconds from the start of the trace, or a raw timestamp [default: its end]
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// Only modules whose name matches; repeatable
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// Leave out modules whose name matches; repeatable
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+}
+
+/// Building a dump.
+#[derive(Clone, Debug, Args)]
+pub struct BuildArgs {
+    /// Where the modules are named.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Where their files are.
+    #[command(flatten)]
+    pub modules: ModulesArgs,
+    /// The dump to write [default: the source's name with .dmp]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Which modules.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Whether the kernel had rewritten import calls: auto asks the IPT data, then the build number
+    #[arg(long, value_enum, default_value_t = Switch::Auto, value_name = "MODE")]
+    pub import_optimization: Switch,
+    /// Whether the kernel had rewritten indirect branches for retpoline
+    #[arg(long, value_enum, default_value_t = Switch::Auto, value_name = "MODE")]
+    pub retpoline: Switch,
+    /// What of each module goes into the dump
+    #[arg(long, value_enum, default_value_t = Memory::Headers, value_name = "WHAT")]
+    pub memory: Memory,
+    /// Kind of memory list in a minidump; debuggers accept one per file, and readers differ
+    #[arg(long, value_enum, default_value_t = MemoryList::Auto, value_name = "BITS")]
+    pub memory_list: MemoryList,
+    /// Kind of file
+    #[arg(long, value_enum, default_value_t = Format::Minidump, value_name = "KIND")]
+    pub format: Format,
+    /// Fetch missing modules from this symbol server while building
+    #[cfg(feature = "fetch")]
+    #[arg(long, value_name = "URL")]
+    pub symbol_server: Option<String>,
+    /// Symbol store that fetched files go into [default: the cache in _NT_SYMBOL_PATH, else ./symbols]
+    #[cfg(feature = "fetch")]
+    #[arg(long, value_name = "DIR", requires = "symbol_server")]
+    pub store: Option<PathBuf>,
+    /// Exit with 1 when a module is missing or mismatches
+    #[arg(long)]
+    pub strict: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Three ways to answer a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Find out.
+    Auto,
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+/// What of each module goes into the dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Memory {
+    /// Code sections only.
+    Code,
+    /// Code sections and the header page.
+    Headers,
+    /// The whole image.
+    Image,
+}
+
+/// Kind of memory list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MemoryList {
+    /// 32 up to 3.9 GiB, then 64.
+    Auto,
+    /// MemoryList, flags 0x6000.
+    #[value(name = "32")]
+    Bits32,
+    /// Memory64List, flags 0x6002.
+    #[value(name = "64")]
+    Bits64,
+}
+
+/// Kind of file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// User minidump: the widest set of readers.
+    Minidump,
+    /// Kernel triage dump: native nt! in WinDbg.
+    Triage,
+    /// ELF core: ptxed, perf, every disassembler.
+    Elf,
+    /// A directory with a file per range, ptxed.args and manifest.json.
+    Raw,
+}
+
+/// Subcommands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// List the modules that a trace or dump names
+    Modules(ModulesCommand),
+    /// Fetch missing modules from a symbol server, or list where they are
+    #[cfg(feature = "fetch")]
+    Fetch(FetchCommand),
+    /// Write a script that collects the modules a symbol server does not have, for the trace's owner
+    Request(RequestCommand),
+    /// Do the whole job on built-in data
+    Demo(DemoCommand),
+}
+
+/// `mkdump modules`.
+#[derive(Clone, Debug, Args)]
+pub struct ModulesCommand {
+    /// Where the modules are named.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Which of them.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// User-mode modules too
+    #[arg(long)]
+    pub user: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `mkdump fetch`.
+#[cfg(feature = "fetch")]
+#[derive(Clone, Debug, Args)]
+pub struct FetchCommand {
+    /// Where the modules are named.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Where files are already.
+    #[command(flatten)]
+    pub modules: ModulesArgs,
+    /// Which modules.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Ask this server; repeatable [default: those in _NT_SYMBOL_PATH, else Microsoft's]
+    #[arg(long, value_name = "URL")]
+    pub symbol_server: Vec<String>,
+    /// Symbol store that files go into [default: the cache in _NT_SYMBOL_PATH, else ./symbols]
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Fetch the modules' PDBs too
+    #[arg(long)]
+    pub pdbs: bool,
+    /// Print name, key and URL of each missing file, for fetching on another machine; no network
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// `mkdump request`.
+#[derive(Clone, Debug, Args)]
+pub struct RequestCommand {
+    /// Where the modules are named.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Where files are already.
+    #[command(flatten)]
+    pub modules: ModulesArgs,
+    /// Which modules.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Ask this server first, fetch what it has, and request only the rest
+    #[cfg(feature = "fetch")]
+    #[arg(long, value_name = "URL")]
+    pub symbol_server: Option<String>,
+    /// Symbol store that fetched files go into [default: the cache in _NT_SYMBOL_PATH, else ./symbols]
+    #[cfg(feature = "fetch")]
+    #[arg(long, value_name = "DIR", requires = "symbol_server")]
+    pub store: Option<PathBuf>,
+    /// The script to write [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// `mkdump demo`.
+#[derive(Clone, Debug, Args)]
+pub struct DemoCommand {
+    /// Directory to put the demo's trace, modules and dump into
+    #[arg(default_value = "mkdump-demo", value_name = "DIR")]
+    pub directory: PathBuf,
+}

@@ -1,0 +1,102 @@
+//! The commands: each resolves its arguments, calls the library and shows the result.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use mkdump::catalog::{Cache, SymbolPath};
+use mkdump::snapshot::Module;
+use mkdump::{NameFilter, Reading, Search, Source};
+use serde::Serialize;
+
+use crate::args::{Cli, Command, ModulesArgs, SelectArgs, SourceArgs, TalkArgs};
+use crate::show::text;
+
+mod build;
+mod demo;
+#[cfg(feature = "fetch")]
+mod fetch;
+mod modules;
+mod request;
+
+/// How a command ended, when it was not an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All as asked.
+    Done,
+    /// Done, but `--strict` found something missing or a check found a difference.
+    Amiss,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done => ExitCode::SUCCESS,
+            Outcome::Amiss => ExitCode::from(1),
+        }
+    }
+}
+
+/// Runs what was asked for.
+pub fn run(cli: Cli) -> Result<Outcome> {
+    match cli.command {
+        None => build::run(&cli.build, cli.talk),
+        Some(Command::Modules(command)) => modules::run(&command, cli.talk),
+        #[cfg(feature = "fetch")]
+        Some(Command::Fetch(command)) => fetch::run(&command, cli.talk),
+        Some(Command::Request(command)) => request::run(&command, cli.talk),
+        Some(Command::Demo(command)) => demo::run(&command, cli.talk),
+    }
+}
+
+/// Prints a value as JSON on stdout.
+fn print_json(value: &impl Serialize) -> Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
+    out.write_all(b"\n")?;
+    Ok(out.flush()?)
+}
+
+/// Prints text on stdout.
+fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Prints warnings on stderr, each once.
+fn warn(warnings: &[String], talk: TalkArgs) {
+    if talk.quiet {
+        return;
+    }
+    for warning in warnings {
+        let _ = writeln!(io::stderr(), "{}", text::warning(warning, talk));
+    }
+}
+
+/// Opens the trace or dump that the arguments name.
+fn open(source: &SourceArgs) -> Result<Source> {
+    match &source.etl {
+        Some(etl) => Ok(Source::open_etl(etl)?),
+        None => unreachable!("clap asks for a source"),
+    }
+}
+
+/// Where module files are looked for: the directories given, and those of the environment's symbol path.
+fn search(modules: &ModulesArgs) -> Search {
+    let mut search = Search::new(modules.modules.clone(), &SymbolPath::from_environment());
+    if modules.no_cache {
+        search.cache = Cache::Off;
+    }
+    search
+}
+
+/// The kernel modules of a source that the arguments select.
+fn kernel_modules(reading: &Reading<'_>, select: &SelectArgs) -> Result<Vec<Module>> {
+    let names = NameFilter::new(&select.include, &select.exclude)?;
+    let moment = select.at.as_deref().map(|at| reading.moment(Some(at))).transpose()?;
+    let wanted = |module: &&Module| {
+        module.kernel && names.rejects(&module.name).is_none() && moment.is_none_or(|at| module.live_at(at))
+    };
+    Ok(reading.snapshot.modules.iter().filter(wanted).cloned().collect())
+}

@@ -1,0 +1,36 @@
+//! The command `mkdump`, as a library so that its manual pages and completions can be made from its definition.
+//!
+//! Arguments are parsed in [`args`], a command resolves them and calls the `mkdump` library, `show` prints plain values.
+//! Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 done with something amiss that was asked about, 2 not done.
+#![forbid(unsafe_code)]
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub mod args;
+mod commands;
+mod progress;
+mod show;
+
+/// Runs the command with the process's own arguments.
+pub fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    let talk = cli.talk;
+    match commands::run(cli) {
+        Ok(outcome) => outcome.into(),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{}", show::text::error(&error, talk));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// A reader that stopped reading (`mkdump modules | head`) is no failure.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

@@ -1,0 +1,3 @@
+//! Plain values as text, JSON and HTML.
+
+pub mod text;

@@ -1,0 +1,240 @@
+//! Reports as text for people.
+
+use std::fmt::Write;
+use std::io::IsTerminal;
+
+use mkdump::report::{BuildReport, BuiltModule, ModulesReport, SourceReport, Status};
+
+use crate::args::{Colour, TalkArgs};
+
+/// A table with aligned columns; numbers in `right` columns are aligned to the right.
+#[derive(Debug, Default)]
+pub struct Table {
+    rows: Vec<Vec<String>>,
+    right: Vec<usize>,
+}
+
+impl Table {
+    /// A table with these headings; `right` lists the columns that hold numbers.
+    pub fn new(headings: &[&str], right: &[usize]) -> Self {
+        Self { rows: vec![headings.iter().map(|&h| h.to_owned()).collect()], right: right.to_vec() }
+    }
+
+    /// Adds a row. Cells come from traces and files, so control characters are shown as `?`.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
+    }
+
+    /// The lines, indented by `indent` blanks.
+    pub fn render(&self, indent: usize) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |c: usize| self.rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut out = String::new();
+        for row in &self.rows {
+            let mut line = " ".repeat(indent);
+            for (c, cell) in row.iter().enumerate() {
+                let pad = " ".repeat(widths[c] - cell.chars().count());
+                if self.right.contains(&c) {
+                    line += &pad;
+                    line += cell;
+                } else {
+                    line += cell;
+                    line += &pad;
+                }
+                line += "  ";
+            }
+            out += line.trim_end();
+            out.push('\n');
+        }
+        out
+    }
+}
+
+/// Text from a trace or file with its control characters made harmless: a module's name must not drive a terminal.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// `1234567` as `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A byte count with a binary unit.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} bytes") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// `1 module`, `2 modules`.
+pub fn count(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
+/// An address as Windows debuggers print it.
+pub fn address(value: u64) -> String {
+    format!("{:08x}`{:08x}", value >> 32, value & 0xffff_ffff)
+}
+
+/// An error with its causes.
+pub fn error(error: &anyhow::Error, talk: TalkArgs) -> String {
+    format!("{} {}", paint("error:", RED, talk), printable(&format!("{error:#}")))
+}
+
+/// A warning.
+pub fn warning(text: &str, talk: TalkArgs) -> String {
+    format!("{} {}", paint("warning:", YELLOW, talk), printable(text))
+}
+
+const RED: u8 = 31;
+const YELLOW: u8 = 33;
+
+/// `text` in bold and in a colour, where colours are wanted: on a terminal without NO_COLOR, or by `--color always`.
+fn paint(text: &str, colour: u8, talk: TalkArgs) -> String {
+    let wanted = match talk.color {
+        Colour::Always => true,
+        Colour::Never => false,
+        Colour::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+    };
+    if wanted { format!("\x1b[1;{colour}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// One line about a source.
+pub fn source(source: &SourceReport) -> String {
+    let os = &source.os;
+    let mut line = format!("Windows {}.{}.{}", os.major, os.minor, os.build);
+    if let Some(revision) = os.revision {
+        let _ = write!(line, ".{revision}");
+    }
+    if let Some(processors) = source.processors {
+        let _ = write!(line, ", {}", count(processors.into(), "processor"));
+    }
+    if let Some(start) = &source.start {
+        let _ = write!(line, ", {start}");
+    }
+    if let Some(duration) = source.duration {
+        let _ = write!(line, ", {duration:.1} s");
+    }
+    if source.events > 0 {
+        let _ = write!(line, ", {}", count(source.events, "event"));
+        if source.events_lost > 0 {
+            let _ = write!(line, " ({} lost)", grouped(source.events_lost));
+        }
+        if source.ipt_events > 0 {
+            let _ = write!(line, ", {} with Intel PT data", grouped(source.ipt_events));
+        }
+    }
+    line
+}
+
+/// The list that `mkdump modules` prints.
+pub fn modules(report: &ModulesReport) -> String {
+    let mut table = Table::new(&["base", "size", "key", "pdb", "loaded", "unloaded", "name"], &[1, 4, 5]);
+    let seconds = |value: Option<f64>| value.map(|s| format!("{s:.3}")).unwrap_or_default();
+    for module in &report.modules {
+        table.row([
+            address(module.base.0),
+            format!("{:x}", module.size.0),
+            module.image_key.clone().unwrap_or_else(|| "?".into()),
+            module.pdb.as_ref().map(|p| format!("{} {} {:x}", p.name, p.guid, p.age)).unwrap_or_default(),
+            seconds(module.loaded),
+            seconds(module.unloaded),
+            module.path.clone(),
+        ]);
+    }
+    table.render(0)
+}
+
+/// The summary after a build.
+pub fn build(report: &BuildReport) -> String {
+    let mut out = String::new();
+    let with = |status: Status| report.modules.iter().filter(move |m| m.status == status);
+    let mut line = |label: &str, text: String| {
+        let _ = writeln!(out, "  {label:<10} {text}");
+    };
+    line("source", format!("{}: {}", printable(&report.source.name), source(&report.source)));
+    let mut parts = vec![format!("{} included", with(Status::Included).count())];
+    for (status, word) in
+        [(Status::Missing, "missing"), (Status::Mismatch, "of another build"), (Status::Excluded, "left out")]
+    {
+        let number = with(status).count();
+        if number > 0 {
+            parts.push(format!("{number} {word}"));
+        }
+    }
+    line("modules", format!("{}: {}", count(report.modules.len() as u64, "module"), parts.join(", ")));
+
+    let sum = |f: fn(&BuiltModule) -> u64| report.modules.iter().map(f).sum::<u64>();
+    let mode = &report.import_optimization;
+    line("imports", format!("import optimization {}: {}", mode.mode, mode.reason));
+    let mut sites = format!(
+        "{} of {} rewritten as direct",
+        grouped(sum(|m| m.sites.import.optimized)),
+        count(sum(|m| m.sites.import.listed), "call site"),
+    );
+    for (number, why) in [
+        (sum(|m| m.sites.import.unbound), "unbound"),
+        (sum(|m| m.sites.import.out_of_range), "out of range"),
+        (sum(|m| m.sites.import.no_index), "without a slot"),
+        (sum(|m| m.sites.import.unexpected_bytes), "with unexpected bytes"),
+    ] {
+        if number > 0 {
+            let _ = write!(sites, ", {} {why}", grouped(number));
+        }
+    }
+    line("", sites);
+    line("retpoline", format!("{}: {}", report.retpoline.mode, report.retpoline.reason));
+    let ranges: usize = report.modules.iter().map(|m| m.ranges.len()).sum();
+    line("output", format!("{}, {}, {ranges} ranges of code", printable(&report.output), size(report.bytes)));
+
+    let absent: Vec<_> = with(Status::Missing).chain(with(Status::Mismatch)).collect();
+    if !absent.is_empty() {
+        let mut table = Table::new(&["not in the dump", "base", "key", "why"], &[]);
+        for module in absent {
+            table.row([
+                module.name.clone(),
+                address(module.base.0),
+                module.image_key.clone().unwrap_or_else(|| "?".into()),
+                module.reason.clone().unwrap_or_default(),
+            ]);
+        }
+        let _ = write!(out, "\n{}", table.render(2));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Table, address, count, grouped, printable, size};
+
+    #[test]
+    fn numbers_read_easily() {
+        assert_eq!([grouped(0), grouped(999), grouped(1000), grouped(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([size(12), size(2048), size(5 << 30)], ["12 bytes", "2.0 KiB", "5.0 GiB"]);
+        assert_eq!([count(1, "module"), count(2, "module")], ["1 module", "2 modules"]);
+        assert_eq!(address(0xffff_f804_1234_1000), "fffff804`12341000");
+    }
+
+    #[test]
+    fn a_name_cannot_drive_the_terminal() {
+        assert_eq!(printable("a\x1b[2Jb\n"), "a?[2Jb?");
+        let mut table = Table::new(&["n", "name"], &[0]);
+        table.row(["10".into(), "x\u{7}".into()]);
+        assert_eq!(table.render(1), "  n  name\n 10  x?\n");
+    }
+}

@@ -1,0 +1,99 @@
+//! What to build.
+
+use std::path::PathBuf;
+
+use crate::build::Choice;
+use crate::search::Search;
+use crate::select::NameFilter;
+
+/// A dump to build from a source.
+#[derive(Clone, Debug, Default)]
+pub struct BuildOptions {
+    /// Where module files are looked for.
+    pub search: Search,
+    /// The dump.
+    pub output: PathBuf,
+    /// The moment to show, as [`crate::Reading::moment`] takes it; the end when `None`.
+    pub at: Option<String>,
+    /// Which modules.
+    pub names: NameFilter,
+    /// Whether import calls were rewritten.
+    pub import_optimization: Choice,
+    /// Whether indirect branches were rewritten.
+    pub retpoline: Choice,
+    /// What of each module goes in.
+    pub memory: Selection,
+    /// Kind of memory list in a minidump.
+    pub memory_list: ListKind,
+    /// Kind of file.
+    pub format: Format,
+}
+
+/// What of each module goes into a dump.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Selection {
+    /// Code sections.
+    Code,
+    /// Code sections and the header page.
+    #[default]
+    Headers,
+    /// The whole image.
+    Image,
+}
+
+impl From<Selection> for pe_image::Selection {
+    fn from(selection: Selection) -> Self {
+        match selection {
+            Selection::Code => Self::Code,
+            Selection::Headers => Self::Headers,
+            Selection::Image => Self::Image,
+        }
+    }
+}
+
+/// Kind of memory list in a minidump: debuggers take one per file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ListKind {
+    /// A 32-bit list while it fits (3.9 GiB), then a 64-bit one.
+    #[default]
+    Auto,
+    /// MemoryList.
+    Bits32,
+    /// Memory64List.
+    Bits64,
+}
+
+/// Kind of file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// User minidump (MDMP).
+    #[default]
+    Minidump,
+    /// Kernel triage dump (PAGEDU64).
+    Triage,
+    /// ELF core.
+    Elf,
+    /// Directory of files.
+    Raw,
+}
+
+impl Format {
+    /// Its name in options and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Minidump => "minidump",
+            Self::Triage => "triage",
+            Self::Elf => "elf",
+            Self::Raw => "raw",
+        }
+    }
+
+    /// The extension of its files.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Minidump | Self::Triage => "dmp",
+            Self::Elf => "core",
+            Self::Raw => "raw",
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Where a dump came from, written into the dump itself: a comment that debuggers print, and the same as JSON in a user
+//! stream for programs.
+
+use std::fmt::Write;
+use std::io::Read;
+use std::path::Path;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::report::{Hex, ModeReport};
+
+/// Type of the user stream that holds the provenance as JSON (UTF-8, no BOM, no NUL). User streams start at 0x10000;
+/// this one spells "mk", then 1.
+pub const PROVENANCE_STREAM: u32 = 0x6d6b_0001;
+
+/// What made a dump, and from what. Holds no paths and no times of the machine that it was built on, so that the same
+/// input gives the same bytes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Provenance {
+    /// `mkdump` and its version.
+    pub tool: String,
+    /// File name of the trace or dump.
+    pub source: String,
+    /// SHA-256 of the trace or dump, in hexadecimal.
+    pub source_sha256: String,
+    /// What was assumed of import optimization.
+    pub import_optimization: ModeReport,
+    /// What was assumed of retpolines.
+    pub retpoline: ModeReport,
+    /// The files that the code comes from.
+    pub files: Vec<UsedFile>,
+}
+
+/// A module file that went into a dump.
+#[derive(Clone, Debug, Serialize)]
+pub struct UsedFile {
+    /// Module name.
+    pub name: String,
+    /// Where it lies in the dump.
+    pub base: Hex,
+    /// The symbol server's key of the file.
+    pub image_key: String,
+}
+
+impl Provenance {
+    /// The comment that a debugger prints at opening.
+    pub fn comment(&self) -> String {
+        let mut text = format!("{}: code of {} kernel modules", self.tool, self.files.len());
+        let _ = write!(text, ", laid out from {} (SHA-256 {})", self.source, self.source_sha256);
+        let _ = write!(
+            text,
+            "; import optimization {}: {}",
+            self.import_optimization.mode, self.import_optimization.reason
+        );
+        let _ = write!(text, "; retpoline {}: {}", self.retpoline.mode, self.retpoline.reason);
+        text
+    }
+
+    /// The contents of the user stream.
+    pub fn json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// SHA-256 of a file, in hexadecimal.
+pub fn sha256(path: &Path) -> Result<String> {
+    let mut file = std::fs::File::open(path).map_err(|e| Error::read(path, e))?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).map_err(|e| Error::read(path, e))? {
+            0 => break,
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+    Ok(hasher.finalize().iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    }))
+}

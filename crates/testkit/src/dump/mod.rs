@@ -1,0 +1,4 @@
+//! Dumps, byte by byte.
+
+pub mod kernel;
+pub mod user;
