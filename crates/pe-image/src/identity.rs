@@ -201,7 +201,7 @@ fn debug_entry(headers: &Headers, wanted: u32, mut read: impl FnMut(u64, u32) ->
     let size = entry.size_of_data.get(LE).min(LARGEST_CODE_VIEW);
     match entry.pointer_to_raw_data.get(LE) {
         0 => {
-            let (offset, have) = headers.file_offset(crate::Rva(entry.address_of_raw_data.get(LE)))?;
+            let (offset, have) = headers.file_offset(Rva(entry.address_of_raw_data.get(LE)))?;
             read(offset, size.min(have as u32))
         }
         offset => read(offset.into(), size),
