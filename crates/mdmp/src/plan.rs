@@ -17,7 +17,7 @@ use std::io::Write;
 
 use crate::blob::{Blob, BlobId, Field, Pointer, Target};
 use crate::emit;
-use crate::{Error, MemoryRange};
+use crate::{Error, Memory, MemoryRange, Protection};
 
 /// Blobs and memory in file order, not yet at offsets.
 #[derive(Debug, Default)]
@@ -72,6 +72,22 @@ impl<'a> Layout<'a> {
     pub fn place_memory(&mut self, id: BlobId, range: MemoryRange<'a>, align: u64) {
         let size = range.size;
         self.put(id, Piece { offset: 0, size, align: align.max(1), content: Content::Memory(range) });
+    }
+
+    /// Appends `size` bytes that are no memory of the dump, pulled from `source` while writing: the content of a stream.
+    /// The name is what errors and [`Plan::map`] call it.
+    pub fn push_source(
+        &mut self,
+        name: impl Into<Cow<'static, str>>,
+        size: u64,
+        source: impl Memory + 'a,
+        align: u64,
+    ) -> BlobId {
+        let id = self.reserve();
+        let range = MemoryRange::new(0, size, Protection(0), source);
+        let content = Content::Source { name: name.into(), range };
+        self.put(id, Piece { offset: 0, size, align: align.max(1), content });
+        id
     }
 
     fn put(&mut self, id: BlobId, piece: Piece<'a>) {
@@ -157,14 +173,23 @@ pub(crate) struct Piece<'a> {
 
 #[derive(Debug)]
 pub(crate) enum Content<'a> {
-    Bytes { name: Cow<'static, str>, bytes: Vec<u8>, pointers: Vec<Pointer> },
+    Bytes {
+        name: Cow<'static, str>,
+        bytes: Vec<u8>,
+        pointers: Vec<Pointer>,
+    },
     Memory(MemoryRange<'a>),
+    /// As memory; the range begins at 0, so that its addresses are offsets.
+    Source {
+        name: Cow<'static, str>,
+        range: MemoryRange<'a>,
+    },
 }
 
 impl Content<'_> {
     pub(crate) fn name(&self) -> Cow<'_, str> {
         match self {
-            Content::Bytes { name, .. } => Cow::Borrowed(name),
+            Content::Bytes { name, .. } | Content::Source { name, .. } => Cow::Borrowed(name),
             Content::Memory(range) => Cow::Owned(format!("memory at {:#x}", range.address)),
         }
     }
