@@ -1,4 +1,5 @@
 //! The bodies of the fuzz targets: ordinary functions that panic when something is wrong.
+#![forbid(unsafe_code)]
 
 use mdmp::user::{Architecture, CodeView, Comment, Directory, Dump, MemoryListKind, Module, RawStream, StreamType};
 use mdmp::user::{SystemInfo, Thread};

@@ -72,6 +72,8 @@ rules! {
         "the bytes of each memory range lie inside the file";
     MEMORY_ADDRESS = "memory-address", Degraded, ["rust-minidump", "dbgeng"],
         "a memory range has bytes and ends within the address space";
+    ADDRESS_EXTENSION = "address-extension", Degraded, ["dbgeng"],
+        "addresses of x86 dumps are sign-extended to 64 bit; else dbgeng lists the module and shows ?? for its bytes";
     MEMORY_OVERLAP = "memory-overlap", Refused, ["dbgeng"],
         "ranges of MemoryList whose bytes differ do not overlap; else \"Conflicting region\"";
     MEMORY_OVERLAP_SAME = "memory-overlap-same", Note, ["dbgeng 6.3", "others"],
