@@ -19,7 +19,6 @@ struct Log {
     interrupts: usize,
     overflows: usize,
     disabled: usize,
-    paging: usize,
 }
 
 impl Visitor for Log {

@@ -3,6 +3,12 @@
 //! They lie outside the repository, in a directory given as argument or beside the clone (`../shared/data`). Without
 //! them every part says that it did not run.
 
+mod build;
+mod catalog;
+mod etl;
+mod import_forms;
+mod ptxed;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -17,7 +23,13 @@ struct Part {
     run: fn(&Path) -> Result<Outcome>,
 }
 
-const PARTS: &[Part] = &[];
+const PARTS: &[Part] = &[
+    Part { name: "build", samples: "pe", run: build::run },
+    Part { name: "catalog", samples: "pe", run: catalog::run },
+    Part { name: "etl", samples: "etl", run: etl::run },
+    Part { name: "import-forms", samples: "pt/import-forms", run: import_forms::run },
+    Part { name: "ptxed", samples: "pt/libipt", run: ptxed::run },
+];
 
 /// `cargo xtask corpus [DIRECTORY] [PART]…`.
 pub fn run(arguments: &[String]) -> Result<Outcome> {

@@ -246,7 +246,14 @@ impl<'a> Feed<'a> {
                 Packet::Mode(Mode::Tsx(tsx)) => {
                     self.aborted = tsx.abort;
                     fup_is_ours |= !tsx.abort;
-                    self.attached.push(if tsx.abort { Event::Aborted } else { Event::Transaction(tsx) });
+                    if !tsx.abort {
+                        self.attached.push(Event::Transaction(tsx));
+                    }
+                }
+                Packet::Pwre(_) | Packet::Pwrx(_) if self.attached.is_empty() => {
+                    // Nothing waits for a FUP: it happened here.
+                    self.attach(packet);
+                    return Item::Status;
                 }
                 Packet::Vmcs(vmcs) => self.attached.push(Event::Vmcs(vmcs)),
                 Packet::TraceStop => self.attached.push(Event::Stopped),

@@ -255,7 +255,7 @@ impl Walker<'_> {
                         return Ok((Way { instructions, ..way }, None));
                     }
                 }
-                Goal::Instructions(_) if left <= block.instructions => {
+                Goal::Instructions(_) if left < block.instructions || left == block.instructions && sequential => {
                     return Ok((Way { instructions: left, ..way }, None));
                 }
                 Goal::Instructions(_) => left -= block.instructions,

@@ -55,7 +55,8 @@ impl Walker<'_> {
         }
         self.tnt_len = 0;
         self.stack.clear();
-        self.after_gap = true;
+        let lost = self.phase == Phase::Lost;
+        self.after_gap = lost;
         // Whether a TIP may be one whose TNT bits were skipped.
         let mut doubtful = false;
         loop {
@@ -67,7 +68,7 @@ impl Walker<'_> {
             let by_address = self.options.resume != Resume::Psb;
             match item {
                 Item::Psb(ip) => {
-                    if let Some(ip) = ip {
+                    if lost && let Some(ip) = ip {
                         visitor.event(offset, &Event::Resync { ip });
                     }
                     self.synchronised(visitor, offset, ip);

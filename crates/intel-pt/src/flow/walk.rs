@@ -5,7 +5,7 @@ use super::error::{Error, ErrorKind, Found, Need};
 use super::events::{Event, Feed, Item, width_of};
 use super::reach::Circle;
 use super::stack::ReturnStack;
-use super::visit::{Branch, BranchKind, Visitor};
+use super::visit::{Branch, BranchKind, Nothing, Visitor};
 use crate::{CodeWidth, Exec, Tnt};
 
 /// How a walk behaves.
@@ -58,7 +58,9 @@ pub enum Stop {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// After an error, or before the first PSB.
+    /// Before the first PSB.
+    Start,
+    /// After an error.
     Lost,
     Off,
     On,
@@ -102,7 +104,7 @@ impl<'a> Walker<'a> {
         Self {
             feed,
             options,
-            phase: Phase::Lost,
+            phase: Phase::Start,
             ip: 0,
             hint: u32::MAX,
             width: CodeWidth::Bits64,
@@ -151,25 +153,27 @@ impl<'a> Walker<'a> {
     }
 
     /// Takes the TIP that an indirect branch at the current address would take: the next one, behind at most one TNT.
+    /// Events that come with the packets are dropped.
     ///
     /// # Errors
     ///
     /// What is there instead.
     pub fn take_tip(&mut self) -> Result<(usize, u64), Found> {
-        if self.tnt_len == 0
-            && let Item::Tnt(tnt) = self.feed.peek()
-        {
-            self.feed.take();
-            self.load(tnt.bits(), tnt.len());
-        }
-        match self.feed.peek() {
-            Item::Tip(Some(ip)) => {
-                let offset = self.feed.offset();
-                self.feed.take();
-                self.deferral_seen |= self.tnt_len > 0;
-                Ok((offset, ip))
+        loop {
+            let offset = self.feed.offset();
+            match self.feed.peek() {
+                Item::Status => self.take(&mut Nothing, offset),
+                Item::Tnt(tnt) if self.tnt_len == 0 => {
+                    self.take(&mut Nothing, offset);
+                    self.load(tnt.bits(), tnt.len());
+                }
+                Item::Tip(Some(ip)) => {
+                    self.take(&mut Nothing, offset);
+                    self.deferral_seen |= self.tnt_len > 0;
+                    return Ok((offset, ip));
+                }
+                item => return Err(found(item)),
             }
-            item => Err(found(item)),
         }
     }
 
@@ -190,7 +194,7 @@ impl<'a> Walker<'a> {
             let step = match self.phase {
                 Phase::On => self.on(blocks, visitor),
                 Phase::Off => self.off(visitor),
-                Phase::Lost => self.recover(visitor),
+                Phase::Start | Phase::Lost => self.recover(visitor),
             };
             if let Err(stop) = step {
                 return stop;
