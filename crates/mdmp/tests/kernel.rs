@@ -160,10 +160,12 @@ fn a_synthetic_machine_has_registers_where_the_debugger_looks() {
     let context = amd64::Context::kernel(0xffff_f804_1234_1000, 0xffff_ae00_0000_8000);
     let mut dump = Dump::synthetic(Synthetic::new(0xffff_f804_1234_0000, context));
     dump.drivers.push(Driver::new("ntoskrnl.exe", 0xffff_f804_1234_0000, 0x1000));
+    // dbgeng 10 refuses a dump with a processor that KiProcessorBlock does not name.
+    dump.system.processors = 20;
     let file = dump.plan().unwrap().to_vec().unwrap();
     let back = Triage::open(&file).unwrap();
     let processors: Vec<_> = back.processors().collect();
-    assert_eq!(processors.len(), 1);
+    assert_eq!(processors.len(), 20);
     assert_eq!(processors[0].context.unwrap(), mdmp::Context::from(context).as_bytes());
     assert_eq!(back.current_thread(), Some(processors[0].thread));
     assert_sound(&file);
@@ -226,6 +228,7 @@ fn broken_rules_are_found_in_finished_files() {
     find(|file| word(file, read(file, 0x2030), u32::MAX), Severity::Refused, "DriverName");
     find(|file| word(file, read(file, 0x2078) + 8, u32::MAX), Severity::Degraded, "TRIAGE_DATA_BLOCK");
     find(|file| word(file, read(file, 0x2078) + 12, 0x7fff_ffff), Severity::Degraded, "behind the end of the file");
+    find(|file| word(file, 0x34, 2), Severity::Refused, "1 of 2 processors");
     let second_like_first = |file: &mut Vec<u8>| {
         let table = read(file, 0x2078);
         file.copy_within(table..table + 8, table + 16);
