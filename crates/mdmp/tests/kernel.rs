@@ -249,39 +249,7 @@ fn other_files_are_refused_with_reasons() {
     refused(&Machine::sample().triage()[..0x2040], "TRIAGE_DUMP64");
 }
 
-/// Calls everything that reads. The fuzz target does the same.
-fn read_all(file: &[u8]) {
-    let _ = validate(file);
-    let Ok(dump) = Triage::open(file) else { return };
-    let _ = (format!("{dump:?}"), dump.unloaded(), dump.broken_driver(), dump.drivers().count());
-    let _ = (dump.processors().count(), dump.secondary(), dump.mm(), dump.data_page(), dump.call_stack());
-    let mut before = None;
-    for segment in dump.memory().all() {
-        assert!(before < Some(segment.address), "segments are sorted");
-        before = segment.range().unwrap().last();
-        let mut out = [0; 9];
-        assert!(dump.memory().read(segment.address, &mut out) > 0);
-    }
-}
-
 proptest! {
-    #[test]
-    fn damaged_dumps_do_no_harm(
-        changes in prop::collection::vec((0x0usize..0x4000, any::<u32>()), 0..12),
-        fixed in prop::collection::vec((0usize..0x20, prop_oneof![Just(0u32), Just(u32::MAX), 0..0x5000u32]), 0..4),
-        end in prop_oneof![Just(usize::MAX), 0..0x5000usize],
-    ) {
-        let mut file = Machine::sample().triage();
-        file.truncate(end);
-        let offsets = fixed.into_iter().map(|(index, value)| (0x2000 + 4 * index, value));
-        for (at, value) in changes.into_iter().chain(offsets) {
-            if let Some(field) = file.get_mut(at..at + 4) {
-                field.copy_from_slice(&value.to_le_bytes());
-            }
-        }
-        read_all(&file);
-    }
-
     #[test]
     fn random_plans_read_back_equal(
         names in prop::collection::vec("[a-z\u{e4}\u{1f600}]{0,20}", 1..6),

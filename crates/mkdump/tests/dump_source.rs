@@ -1,7 +1,6 @@
 //! Dumps as sources: every kind of dump of one made-up machine says the same, and damage does no harm.
 
 use mkdump::dump::{Boot, Dump, Kind, MergeError, ReadMemory};
-use proptest::prelude::*;
 use testkit::dump::kernel::Machine;
 
 /// Opens a dump and compares all that the machine knows.
@@ -164,59 +163,4 @@ fn dumps_of_one_boot_merge() {
     let error = Boot::merge(vec![Dump::open(&a).unwrap(), Dump::open(&full).unwrap()]).unwrap_err();
     assert_eq!(error, MergeError::NotTriage { index: 1, kind: "kernel-full" });
     assert_eq!(Boot::merge(Vec::new()).unwrap_err(), MergeError::Empty);
-}
-
-/// Everything that a caller does with a dump.
-fn use_dump(file: &[u8]) {
-    let Ok(dump) = Dump::open(file) else { return };
-    let _ = format!("{dump:?}");
-    let mut out = [0; 0x2004];
-    for module in &dump.snapshot().modules {
-        let _ = (dump.read(module.base, &mut out), module.image_key());
-    }
-    for address in [0, 0x1000, u64::MAX - 3, 0xffff_f804_1234_0ffe] {
-        dump.read(address, &mut out);
-    }
-    if dump.triage().is_some() {
-        let _ = Boot::merge(vec![dump]);
-    }
-}
-
-fn small_user_dump() -> Vec<u8> {
-    let mut dump = mdmp::user::Dump::new(mdmp::user::SystemInfo::new(mdmp::user::Architecture::AMD64, 10, 0, 1));
-    dump.modules.push(mdmp::user::Module::new("a.sys", 0x1000, 0x1000));
-    dump.add_placeholder(1, 0x1000).unwrap();
-    dump.plan().unwrap().to_vec().unwrap()
-}
-
-proptest! {
-    #[test]
-    fn damaged_dumps_do_no_harm(
-        kind in 0..4,
-        dump_type in prop_oneof![3 => Just(None), 1 => (0u8..12).prop_map(Some)],
-        headers in prop::collection::vec((0usize..0x400, any::<u32>()), 0..4),
-        fields in prop::collection::vec((0usize..0x40, prop_oneof![Just(0u32), Just(u32::MAX), 0u32..0x10000]), 0..6),
-        body in prop::collection::vec((0usize..0x20000, any::<u32>()), 0..12),
-        end in prop_oneof![3 => Just(usize::MAX), 1 => 0usize..0x20000],
-    ) {
-        let machine = Machine::sample();
-        let mut file = match kind {
-            0 => machine.triage(),
-            1 => machine.full(),
-            2 => machine.bitmap(),
-            _ => small_user_dump(),
-        };
-        if let (Some(number), Some(field)) = (dump_type, file.get_mut(0xf98)) {
-            *field = number;
-        }
-        let spots = [0x88usize, 0x2000, 0x2010, 0x20, 0x8];
-        let fields = fields.into_iter().map(|(at, value)| (spots[at % 5] + 4 * (at / 5), value));
-        for (at, value) in headers.into_iter().map(|(at, value)| (at + 8, value)).chain(fields).chain(body) {
-            if let Some(field) = file.get_mut(at..at + 4) {
-                field.copy_from_slice(&value.to_le_bytes());
-            }
-        }
-        file.truncate(end);
-        use_dump(&file);
-    }
 }
