@@ -18,6 +18,7 @@
 //! the threads that are known for certain.
 
 mod layout;
+mod msf;
 
 use std::collections::BTreeMap;
 
