@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 use mdmp::kernel::{
-    Anchors, Bugcheck, CallStack, DataPage, DebuggerData, Driver, Dump, Exception, FieldOffset, State, Synthetic,
-    System, UnloadedDriver,
+    Anchors, Bugcheck, CallStack, DataPage, DebuggerData, Driver, Dump, Exception, FieldOffset, Machine, State,
+    Synthetic, System, UnloadedDriver,
 };
 use mdmp::read::{Origin, Triage};
-use mdmp::{Error, Fill, Format, MemoryRange, Protection, Severity, amd64, validate};
+use mdmp::{Error, Fill, Format, MemoryRange, Protection, Severity, amd64, arm64, validate};
 use proptest::prelude::*;
-use testkit::dump::kernel::Machine;
+use testkit::dump::kernel::Machine as Dumped;
 
 fn assert_sound(file: &[u8]) {
     let report = validate(file).unwrap();
@@ -18,7 +18,7 @@ fn assert_sound(file: &[u8]) {
 
 #[test]
 fn everything_that_a_machine_has_is_read() {
-    let machine = Machine::sample();
+    let machine = Dumped::sample();
     let file = machine.triage();
     let dump = Triage::open(&file).unwrap();
     assert!(dump.warnings().is_empty(), "{:?}", dump.warnings());
@@ -171,6 +171,19 @@ fn a_synthetic_machine_has_registers_where_the_debugger_looks() {
     assert_sound(&file);
 }
 
+#[test]
+fn arm64_machines_have_their_own_context() {
+    let context = arm64::Context::new(0xffff_f804_1234_1000, 0xffff_ae00_0000_8000);
+    let mut dump = Dump::synthetic(Synthetic::new(0xffff_f804_1234_0000, context));
+    dump.drivers.push(Driver::new("ntoskrnl.exe", 0xffff_f804_1234_0000, 0x1000));
+    let file = dump.plan().unwrap().to_vec().unwrap();
+    let back = Triage::open(&file).unwrap();
+    assert_eq!(back.header().system().machine, Machine::ARM64);
+    assert_eq!(back.header().context(), mdmp::Context::from(context).as_bytes());
+    assert_eq!(back.processors().next().unwrap().context.unwrap(), mdmp::Context::from(context).as_bytes());
+    assert_sound(&file);
+}
+
 /// Changes a good dump and expects plan() to refuse it with words.
 fn refuse(change: impl FnOnce(&mut Dump<'static>), words: &str) {
     let mut dump = full_dump();
@@ -184,6 +197,7 @@ fn refuse(change: impl FnOnce(&mut Dump<'static>), words: &str) {
 fn what_debuggers_refuse_is_an_error_before_the_first_byte() {
     let range = |address, size| MemoryRange::new(address, size, Protection::READ_WRITE, Fill(0));
     refuse(|dump| dump.drivers.clear(), "DriverCount");
+    refuse(|dump| dump.system.machine = Machine::I386, "MachineImageType");
     refuse(|dump| dump.system.processors = 0, "NumberProcessors");
     refuse(|dump| dump.context = vec![0; 3001], "ContextRecord");
     refuse(|dump| dump.comment = "x".repeat(128), "Comment");
@@ -206,7 +220,7 @@ fn offsets_reach_almost_4_gib() {
 
 /// Breaks a good file and expects validate() to find it.
 fn find(change: impl FnOnce(&mut Vec<u8>), severity: Severity, words: &str) {
-    let mut file = Machine::sample().triage();
+    let mut file = Dumped::sample().triage();
     change(&mut file);
     let report = validate(&file).unwrap();
     let found = report.findings.iter().find(|finding| finding.to_string().contains(words));
@@ -244,9 +258,9 @@ fn other_files_are_refused_with_reasons() {
     };
     refused(b"", "DUMP_HEADER64");
     refused(&[0; 0x3000], "PAGE");
-    refused(&Machine::sample().full(), "full memory");
-    refused(&Machine::sample().bitmap(), "full memory bitmap");
-    refused(&Machine::sample().triage()[..0x2040], "TRIAGE_DUMP64");
+    refused(&Dumped::sample().full(), "full memory");
+    refused(&Dumped::sample().bitmap(), "full memory bitmap");
+    refused(&Dumped::sample().triage()[..0x2040], "TRIAGE_DUMP64");
 }
 
 proptest! {

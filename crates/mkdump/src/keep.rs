@@ -16,7 +16,7 @@ use std::sync::Arc;
 use mdmp::kernel;
 use mdmp::read::{Origin, Segments, Triage};
 use mdmp::user;
-use mdmp::{AddressRange, Context, Memory, MemoryRange, Protection, amd64};
+use mdmp::{AddressRange, Context, Memory, MemoryRange, Protection, amd64, arm64};
 use zerocopy::FromBytes;
 
 use crate::snapshot::{Machine, Module};
@@ -93,7 +93,11 @@ pub fn user<'a>(
     let Kept { dump, memory } = kept;
     let header = dump.header();
     let os = machine.os;
-    let mut info = user::SystemInfo::new(user::Architecture::AMD64, os.major, os.minor, os.build);
+    let architecture = match header.system().machine {
+        kernel::Machine::ARM64 => user::Architecture::ARM64,
+        _ => user::Architecture::AMD64,
+    };
+    let mut info = user::SystemInfo::new(architecture, os.major, os.minor, os.build);
     info.processors = machine.processors.unwrap_or(1).clamp(1, u8::MAX.into()) as u8;
     info.product_type = user::ProductType(u8::try_from(header.system().product_type).unwrap_or(1));
     let mut result = user::Dump::new(info);
@@ -232,7 +236,8 @@ impl Memory for Part<'_> {
     }
 }
 
-/// Registers of a thread: the processor's for one that ran, else those that the scheduler left on its stack.
+/// Registers of a thread: the processor's for one that ran, else those that the scheduler left on its stack (x64; of
+/// an ARM64 thread that waits only the stack pointer is known).
 ///
 /// ```text
 /// KernelStack + 0x00  KSWITCH_FRAME: P1Home … P5Home, MxCsr
@@ -251,6 +256,9 @@ fn thread_context(dump: &Triage<'_>, memory: &Segments<'_>, thread: &Thread) -> 
         return context_from(dump.header().context());
     }
     let frame = thread.stack_pointer?;
+    if dump.header().system().machine == kernel::Machine::ARM64 {
+        return Some(arm64::Context::new(0, frame).into());
+    }
     let at = |offset: u64| memory.pointer_at(frame.checked_add(offset)?);
     let context = match (at(0x38), frame.checked_add(0x40)) {
         (Some(rip), Some(rsp)) => {
@@ -263,6 +271,8 @@ fn thread_context(dump: &Triage<'_>, memory: &Segments<'_>, thread: &Thread) -> 
     Some(context.into())
 }
 
+/// The two kinds differ in size.
 fn context_from(bytes: &[u8]) -> Option<Context> {
-    amd64::Context::read_from_bytes(bytes).ok().map(Context::from)
+    let x64 = amd64::Context::read_from_bytes(bytes).ok().map(Context::from);
+    x64.or_else(|| arm64::Context::read_from_bytes(bytes).ok().map(Context::from))
 }

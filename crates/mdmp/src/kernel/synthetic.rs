@@ -24,6 +24,8 @@
 //! | EPROCESS, ETHREAD as data blocks | fine | fine |
 //! | KiProcessorBlock | fine with one processor; with more "KiProcessorBlock\[1\] could not be read" and no target | fine |
 //!
+//! The same holds for ARM64 with its own CONTEXT, offsets and all (dbgeng 10; 6.3 does not know the machine).
+//!
 //! So that `System::processors` may be any number, all entries of KiProcessorBlock name the one KPRCB.
 
 use std::borrow::Cow;
@@ -96,8 +98,10 @@ impl Synthetic {
         let (rip, rsp) = (self.context.instruction_pointer(), self.context.stack_pointer());
         let context = self.context.as_bytes().to_vec();
         let machine = match self.context {
+            Context::Amd64(_) => Machine::AMD64,
             Context::Arm64(_) => Machine::ARM64,
-            Context::Amd64(_) | Context::X86(_) => Machine::AMD64,
+            // Refused at plan time, as every other machine of 32 bits.
+            Context::X86(_) => Machine::I386,
         };
         let stack = if self.stack.is_empty() { vec![0; STACK_SIZE] } else { self.stack.clone() };
 
