@@ -63,6 +63,21 @@ fn what_is_no_pdb_says_so() {
     assert!(ThreadLayout::from_pdb(b"MDMP").unwrap_err().to_string().starts_with("PDB"));
 }
 
+#[test]
+fn offsets_come_from_the_pdb() {
+    let thread: &[(&str, u16)] =
+        &[("Header", 0), ("StackLimit", 0x31), ("StackBase", 0x39), ("KernelStack", 0x59), ("Process", 0x221)];
+    let extended: &[(&str, u16)] = &[("Tcb", 0), ("Process", 0x999), ("Cid", 0x479)];
+    let pdb =
+        testkit::dump::pdb::types(&[("_LIST_ENTRY", &[("Flink", 0)]), ("_KTHREAD", thread), ("_ETHREAD", extended)]);
+    let expected =
+        ThreadLayout { process: 0x221, kernel_stack: 0x59, stack_limit: 0x31, stack_base: 0x39, client_id: 0x479 };
+    assert_eq!(ThreadLayout::from_pdb(&pdb).unwrap(), expected);
+
+    let without = testkit::dump::pdb::types(&[("_KTHREAD", thread)]);
+    assert!(ThreadLayout::from_pdb(&without).unwrap_err().to_string().contains("_ETHREAD.Cid"));
+}
+
 /// Code for the whole of the second module, each byte 0xcc.
 fn code(machine: &Machine) -> Vec<MemoryRange<'static>> {
     let module = &machine.modules[1];
@@ -116,6 +131,20 @@ fn captured_bytes_win_over_code_in_both_formats() {
 }
 
 proptest! {
+    #[test]
+    fn damaged_pdbs_are_errors(
+        edits in prop::collection::vec((prop_oneof![0usize..0x40, 0x3000usize..0x3010, 0x4000usize..0x4020, 0x5000usize..0x5180], any::<u8>()), 1..8),
+        end in prop_oneof![3 => Just(usize::MAX), 1 => 0usize..0x6000],
+    ) {
+        let mut pdb = testkit::dump::pdb::types(&[("_KTHREAD", &[("Process", 0x220)]), ("_ETHREAD", &[("Cid", 0x478)])]);
+        for (at, value) in edits {
+            let at = at % pdb.len();
+            pdb[at] = value;
+        }
+        pdb.truncate(end);
+        let _ = ThreadLayout::from_pdb(&pdb);
+    }
+
     /// Of 96 addresses, each is held by captured memory, else by the lowest code range that has it, else by nothing.
     #[test]
     fn ranges_around_captured_memory_are_exact(
