@@ -1,4 +1,5 @@
 //! The bodies of the fuzz targets: ordinary functions that panic when something is wrong.
+#![forbid(unsafe_code)]
 
 use mkdump::dump::{Boot, Dump, ReadMemory};
 use mkdump::keep::{self, Kept};
