@@ -1,0 +1,7 @@
+//! What the fuzz targets do: ordinary functions, which the crate's tests call as well.
+
+mod bodies;
+mod seeds;
+
+pub use bodies::{packed, text};
+pub use seeds::seeds;
