@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use mkdump::report::{
-    BuildReport, BuiltModule, Hex, ImportSites, ModeReport, ModuleReport, ModulesReport, OsReport, PdbReport, RewrittenSites,
-    SitesReport, SourceReport, Status, UnresolvedReport,
+    BuildReport, BuiltModule, Hex, ImportSites, ModeReport, ModuleReport, ModulesReport, OsReport, PdbReport,
+    RewrittenSites, SitesReport, SourceReport, Status, UnresolvedReport,
 };
 use serde_json::{Value, json};
 
@@ -42,7 +42,9 @@ fn objects(value: &Value, at: &str) -> Vec<String> {
             let inner = map.iter().flat_map(|(key, value)| objects(value, &format!("{at}/{key}")));
             std::iter::once(at.to_owned()).chain(inner).collect()
         }
-        Value::Array(list) => list.iter().enumerate().flat_map(|(i, value)| objects(value, &format!("{at}/{i}"))).collect(),
+        Value::Array(list) => {
+            list.iter().enumerate().flat_map(|(i, value)| objects(value, &format!("{at}/{i}"))).collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -74,7 +76,11 @@ fn modules() {
         size: Hex(0x104_6000),
         timestamp: Some(Hex(0xd83_33e6)),
         checksum: Some(Hex(0xa5_938c)),
-        pdb: Some(PdbReport { name: "ntkrnlmp.pdb".into(), guid: "ED706A38-6592-40A0-66E6-FB19B994BAAA".into(), age: 1 }),
+        pdb: Some(PdbReport {
+            name: "ntkrnlmp.pdb".into(),
+            guid: "ED706A38-6592-40A0-66E6-FB19B994BAAA".into(),
+            age: 1,
+        }),
         image_key: Some("0D8333E61046000".into()),
         loaded: None,
         unloaded: Some(0.25),
