@@ -186,6 +186,23 @@ fn another_run_goes_on_with_what_is_there() {
 }
 
 #[test]
+fn two_processes_may_fetch_the_same_file() {
+    let server = Server::start(|_| Reply::File(file(), "\"v1\""));
+    let store = tempfile::tempdir().unwrap();
+    let folder = store.path().join("foo.sys/E87370BB42000");
+    fs::create_dir_all(&folder).unwrap();
+    // What the other one has so far, and its lock.
+    let other = fs::File::create(folder.join("foo.sys.partial")).unwrap();
+    other.lock().unwrap();
+    fs::write(folder.join("foo.sys.partial"), "half").unwrap();
+    fs::write(folder.join("foo.sys.partial.tag"), format!("{}{FOLDER}/foo.sys\n\"v1\"", server.url())).unwrap();
+    let outcome = fetch(&[foo()], &options(&server, store.path())).unwrap().remove(0);
+    assert!(matches!(outcome, Outcome::Fetched { .. }), "{outcome:?}");
+    assert!(fs::read(folder.join("foo.sys")).unwrap() == file());
+    assert_eq!(fs::read(folder.join("foo.sys.partial")).unwrap(), b"half", "the other one's piece is left alone");
+}
+
+#[test]
 fn a_file_that_changed_meanwhile_is_not_put_together_from_two() {
     let old = vec![b'o'; file().len()];
     let (outcome, tree, ..) = fetch_foo(move |_, request| match request.earlier {
