@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, Write};
 
-use testkit::catalog::{Module, szdd_stored};
+use testkit::catalog::{self, Module, lzx_stored, szdd_stored};
 
 /// Target, name and bytes.
 pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
@@ -13,6 +13,7 @@ pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("packed", "szdd", szdd_stored(&image, b's')),
         ("packed", "cabinet", cabinet(cab::CompressionType::MsZip, &image)),
         ("packed", "stored-cabinet", cabinet(cab::CompressionType::None, &image)),
+        ("packed", "lzx", catalog::cabinet(0xf03, &[(&lzx_stored(&image, [1; 3]), image.len() as u16)])),
         ("packed", "zip", zip(&[("a/foo.sys", &image), ("b.txt", b"text")])),
         ("packed", "nested", zip(&[("foo.sy_", &cabinet(cab::CompressionType::MsZip, &image))])),
         ("text", "module", b"foo.sys\n\\SystemRoot\\System32\\drivers\\foo.sys".to_vec()),
