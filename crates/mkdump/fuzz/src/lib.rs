@@ -1,5 +1,7 @@
 //! What the fuzz targets do: ordinary functions, which the crate's tests call as well.
 
+#![forbid(unsafe_code)]
+
 mod bodies;
 mod seeds;
 

@@ -45,7 +45,7 @@ pub(super) fn content(path: &Path) -> io::Result<Content> {
         match missing_bytes(&mut file)? {
             // A download that broke off has the right headers, and nothing else may take it for the module.
             Some(missing) => {
-                content.remarks.push(format!("{}: cut short, {missing} bytes are missing", path.display()))
+                content.remarks.push(format!("{}: cut short, {missing} bytes are missing", path.display()));
             }
             // Unbuffered: the reader asks for whole pieces, and buffering would read more than it needs.
             None => content.image(Identity::read(file), Location::plain(path), name),
