@@ -17,11 +17,8 @@ use crate::outcome::Outcome;
 use crate::{paths, program};
 
 /// Sets of folders that could have been loaded together: no two files of one name.
-const GROUPS: &[&[&str]] = &[
-    &["19041.508", "19041-system32", "19041.4780", "third-party"],
-    &["14393"],
-    &["windows-11-preview"],
-];
+const GROUPS: &[&[&str]] =
+    &[&["19041.508", "19041-system32", "19041.4780", "third-party"], &["14393"], &["windows-11-preview"]];
 
 const CODE: u32 = 0x20;
 const KERNEL_BASE: u64 = 0xffff_f804_1000_0000;
@@ -63,8 +60,9 @@ impl Group {
     fn read(data: &Path, folders: &[&str]) -> Result<Group> {
         let mut files = Vec::new();
         for folder in folders {
-            let mut paths: Vec<PathBuf> =
-                std::fs::read_dir(data.join("pe").join(folder))?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
+            let mut paths: Vec<PathBuf> = std::fs::read_dir(data.join("pe").join(folder))?
+                .map(|e| e.map(|e| e.path()))
+                .collect::<Result<_, _>>()?;
             paths.sort();
             for path in paths {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -135,7 +133,8 @@ fn kernel(files: &[File]) -> Result<File> {
 fn check(group: &Group, work: &Path, modules: &Path, on: bool) -> Result<String> {
     let (trace, dump) = (work.join("trace.etl"), work.join("out.dmp"));
     std::fs::write(&trace, group.trace()?)?;
-    let mut command = Command::new(paths::target().join("debug").join(format!("mkdump{}", std::env::consts::EXE_SUFFIX)));
+    let mut command =
+        Command::new(paths::target().join("debug").join(format!("mkdump{}", std::env::consts::EXE_SUFFIX)));
     command.arg("--etl").arg(&trace).arg("--modules").arg(modules).arg("--output").arg(&dump);
     command.args(["--json", "--strict", "--import-optimization", if on { "on" } else { "off" }]);
     let captured = program::capture(&mut command, Duration::from_secs(120))?;

@@ -35,7 +35,9 @@ pub fn run(data: &Path) -> Result<Outcome> {
     for Sample { path, wanted } in &samples {
         keys.insert(image_key(wanted.timestamp.unwrap_or_default(), wanted.size));
         match index.find(wanted) {
-            Lookup::Found { file, warnings } if file.location.file().ends_with(path) && warnings.is_empty() => outcome.add_pass(),
+            Lookup::Found { file, warnings } if file.location.file().ends_with(path) && warnings.is_empty() => {
+                outcome.add_pass()
+            }
             other => outcome.add_failure(format!("{path}: {other:?}")),
         }
         let newer = Wanted { timestamp: wanted.timestamp.map(|stamp| stamp ^ 1), ..wanted.clone() };

@@ -7,6 +7,7 @@ mod build;
 mod catalog;
 mod etl;
 mod import_forms;
+mod ptdump;
 mod ptxed;
 
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ const PARTS: &[Part] = &[
     Part { name: "catalog", samples: "pe", run: catalog::run },
     Part { name: "etl", samples: "etl", run: etl::run },
     Part { name: "import-forms", samples: "pt/import-forms", run: import_forms::run },
+    Part { name: "ptdump", samples: "pt/libipt", run: ptdump::run },
     Part { name: "ptxed", samples: "pt/libipt", run: ptxed::run },
 ];
 
