@@ -1,3 +1,5 @@
+//! Which addresses a stream names, without decoding everything in between.
+
 use crate::decode::{Block, decode};
 use crate::error::{Error, Reason};
 use crate::last_ip::{Ip, LastIp};

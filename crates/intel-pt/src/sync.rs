@@ -1,3 +1,5 @@
+//! Where decoding can start: PSB packets.
+
 use crate::bytes::word;
 use crate::opcode::PSB;
 

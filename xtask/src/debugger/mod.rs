@@ -6,6 +6,7 @@
 
 pub mod check;
 mod expect;
+mod refuse;
 pub mod rig;
 pub mod server;
 pub mod store;
@@ -15,7 +16,15 @@ use anyhow::{Result, bail};
 use crate::outcome::Outcome;
 use crate::{dump, paths, system};
 
-use self::expect::Target;
+use self::expect::{Case, Target};
+
+/// The kinds of dumps that the engines must take.
+const CASES: &[Case] = &[
+    Case { name: "minidump", options: &[], target: Target::User, whole_images: false },
+    Case { name: "memory64", options: &["--memory-list", "64"], target: Target::User, whole_images: false },
+    Case { name: "image", options: &["--memory", "image"], target: Target::User, whole_images: true },
+    Case { name: "triage", options: &["--format", "triage"], target: Target::Kernel, whole_images: false },
+];
 
 /// Fetches what the checks need, and judges nothing.
 pub fn prepare() -> Result<()> {
@@ -40,15 +49,16 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         Err(reason) => return Ok(Outcome::skip(format!("debugger: {reason}"))),
     };
     let mut outcome = Outcome::default();
-    for (format, target) in [("minidump", Target::User), ("triage", Target::Kernel)] {
-        let dump = work.join(format).with_extension("dmp");
-        let checked = dump::build(&system, &dump, &["--format", format]).and_then(|built| {
+    for case in CASES {
+        let dump = work.join(case.name).with_extension("dmp");
+        let checked = dump::build(&system, &dump, case.options).and_then(|built| {
             built.check_report(&system, &mut outcome)?;
-            expect::check(&rig, &system, &work, &built.path, target, &mut outcome)
+            expect::check(case, &rig, &system, &work, &built.path, &mut outcome)
         });
         if let Err(error) = checked {
-            outcome.add_failure(format!("{format}: {error:#}"));
+            outcome.add_failure(format!("{}: {error:#}", case.name));
         }
     }
+    refuse::check(&rig, &work, &mut outcome)?;
     Ok(outcome)
 }
