@@ -1,3 +1,4 @@
 //! Plain values as text, JSON and HTML.
 
+pub mod html;
 pub mod text;

@@ -1,0 +1,463 @@
+//! A report as one HTML page that needs nothing else: no network, no fonts, no images. What it shows is plain values, so
+//! that a test can build any page by hand; text from traces and files is escaped wherever it stands.
+
+mod map;
+
+use std::fmt::{self, Write};
+
+use mkdump::report::Status;
+
+/// A page's contents.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// Name of the trace or dump that the modules are from.
+    pub source: String,
+    /// Name of the file that was written.
+    pub output: String,
+    /// What it is, in words: `user minidump`.
+    pub format: String,
+    /// Its size.
+    pub bytes: u64,
+    /// What is known of the machine and the recording, as name and value.
+    pub facts: Vec<(String, String)>,
+    /// What was assumed of load-time changes, and why.
+    pub choices: Vec<Choice>,
+    /// Modules in any order.
+    pub modules: Vec<Module>,
+    /// True when there was Intel PT data: then modules without hits are shown as cold, and not as unknown.
+    pub has_ipt: bool,
+    /// Pages outside of all modules that Intel PT packets name: address and hits.
+    pub unknown: Vec<(u64, u64)>,
+    /// What went wrong on the way.
+    pub warnings: Vec<String>,
+    /// What to do next: a description and the line to type.
+    pub next: Vec<(String, String)>,
+}
+
+/// A load-time change, whether it was applied, and the reason.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// `import optimization`.
+    pub name: String,
+    /// `on`.
+    pub mode: String,
+    /// A sentence.
+    pub reason: String,
+}
+
+/// A module of the page.
+#[derive(Clone, Debug)]
+pub struct Module {
+    /// File name.
+    pub name: String,
+    /// First address.
+    pub base: u64,
+    /// SizeOfImage.
+    pub size: u64,
+    /// In the dump or not.
+    pub status: Status,
+    /// Why not, or what to know.
+    pub reason: Option<String>,
+    /// The file that its bytes are from.
+    pub file: Option<String>,
+    /// The symbol server's key.
+    pub key: Option<String>,
+    /// Bytes of it in the dump.
+    pub included: u64,
+    /// Import call sites.
+    pub sites: Sites,
+    /// Hits of Intel PT packets by 4 KiB page: the page's number in the module, and how many.
+    pub heat: Vec<(u64, u64)>,
+    /// No packet names it, but a direct call from this module reaches it.
+    pub reached_from: Option<String>,
+}
+
+/// Import call sites of a module, by outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sites {
+    /// Rewritten as direct calls.
+    pub optimized: u64,
+    /// Left as calls through the import address table.
+    pub indirect: u64,
+}
+
+impl Module {
+    fn hits(&self) -> u64 {
+        sum(self.heat.iter().map(|page| page.1))
+    }
+}
+
+/// The page.
+pub fn render(page: &Page) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_page(&mut out, page);
+    out
+}
+
+fn write_page(out: &mut String, page: &Page) -> fmt::Result {
+    write!(
+        out,
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>{} · mkdump</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n",
+        Text(&page.output),
+        include_str!("html/page.css"),
+    )?;
+    header(out, page)?;
+    tiles(out, page)?;
+    next(out, page)?;
+    map::section(out, page)?;
+    heat(out, page)?;
+    absent(out, page)?;
+    table(out, page)?;
+    unknown(out, page)?;
+    warnings(out, page)?;
+    write!(
+        out,
+        "<footer>Addresses are hexadecimal. The page is complete in itself and loads nothing.</footer>\n\
+         </main>\n<script>\n{}</script>\n</body>\n</html>\n",
+        include_str!("html/page.js")
+    )
+}
+
+fn header(out: &mut String, page: &Page) -> fmt::Result {
+    write!(
+        out,
+        "<header>\n<p class=\"kicker\">mkdump report</p>\n<h1>{}</h1>\n<p class=\"lead\">{}, {}, made from <b>{}</b></p>\n<dl class=\"facts\">",
+        Text(&page.output),
+        Text(&page.format),
+        Size(page.bytes),
+        Text(&page.source)
+    )?;
+    for (name, value) in &page.facts {
+        write!(out, "<div><dt>{}</dt><dd>{}</dd></div>", Text(name), Text(value))?;
+    }
+    out.write_str("</dl>\n</header>\n")
+}
+
+fn tiles(out: &mut String, page: &Page) -> fmt::Result {
+    let count = |status| page.modules.iter().filter(|module| module.status == status).count() as u64;
+    let [included, missing, mismatch, excluded] =
+        [Status::Included, Status::Missing, Status::Mismatch, Status::Excluded].map(count);
+    let total = page.modules.len() as u64;
+    out.write_str("<section class=\"tiles\">\n")?;
+    write!(
+        out,
+        "<div class=\"tile\"><h2>Modules in the dump</h2><p class=\"big\">{included} <small>of {total}</small></p>"
+    )?;
+    bar(out, &[("included", included), ("missing", missing), ("mismatch", mismatch), ("excluded", excluded)])?;
+    write!(out, "<p>{missing} missing, {mismatch} of another build, {excluded} left out</p></div>\n")?;
+    let bytes = sum(page.modules.iter().map(|module| module.included));
+    let mapped = sum(page.modules.iter().map(|module| module.size));
+    write!(out, "<div class=\"tile\"><h2>Memory in the dump</h2><p class=\"big\">{}</p>", Size(bytes))?;
+    bar(out, &[("included", bytes), ("excluded", mapped.saturating_sub(bytes))])?;
+    write!(out, "<p>of {} that the modules span</p></div>\n", Size(mapped))?;
+    let optimized = sum(page.modules.iter().map(|module| module.sites.optimized));
+    let indirect = sum(page.modules.iter().map(|module| module.sites.indirect));
+    write!(out, "<div class=\"tile\"><h2>Import calls made direct</h2><p class=\"big\">{}", Grouped(optimized))?;
+    write!(out, " <small>of {}</small></p>", Grouped(optimized.saturating_add(indirect)))?;
+    bar(out, &[("direct", optimized), ("indirect", indirect)])?;
+    write!(out, "<p>{} stay indirect</p></div>\n", Grouped(indirect))?;
+    if page.has_ipt {
+        let hits = sum(page.modules.iter().map(Module::hits));
+        let unknown = sum(page.unknown.iter().map(|found| found.1));
+        let touched = page.modules.iter().filter(|module| !module.heat.is_empty()).count();
+        write!(
+            out,
+            "<div class=\"tile\"><h2>Intel PT addresses</h2><p class=\"big\">{}</p>",
+            Grouped(hits.saturating_add(unknown))
+        )?;
+        bar(out, &[("hot", hits), ("missing", unknown)])?;
+        write!(out, "<p>in {touched} modules; {} in none</p></div>\n", Grouped(unknown))?;
+    }
+    out.write_str("</section>\n<section class=\"choices\">\n")?;
+    for choice in &page.choices {
+        write!(
+            out,
+            "<p><b>{}</b> <span class=\"mode\">{}</span> {}</p>\n",
+            Text(&choice.name),
+            Text(&choice.mode),
+            Text(&choice.reason)
+        )?;
+    }
+    out.write_str("</section>\n")
+}
+
+/// Parts of a whole as a bar; parts of 0 do not show.
+fn bar(out: &mut String, parts: &[(&str, u64)]) -> fmt::Result {
+    let total = sum(parts.iter().map(|part| part.1)).max(1) as f64;
+    out.write_str("<div class=\"bar\">")?;
+    for (class, part) in parts.iter().filter(|part| part.1 > 0) {
+        write!(out, "<i class=\"{class}\" style=\"width:{:.2}%\"></i>", *part as f64 / total * 100.0)?;
+    }
+    out.write_str("</div>")
+}
+
+fn next(out: &mut String, page: &Page) -> fmt::Result {
+    if page.next.is_empty() {
+        return Ok(());
+    }
+    out.write_str("<section>\n<h2>Next</h2>\n<dl class=\"next\">")?;
+    for (what, line) in &page.next {
+        write!(out, "<dt>{}</dt><dd><code>{}</code></dd>", Text(what), Text(line))?;
+    }
+    out.write_str("</dl>\n</section>\n")
+}
+
+/// The most touched modules, one strip each, with their hits where they fall.
+fn heat(out: &mut String, page: &Page) -> fmt::Result {
+    /// More are in the table.
+    const MOST: usize = 16;
+    const BINS: u64 = 160;
+    let mut modules: Vec<&Module> = page.modules.iter().filter(|module| !module.heat.is_empty()).collect();
+    if modules.is_empty() {
+        return Ok(());
+    }
+    modules.sort_by_key(|module| (std::cmp::Reverse(module.hits()), module.base));
+    write!(
+        out,
+        "<section>\n<h2>Where Intel PT was</h2>\n<p class=\"note\">{} Each strip is a module from its first to its last byte; \
+         the warmer, the more packets name an address there, on a logarithmic scale common to all.</p>\n<div class=\"heat\">",
+        if modules.len() > MOST {
+            format!("The {MOST} modules with the most hits of {}.", modules.len())
+        } else {
+            "The modules that packets name.".to_owned()
+        }
+    )?;
+    modules.truncate(MOST);
+    let binned: Vec<Vec<u64>> = modules
+        .iter()
+        .map(|module| {
+            let pages = module.size.div_ceil(0x1000).max(1);
+            let mut bins = vec![0; BINS.min(pages) as usize];
+            for (page, hits) in &module.heat {
+                let bin = u128::from((*page).min(pages - 1)) * bins.len() as u128 / u128::from(pages);
+                bins[bin as usize] = sum([bins[bin as usize], *hits]);
+            }
+            bins
+        })
+        .collect();
+    let most = binned.iter().flatten().copied().max().unwrap_or(1);
+    for (module, bins) in modules.iter().zip(binned) {
+        write!(
+            out,
+            "<span class=\"name\">{}</span><svg viewBox=\"0 0 {} 10\" preserveAspectRatio=\"none\" class=\"strip {}\" role=\"img\"><title>{}: {} hits</title>",
+            Text(&module.name),
+            bins.len(),
+            class(module.status),
+            Text(&module.name),
+            Grouped(module.hits())
+        )?;
+        for (at, hits) in bins.iter().enumerate().filter(|bin| *bin.1 > 0) {
+            write!(out, "<rect x=\"{at}\" width=\"1.05\" height=\"10\" class=\"h{}\"/>", warmth(*hits, most))?;
+        }
+        write!(out, "</svg><span class=\"count\">{}</span>", Grouped(module.hits()))?;
+    }
+    out.write_str("</div>\n</section>\n")
+}
+
+/// 1 to 6 on a logarithmic scale.
+fn warmth(hits: u64, most: u64) -> u32 {
+    let log = |value: u64| (value.max(1) as f64).ln();
+    1 + (log(hits) / log(most).max(0.1) * 5.0).round().clamp(0.0, 5.0) as u32
+}
+
+fn absent(out: &mut String, page: &Page) -> fmt::Result {
+    let mut modules: Vec<&Module> =
+        page.modules.iter().filter(|module| matches!(module.status, Status::Missing | Status::Mismatch)).collect();
+    if modules.is_empty() {
+        return Ok(());
+    }
+    modules.sort_by_key(|module| (std::cmp::Reverse(module.hits()), module.base));
+    out.write_str("<section>\n<h2>Not in the dump</h2>\n<div class=\"scroll\"><table>\n<thead><tr><th>Module<th>Base<th>Key<th class=\"n\">Hits<th>Why</tr></thead>\n<tbody>\n")?;
+    for module in modules {
+        write!(
+            out,
+            "<tr><td><span class=\"dot {}\"></span>{}<td class=\"mono\">{}<td class=\"mono\">{}<td class=\"n\">{}<td>{}</tr>\n",
+            class(module.status),
+            Text(&module.name),
+            Address(module.base),
+            Text(module.key.as_deref().unwrap_or("not known")),
+            Hits(module),
+            Text(module.reason.as_deref().unwrap_or(word(module.status)))
+        )?;
+    }
+    out.write_str("</tbody></table></div>\n</section>\n")
+}
+
+fn table(out: &mut String, page: &Page) -> fmt::Result {
+    let mut modules: Vec<&Module> = page.modules.iter().collect();
+    modules.sort_by_key(|module| module.base);
+    let ipt = if page.has_ipt { "<th class=\"n\">Hits" } else { "" };
+    write!(
+        out,
+        "<section>\n<h2>Modules</h2>\n<p class=\"filter\"><label>Show <input id=\"filter\" type=\"search\" placeholder=\"name, status or file\"></label> \
+         <span class=\"note\">A click on a heading sorts.</span></p>\n<div class=\"scroll\"><table id=\"modules\">\n\
+         <thead><tr><th>Module<th>Base<th class=\"n\">Size<th class=\"n\">In the dump<th class=\"sites\">Import calls, direct / indirect{ipt}<th>File</tr></thead>\n<tbody>\n"
+    )?;
+    for module in modules {
+        write!(
+            out,
+            "<tr><td><span class=\"dot {0}\" title=\"{1}\"></span>{2}<td class=\"mono\">{3}<td class=\"n\" data-v=\"{4}\">{5}",
+            class(module.status),
+            word(module.status),
+            Text(&module.name),
+            Address(module.base),
+            module.size,
+            Size(module.size)
+        )?;
+        match module.status {
+            Status::Included => {
+                write!(out, "<td class=\"n\" data-v=\"{}\">{}", module.included, Size(module.included))?
+            }
+            status => {
+                write!(out, "<td class=\"n\" data-v=\"0\"><em class=\"{}\">{}</em>", class(status), word(status))?
+            }
+        }
+        let Sites { optimized, indirect } = module.sites;
+        write!(out, "<td class=\"sites\" data-v=\"{}\">", optimized.saturating_add(indirect))?;
+        if (optimized, indirect) != (0, 0) {
+            bar(out, &[("direct", optimized), ("indirect", indirect)])?;
+            write!(out, "<span>{} / {}</span>", Grouped(optimized), Grouped(indirect))?;
+        }
+        if page.has_ipt {
+            write!(out, "<td class=\"n\" data-v=\"{}\">{}", module.hits(), Hits(module))?;
+        }
+        let file = module.file.as_deref().or(module.reason.as_deref()).unwrap_or_default();
+        write!(out, "<td class=\"file\">{}</tr>\n", Text(file))?;
+    }
+    out.write_str("</tbody></table></div>\n</section>\n")
+}
+
+fn unknown(out: &mut String, page: &Page) -> fmt::Result {
+    /// The rest is counted.
+    const MOST: usize = 40;
+    if page.unknown.is_empty() {
+        return Ok(());
+    }
+    let mut pages = page.unknown.clone();
+    pages.sort_by_key(|&(address, hits)| (std::cmp::Reverse(hits), address));
+    write!(
+        out,
+        "<section>\n<h2>Addresses in no module</h2>\n<p class=\"note\">Pages that Intel PT packets name and no module of the \
+         source covers{}.</p>\n<ul class=\"pages\">",
+        if pages.len() > MOST { format!(": the {MOST} with the most hits of {}", pages.len()) } else { String::new() }
+    )?;
+    for (address, hits) in pages.iter().take(MOST) {
+        write!(out, "<li><code>{}</code> {}</li>", Address(*address), Grouped(*hits))?;
+    }
+    out.write_str("</ul>\n</section>\n")
+}
+
+fn warnings(out: &mut String, page: &Page) -> fmt::Result {
+    if page.warnings.is_empty() {
+        return Ok(());
+    }
+    write!(out, "<section>\n<h2>Warnings</h2>\n<ul class=\"warnings\">")?;
+    for warning in &page.warnings {
+        write!(out, "<li>{}</li>", Text(warning))?;
+    }
+    out.write_str("</ul>\n</section>\n")
+}
+
+/// A total. The numbers are counts from untrusted files: too large a total stays at the greatest number.
+fn sum(numbers: impl IntoIterator<Item = u64>) -> u64 {
+    numbers.into_iter().fold(0, u64::saturating_add)
+}
+
+/// A status as the style sheet names it.
+fn class(status: Status) -> &'static str {
+    match status {
+        Status::Included => "included",
+        Status::Missing => "missing",
+        Status::Mismatch => "mismatch",
+        Status::Excluded => "excluded",
+    }
+}
+
+/// A status for people.
+fn word(status: Status) -> &'static str {
+    match status {
+        Status::Included => "in the dump",
+        Status::Missing => "missing",
+        Status::Mismatch => "another build",
+        Status::Excluded => "left out",
+    }
+}
+
+/// Text from a trace or a file: escaped for an element or an attribute, control and direction characters made visible.
+struct Text<'a>(&'a str);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|found| match found {
+            '&' => f.write_str("&amp;"),
+            '<' => f.write_str("&lt;"),
+            '>' => f.write_str("&gt;"),
+            '"' => f.write_str("&quot;"),
+            '\'' => f.write_str("&#39;"),
+            // Direction marks could turn a name's end round.
+            '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => f.write_str("\u{fffd}"),
+            found if found.is_control() => f.write_str("\u{fffd}"),
+            found => f.write_char(found),
+        })
+    }
+}
+
+/// A kernel address as debuggers write it.
+struct Address(u64);
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}`{:08x}", self.0 >> 32, self.0 & 0xffff_ffff)
+    }
+}
+
+/// Bytes with a unit.
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.0 as f64;
+        match self.0 {
+            0..0x400 => write!(f, "{} B", self.0),
+            0x400..0x10_0000 => write!(f, "{:.0} KiB", value / 1024.0),
+            0x10_0000..0x4000_0000 => write!(f, "{:.1} MiB", value / 1_048_576.0),
+            0x4000_0000..0x100_0000_0000 => write!(f, "{:.1} GiB", value / 1_073_741_824.0),
+            _ => write!(f, "{:.1} TiB", value / 1_099_511_627_776.0),
+        }
+    }
+}
+
+/// A number with thin spaces between groups of three digits.
+struct Grouped(u64);
+
+impl fmt::Display for Grouped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        digits.char_indices().try_for_each(|(at, digit)| {
+            if at > 0 && (digits.len() - at).is_multiple_of(3) {
+                f.write_char('\u{202f}')?;
+            }
+            f.write_char(digit)
+        })
+    }
+}
+
+/// Hits of a module, or how it is reached without any.
+struct Hits<'a>(&'a Module);
+
+impl fmt::Display for Hits<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.0.reached_from, self.0.hits()) {
+            (Some(from), 0) => write!(f, "<em title=\"by a direct call from {}\">by call</em>", Text(from)),
+            (_, 0) => Ok(()),
+            (_, hits) => write!(f, "{}", Grouped(hits)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
