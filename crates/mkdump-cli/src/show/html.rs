@@ -5,7 +5,7 @@ mod map;
 
 use std::fmt::{self, Write};
 
-use mkdump::report::Status;
+use mkdump::report::{BuildReport, ModeReport, OsReport, Status};
 
 /// A page's contents.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +87,58 @@ impl Module {
     }
 }
 
+/// The page of a build, as far as its report goes: Intel PT hits and what to do next are for the caller to add.
+impl From<&BuildReport> for Page {
+    fn from(report: &BuildReport) -> Self {
+        let source = &report.source;
+        let OsReport { major, minor, build, revision } = source.os;
+        let revision = revision.map_or_else(String::new, |revision| format!(".{revision}"));
+        let mut facts = vec![("Windows".to_owned(), format!("{major}.{minor}.{build}{revision}"))];
+        let mut fact = |name: &str, value: Option<String>| facts.extend(value.map(|value| (name.to_owned(), value)));
+        fact("Processors", source.processors.map(|count| count.to_string()));
+        fact("Recorded", source.start.clone());
+        fact("Covers", source.duration.map(|seconds| format!("{seconds:.1} s")));
+        fact("Events", (source.events > 0).then(|| format!("{}, {} lost", Grouped(source.events), source.events_lost)));
+        let choice = |name: &str, mode: &ModeReport| Choice {
+            name: name.to_owned(),
+            mode: mode.mode.to_owned(),
+            reason: mode.reason.clone(),
+        };
+        let modules = report.modules.iter().map(|module| Module {
+            name: module.name.clone(),
+            base: module.base.0,
+            size: module.size.0,
+            status: module.status,
+            reason: module.reason.clone(),
+            file: module.file.clone(),
+            key: module.image_key.clone(),
+            included: sum(module.ranges.iter().map(|[start, end]| end.0.saturating_sub(start.0))),
+            sites: Sites {
+                optimized: module.sites.import.optimized,
+                indirect: module.sites.import.listed.saturating_sub(module.sites.import.optimized),
+            },
+            heat: Vec::new(),
+            reached_from: None,
+        });
+        Self {
+            source: source.name.clone(),
+            output: report.output.clone(),
+            format: report.format.to_owned(),
+            bytes: report.bytes,
+            facts,
+            choices: vec![
+                choice("Import optimization", &report.import_optimization),
+                choice("Retpoline", &report.retpoline),
+            ],
+            modules: modules.collect(),
+            has_ipt: false,
+            unknown: Vec::new(),
+            warnings: report.warnings.clone(),
+            next: Vec::new(),
+        }
+    }
+}
+
 /// The page.
 pub fn render(page: &Page) -> String {
     let mut out = String::new();
@@ -96,12 +148,12 @@ pub fn render(page: &Page) -> String {
 }
 
 fn write_page(out: &mut String, page: &Page) -> fmt::Result {
-    write!(
+    writeln!(
         out,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>{} · mkdump</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n",
+         <title>{} · mkdump</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>",
         Text(&page.output),
         include_str!("html/page.css"),
     )?;
@@ -114,10 +166,10 @@ fn write_page(out: &mut String, page: &Page) -> fmt::Result {
     table(out, page)?;
     unknown(out, page)?;
     warnings(out, page)?;
-    write!(
+    writeln!(
         out,
         "<footer>Addresses are hexadecimal. The page is complete in itself and loads nothing.</footer>\n\
-         </main>\n<script>\n{}</script>\n</body>\n</html>\n",
+         </main>\n<script>\n{}</script>\n</body>\n</html>",
         include_str!("html/page.js")
     )
 }
@@ -148,18 +200,18 @@ fn tiles(out: &mut String, page: &Page) -> fmt::Result {
         "<div class=\"tile\"><h2>Modules in the dump</h2><p class=\"big\">{included} <small>of {total}</small></p>"
     )?;
     bar(out, &[("included", included), ("missing", missing), ("mismatch", mismatch), ("excluded", excluded)])?;
-    write!(out, "<p>{missing} missing, {mismatch} of another build, {excluded} left out</p></div>\n")?;
+    writeln!(out, "<p>{missing} missing, {mismatch} of another build, {excluded} left out</p></div>")?;
     let bytes = sum(page.modules.iter().map(|module| module.included));
     let mapped = sum(page.modules.iter().map(|module| module.size));
     write!(out, "<div class=\"tile\"><h2>Memory in the dump</h2><p class=\"big\">{}</p>", Size(bytes))?;
     bar(out, &[("included", bytes), ("excluded", mapped.saturating_sub(bytes))])?;
-    write!(out, "<p>of {} that the modules span</p></div>\n", Size(mapped))?;
+    writeln!(out, "<p>of {} that the modules span</p></div>", Size(mapped))?;
     let optimized = sum(page.modules.iter().map(|module| module.sites.optimized));
     let indirect = sum(page.modules.iter().map(|module| module.sites.indirect));
     write!(out, "<div class=\"tile\"><h2>Import calls made direct</h2><p class=\"big\">{}", Grouped(optimized))?;
     write!(out, " <small>of {}</small></p>", Grouped(optimized.saturating_add(indirect)))?;
     bar(out, &[("direct", optimized), ("indirect", indirect)])?;
-    write!(out, "<p>{} stay indirect</p></div>\n", Grouped(indirect))?;
+    writeln!(out, "<p>{} stay indirect</p></div>", Grouped(indirect))?;
     if page.has_ipt {
         let hits = sum(page.modules.iter().map(Module::hits));
         let unknown = sum(page.unknown.iter().map(|found| found.1));
@@ -170,13 +222,13 @@ fn tiles(out: &mut String, page: &Page) -> fmt::Result {
             Grouped(hits.saturating_add(unknown))
         )?;
         bar(out, &[("hot", hits), ("missing", unknown)])?;
-        write!(out, "<p>in {touched} modules; {} in none</p></div>\n", Grouped(unknown))?;
+        writeln!(out, "<p>in {touched} modules; {} in none</p></div>", Grouped(unknown))?;
     }
     out.write_str("</section>\n<section class=\"choices\">\n")?;
     for choice in &page.choices {
-        write!(
+        writeln!(
             out,
-            "<p><b>{}</b> <span class=\"mode\">{}</span> {}</p>\n",
+            "<p><b>{}</b> <span class=\"mode\">{}</span> {}</p>",
             Text(&choice.name),
             Text(&choice.mode),
             Text(&choice.reason)
@@ -273,9 +325,9 @@ fn absent(out: &mut String, page: &Page) -> fmt::Result {
     modules.sort_by_key(|module| (std::cmp::Reverse(module.hits()), module.base));
     out.write_str("<section>\n<h2>Not in the dump</h2>\n<div class=\"scroll\"><table>\n<thead><tr><th>Module<th>Base<th>Key<th class=\"n\">Hits<th>Why</tr></thead>\n<tbody>\n")?;
     for module in modules {
-        write!(
+        writeln!(
             out,
-            "<tr><td><span class=\"dot {}\"></span>{}<td class=\"mono\">{}<td class=\"mono\">{}<td class=\"n\">{}<td>{}</tr>\n",
+            "<tr><td><span class=\"dot {}\"></span>{}<td class=\"mono\">{}<td class=\"mono\">{}<td class=\"n\">{}<td>{}</tr>",
             class(module.status),
             Text(&module.name),
             Address(module.base),
@@ -291,11 +343,11 @@ fn table(out: &mut String, page: &Page) -> fmt::Result {
     let mut modules: Vec<&Module> = page.modules.iter().collect();
     modules.sort_by_key(|module| module.base);
     let ipt = if page.has_ipt { "<th class=\"n\">Hits" } else { "" };
-    write!(
+    writeln!(
         out,
         "<section>\n<h2>Modules</h2>\n<p class=\"filter\"><label>Show <input id=\"filter\" type=\"search\" placeholder=\"name, status or file\"></label> \
          <span class=\"note\">A click on a heading sorts.</span></p>\n<div class=\"scroll\"><table id=\"modules\">\n\
-         <thead><tr><th>Module<th>Base<th class=\"n\">Size<th class=\"n\">In the dump<th class=\"sites\">Import calls, direct / indirect{ipt}<th>File</tr></thead>\n<tbody>\n"
+         <thead><tr><th>Module<th>Base<th class=\"n\">Size<th class=\"n\">In the dump<th class=\"sites\">Import calls, direct / indirect{ipt}<th>File</tr></thead>\n<tbody>"
     )?;
     for module in modules {
         write!(
@@ -326,7 +378,7 @@ fn table(out: &mut String, page: &Page) -> fmt::Result {
             write!(out, "<td class=\"n\" data-v=\"{}\">{}", module.hits(), Hits(module))?;
         }
         let file = module.file.as_deref().or(module.reason.as_deref()).unwrap_or_default();
-        write!(out, "<td class=\"file\">{}</tr>\n", Text(file))?;
+        writeln!(out, "<td class=\"file\">{}</tr>", Text(file))?;
     }
     out.write_str("</tbody></table></div>\n</section>\n")
 }

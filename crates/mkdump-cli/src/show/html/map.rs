@@ -57,7 +57,7 @@ pub(super) fn section(out: &mut String, page: &Page) -> fmt::Result {
     for region in &regions {
         if let Some(before) = end_before {
             let text = format!("{} of other addresses", Size(region.start.saturating_sub(before)));
-            write!(out, "<text class=\"gap\" x=\"{LEFT}\" y=\"{:.1}\">⋮ {text}</text>\n", y + GAP * 0.55)?;
+            writeln!(out, "<text class=\"gap\" x=\"{LEFT}\" y=\"{:.1}\">⋮ {text}</text>", y + GAP * 0.55)?;
             y += GAP;
         }
         end_before = Some(region.start.saturating_add(region.rows * per_row));
@@ -70,9 +70,9 @@ pub(super) fn section(out: &mut String, page: &Page) -> fmt::Result {
                 top + 15.5,
                 Address(start)
             )?;
-            write!(
+            writeln!(
                 out,
-                "<rect class=\"row\" x=\"{LEFT}\" y=\"{top:.1}\" width=\"{:.0}\" height=\"{BOX}\"/>\n",
+                "<rect class=\"row\" x=\"{LEFT}\" y=\"{top:.1}\" width=\"{:.0}\" height=\"{BOX}\"/>",
                 WIDTH - LEFT
             )?;
         }
@@ -164,9 +164,9 @@ fn draw(out: &mut String, page: &Page, module: &Module, start: u64, per_row: u64
         let width = (4096.0 * scale).max(1.6).min(WIDTH - x);
         write!(
             out,
-            "<rect class=\"h{}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"7\"/>",
+            "<rect class=\"h{}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"6\"/>",
             warmth(hits, most),
-            y + row as f64 * ROW + BOX - 7.0
+            y + row as f64 * ROW + BOX - 6.0
         )?;
     }
     let widest = pieces.iter().max_by_key(|(row, left, right)| (right - left, u64::MAX - row));
@@ -178,7 +178,7 @@ fn draw(out: &mut String, page: &Page, module: &Module, start: u64, per_row: u64
         if let Some(label) = label {
             let x = LEFT + (left + (right - left) / 2) as f64 * scale;
             // Above the heat.
-            let top = y + *row as f64 * ROW + if module.heat.is_empty() { 15.0 } else { 11.5 };
+            let top = y + *row as f64 * ROW + if module.heat.is_empty() { 15.0 } else { 11.0 };
             write!(out, "<text x=\"{x:.1}\" y=\"{top:.1}\">{}</text>", Text(label))?;
         }
     }
