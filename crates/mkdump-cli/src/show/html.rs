@@ -360,13 +360,11 @@ fn table(out: &mut String, page: &Page) -> fmt::Result {
             module.size,
             Size(module.size)
         )?;
-        match module.status {
-            Status::Included => {
-                write!(out, "<td class=\"n\" data-v=\"{}\">{}", module.included, Size(module.included))?
-            }
-            status => {
-                write!(out, "<td class=\"n\" data-v=\"0\"><em class=\"{}\">{}</em>", class(status), word(status))?
-            }
+        if module.status == Status::Included {
+            write!(out, "<td class=\"n\" data-v=\"{}\">{}", module.included, Size(module.included))?;
+        } else {
+            let (class, word) = (class(module.status), word(module.status));
+            write!(out, "<td class=\"n\" data-v=\"0\"><em class=\"{class}\">{word}</em>")?;
         }
         let Sites { optimized, indirect } = module.sites;
         write!(out, "<td class=\"sites\" data-v=\"{}\">", optimized.saturating_add(indirect))?;

@@ -92,10 +92,14 @@ fn system() -> Page {
                 absent(Status::Missing, "no file of that name in the directories given", module);
             }
             "storport.sys" => {
-                absent(Status::Mismatch, "modules/storport.sys has TimeDateStamp 0x5eadbeef, wanted 0x4d5e6f70", module)
+                absent(
+                    Status::Mismatch,
+                    "modules/storport.sys has TimeDateStamp 0x5eadbeef, wanted 0x4d5e6f70",
+                    module,
+                );
             }
             name if name.starts_with("dump_") => {
-                absent(Status::Excluded, "a copy of another driver under a second name", module)
+                absent(Status::Excluded, "a copy of another driver under a second name", module);
             }
             _ if index == 0 => module.included = module.size - 0x9000,
             _ => {}
