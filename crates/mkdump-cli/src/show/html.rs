@@ -2,10 +2,14 @@
 //! that a test can build any page by hand; text from traces and files is escaped wherever it stands.
 
 mod map;
+mod tables;
+mod text;
 
 use std::fmt::{self, Write};
 
 use mkdump::report::{BuildReport, ModeReport, OsReport, Status};
+
+use text::{Grouped, Size, Text};
 
 /// A page's contents.
 #[derive(Clone, Debug, Default)]
@@ -162,10 +166,10 @@ fn write_page(out: &mut String, page: &Page) -> fmt::Result {
     next(out, page)?;
     map::section(out, page)?;
     heat(out, page)?;
-    absent(out, page)?;
-    table(out, page)?;
-    unknown(out, page)?;
-    warnings(out, page)?;
+    tables::absent(out, page)?;
+    tables::table(out, page)?;
+    tables::unknown(out, page)?;
+    tables::warnings(out, page)?;
     writeln!(
         out,
         "<footer>Addresses are hexadecimal. The page is complete in itself and loads nothing.</footer>\n\
@@ -316,102 +320,6 @@ fn warmth(hits: u64, most: u64) -> u32 {
     1 + (log(hits) / log(most).max(0.1) * 5.0).round().clamp(0.0, 5.0) as u32
 }
 
-fn absent(out: &mut String, page: &Page) -> fmt::Result {
-    let mut modules: Vec<&Module> =
-        page.modules.iter().filter(|module| matches!(module.status, Status::Missing | Status::Mismatch)).collect();
-    if modules.is_empty() {
-        return Ok(());
-    }
-    modules.sort_by_key(|module| (std::cmp::Reverse(module.hits()), module.base));
-    out.write_str("<section>\n<h2>Not in the dump</h2>\n<div class=\"scroll\"><table>\n<thead><tr><th>Module<th>Base<th>Key<th class=\"n\">Hits<th>Why</tr></thead>\n<tbody>\n")?;
-    for module in modules {
-        writeln!(
-            out,
-            "<tr><td><span class=\"dot {}\"></span>{}<td class=\"mono\">{}<td class=\"mono\">{}<td class=\"n\">{}<td>{}</tr>",
-            class(module.status),
-            Text(&module.name),
-            Address(module.base),
-            Text(module.key.as_deref().unwrap_or("not known")),
-            Hits(module),
-            Text(module.reason.as_deref().unwrap_or(word(module.status)))
-        )?;
-    }
-    out.write_str("</tbody></table></div>\n</section>\n")
-}
-
-fn table(out: &mut String, page: &Page) -> fmt::Result {
-    let mut modules: Vec<&Module> = page.modules.iter().collect();
-    modules.sort_by_key(|module| module.base);
-    let ipt = if page.has_ipt { "<th class=\"n\">Hits" } else { "" };
-    writeln!(
-        out,
-        "<section>\n<h2>Modules</h2>\n<p class=\"filter\"><label>Show <input id=\"filter\" type=\"search\" placeholder=\"name, status or file\"></label> \
-         <span class=\"note\">A click on a heading sorts.</span></p>\n<div class=\"scroll\"><table id=\"modules\">\n\
-         <thead><tr><th>Module<th>Base<th class=\"n\">Size<th class=\"n\">In the dump<th class=\"sites\">Import calls, direct / indirect{ipt}<th>File</tr></thead>\n<tbody>"
-    )?;
-    for module in modules {
-        write!(
-            out,
-            "<tr><td><span class=\"dot {0}\" title=\"{1}\"></span>{2}<td class=\"mono\">{3}<td class=\"n\" data-v=\"{4}\">{5}",
-            class(module.status),
-            word(module.status),
-            Text(&module.name),
-            Address(module.base),
-            module.size,
-            Size(module.size)
-        )?;
-        if module.status == Status::Included {
-            write!(out, "<td class=\"n\" data-v=\"{}\">{}", module.included, Size(module.included))?;
-        } else {
-            let (class, word) = (class(module.status), word(module.status));
-            write!(out, "<td class=\"n\" data-v=\"0\"><em class=\"{class}\">{word}</em>")?;
-        }
-        let Sites { optimized, indirect } = module.sites;
-        write!(out, "<td class=\"sites\" data-v=\"{}\">", optimized.saturating_add(indirect))?;
-        if (optimized, indirect) != (0, 0) {
-            bar(out, &[("direct", optimized), ("indirect", indirect)])?;
-            write!(out, "<span>{} / {}</span>", Grouped(optimized), Grouped(indirect))?;
-        }
-        if page.has_ipt {
-            write!(out, "<td class=\"n\" data-v=\"{}\">{}", module.hits(), Hits(module))?;
-        }
-        let file = module.file.as_deref().or(module.reason.as_deref()).unwrap_or_default();
-        writeln!(out, "<td class=\"file\">{}</tr>", Text(file))?;
-    }
-    out.write_str("</tbody></table></div>\n</section>\n")
-}
-
-fn unknown(out: &mut String, page: &Page) -> fmt::Result {
-    /// The rest is counted.
-    const MOST: usize = 40;
-    if page.unknown.is_empty() {
-        return Ok(());
-    }
-    let mut pages = page.unknown.clone();
-    pages.sort_by_key(|&(address, hits)| (std::cmp::Reverse(hits), address));
-    write!(
-        out,
-        "<section>\n<h2>Addresses in no module</h2>\n<p class=\"note\">Pages that Intel PT packets name and no module of the \
-         source covers{}.</p>\n<ul class=\"pages\">",
-        if pages.len() > MOST { format!(": the {MOST} with the most hits of {}", pages.len()) } else { String::new() }
-    )?;
-    for (address, hits) in pages.iter().take(MOST) {
-        write!(out, "<li><code>{}</code> {}</li>", Address(*address), Grouped(*hits))?;
-    }
-    out.write_str("</ul>\n</section>\n")
-}
-
-fn warnings(out: &mut String, page: &Page) -> fmt::Result {
-    if page.warnings.is_empty() {
-        return Ok(());
-    }
-    write!(out, "<section>\n<h2>Warnings</h2>\n<ul class=\"warnings\">")?;
-    for warning in &page.warnings {
-        write!(out, "<li>{}</li>", Text(warning))?;
-    }
-    out.write_str("</ul>\n</section>\n")
-}
-
 /// A total. The numbers are counts from untrusted files: too large a total stays at the greatest number.
 fn sum(numbers: impl IntoIterator<Item = u64>) -> u64 {
     numbers.into_iter().fold(0, u64::saturating_add)
@@ -434,78 +342,6 @@ fn word(status: Status) -> &'static str {
         Status::Missing => "missing",
         Status::Mismatch => "another build",
         Status::Excluded => "left out",
-    }
-}
-
-/// Text from a trace or a file: escaped for an element or an attribute, control and direction characters made visible.
-struct Text<'a>(&'a str);
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|found| match found {
-            '&' => f.write_str("&amp;"),
-            '<' => f.write_str("&lt;"),
-            '>' => f.write_str("&gt;"),
-            '"' => f.write_str("&quot;"),
-            '\'' => f.write_str("&#39;"),
-            // Direction marks could turn a name's end round.
-            '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => f.write_str("\u{fffd}"),
-            found if found.is_control() => f.write_str("\u{fffd}"),
-            found => f.write_char(found),
-        })
-    }
-}
-
-/// A kernel address as debuggers write it.
-struct Address(u64);
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}`{:08x}", self.0 >> 32, self.0 & 0xffff_ffff)
-    }
-}
-
-/// Bytes with a unit.
-struct Size(u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = self.0 as f64;
-        match self.0 {
-            0..0x400 => write!(f, "{} B", self.0),
-            0x400..0x10_0000 => write!(f, "{:.0} KiB", value / 1024.0),
-            0x10_0000..0x4000_0000 => write!(f, "{:.1} MiB", value / 1_048_576.0),
-            0x4000_0000..0x100_0000_0000 => write!(f, "{:.1} GiB", value / 1_073_741_824.0),
-            _ => write!(f, "{:.1} TiB", value / 1_099_511_627_776.0),
-        }
-    }
-}
-
-/// A number with thin spaces between groups of three digits.
-struct Grouped(u64);
-
-impl fmt::Display for Grouped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.0.to_string();
-        digits.char_indices().try_for_each(|(at, digit)| {
-            if at > 0 && (digits.len() - at).is_multiple_of(3) {
-                f.write_char('\u{202f}')?;
-            }
-            f.write_char(digit)
-        })
-    }
-}
-
-/// Hits of a module, or how it is reached without any.
-struct Hits<'a>(&'a Module);
-
-impl fmt::Display for Hits<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.0.reached_from, self.0.hits()) {
-            (Some(from), 0) => write!(f, "<em title=\"by a direct call from {}\">by call</em>", Text(from)),
-            (_, 0) => Ok(()),
-            (_, hits) => write!(f, "{}", Grouped(hits)),
-        }
     }
 }
 

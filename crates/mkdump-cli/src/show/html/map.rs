@@ -10,7 +10,8 @@
 
 use std::fmt::{self, Write};
 
-use super::{Address, Grouped, Module, Page, Sites, Size, Text, class, warmth, word};
+use super::text::{Address, Grouped, Size, Text};
+use super::{Module, Page, Sites, class, warmth, word};
 
 /// Width of the drawing, of a row's address in front, and the height of a row, in units of the picture: pixels at
 /// full size.
