@@ -5,6 +5,7 @@ mod build;
 pub mod catalog;
 mod error;
 pub mod images;
+pub mod ipt;
 pub mod keep;
 mod list;
 mod map;

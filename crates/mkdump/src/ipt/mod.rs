@@ -1,0 +1,5 @@
+//! What Intel PT data says about the system that it was recorded on.
+
+mod hex;
+pub mod input;
+pub mod touched;
