@@ -5,6 +5,7 @@ mod build;
 pub mod catalog;
 mod error;
 pub mod images;
+pub mod ipt;
 mod list;
 mod map;
 mod output;

@@ -130,6 +130,11 @@ impl<'a> Walker<'a> {
         (self.phase == Phase::On).then_some(self.ip)
     }
 
+    /// TNT bits taken from the trace and not yet consumed.
+    pub fn bits_left(&self) -> u8 {
+        self.tnt_len
+    }
+
     /// The stack that compressed returns refer to.
     pub fn stack(&self) -> &ReturnStack {
         &self.stack
@@ -150,6 +155,11 @@ impl<'a> Walker<'a> {
     pub fn call(&mut self, ip: u64, back: u64) {
         self.stack.push(back);
         self.jump(ip);
+    }
+
+    /// Gives up the position: the next run resynchronises, as after an error.
+    pub fn lose(&mut self) {
+        self.phase = Phase::Lost;
     }
 
     /// Takes the TIP that an indirect branch at the current address would take: the next one, behind at most one TNT.

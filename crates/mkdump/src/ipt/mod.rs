@@ -1,0 +1,4 @@
+//! What Intel PT data says about the system that it was recorded on.
+
+pub mod verdict;
+mod witness;
