@@ -187,6 +187,14 @@ impl<'a> Walker<'a> {
         }
     }
 
+    /// The address of the TIP that is the very next packet of flow, with no TNT bits left before it.
+    pub fn tip_is_next(&mut self) -> Option<u64> {
+        match self.feed.peek() {
+            Item::Tip(ip) if self.tnt_len == 0 => ip,
+            _ => None,
+        }
+    }
+
     /// The address at which an asynchronous event is due next, when that is what the next packet says and no TNT bits
     /// are left before it.
     pub fn event_due(&mut self) -> Option<u64> {

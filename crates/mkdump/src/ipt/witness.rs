@@ -1,6 +1,6 @@
 //! Witnesses: import sites that a walk comes to, tried in both forms.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use intel_pt::flow::{
     BlockId, Blocks, Branch, BranchKind, Code, ErrorKind, Found, Stop, Table, Visitor, Walker, follows_call,
@@ -22,6 +22,8 @@ const SITE: u64 = 12;
 pub(super) struct Places {
     /// Site address to importer and site.
     sites: HashMap<u64, (usize, usize)>,
+    /// What the slots point at.
+    targets: HashSet<u64>,
 }
 
 impl Places {
@@ -29,7 +31,8 @@ impl Places {
         let all = importers.iter().enumerate().flat_map(|(m, importer)| {
             importer.sites.iter().enumerate().map(move |(s, site)| (site.va, (m, s)))
         });
-        Self { sites: all.collect() }
+        let sites = importers.iter().flat_map(|importer| &importer.sites);
+        Self { sites: all.collect(), targets: sites.filter_map(|site| site.target).collect() }
     }
 
     fn addresses(&self) -> impl Iterator<Item = u64> + '_ {
@@ -90,6 +93,12 @@ struct Sense<'q, 'a, C: ?Sized> {
     nonsense: bool,
 }
 
+impl<C: ?Sized> Clone for Sense<'_, '_, C> {
+    fn clone(&self) -> Self {
+        Self { ..*self }
+    }
+}
+
 impl<C: Code + Sync + ?Sized> Sense<'_, '_, C> {
     /// Whether a call ends before `address`: an import site's bytes are not what the processor ran.
     fn after_call(&self, address: u64) -> Option<bool> {
@@ -114,13 +123,21 @@ impl<C: Code + Sync + ?Sized> Visitor for Sense<'_, '_, C> {
     fn branch(&mut self, branch: &Branch) {
         self.verified += 8;
         if let Some((stub, target)) = self.stub
+            && branch.kind != BranchKind::Far
             && branch.from.wrapping_sub(stub) < 0x1000
         {
             self.nonsense |= branch.to != target;
             self.stub = None;
             return;
         }
+        // The return trick of retpolines goes anywhere.
+        let trick = self.question.stub_pages.iter().any(|page| page.contains(&branch.from));
         self.nonsense |= match branch.kind {
+            BranchKind::Return { .. } if trick => false,
+            // The mark of a linked call taken for a direct one: its TIP becomes a return into the imported function.
+            BranchKind::Return { .. } if self.places.targets.contains(&branch.to) => true,
+            // A thread that runs for the first time begins with a return into a function.
+            BranchKind::Return { .. } if (self.question.function_start)(branch.to) == Some(true) => false,
             BranchKind::Return { .. } => self.after_call(branch.to) == Some(false),
             BranchKind::Call => (self.question.function_start)(branch.to) == Some(false),
             BranchKind::Jump | BranchKind::Far => false,
@@ -234,12 +251,9 @@ impl Witnesses {
             _ => &[Form::Slot, Form::Direct],
         };
         let offset = walker.offset();
-        let trial = |form: Form, blocks: &mut Blocks<&C>| {
-            let mut fork = walker.clone();
-            let outcome = attempt(question, places, self, blocks, &mut fork, va, middle, form);
-            (form, outcome)
-        };
-        let outcomes: Vec<(Form, Try)> = forms.iter().map(|form| trial(*form, blocks)).collect();
+        let trial = Trial { question, places, so_far: self, module: m, va, middle, target };
+        let outcomes: Vec<(Form, Try)> =
+            forms.iter().map(|form| (*form, trial.attempt(blocks, walker.clone(), *form))).collect();
         let fits: Vec<Form> = outcomes.iter().filter(|(_, t)| *t == Try::Fits).map(|(form, _)| *form).collect();
         let open = outcomes.iter().any(|(_, t)| *t == Try::Open);
         let both = forms.len() == 2;
@@ -269,9 +283,17 @@ impl Witnesses {
                 }
                 None
             }
+            // A TIP right at the site, without a bit before it, that goes where the slot points: as a direct call, the
+            // function would have to come to an indirect branch without any condition, and that to go to itself.
+            _ if !middle && importer.stub.is_none() && walker.tip_is_next() == Some(target) => {
+                let (says, how) = (Says::Off, How::Walked);
+                self.votes[m].add(Evidence { site: va, expected: target, stream, offset, says, how });
+                Some(Form::Slot)
+            }
             _ => {
+                // Not worth a vote, but worth following: a TIP that fits by chance is rare.
                 self.votes[m].ambiguous += 1;
-                settled
+                settled.or((!middle).then_some(Form::Slot))
             }
         };
         match form {
@@ -314,7 +336,12 @@ fn enter(
             _ => false,
         },
         _ => {
-            go(walker, importer, va, call, target, form);
+            if !middle && walker.event_due() == Some(va.wrapping_add(FIRST)) {
+                // The event came between the load of r10 and the branch, which is met again when it is over.
+                walker.jump(va.wrapping_add(FIRST));
+            } else {
+                go(walker, importer, va, call, target, form);
+            }
             true
         }
     }
@@ -334,82 +361,113 @@ fn go(walker: &mut Walker<'_>, importer: &Importer, va: u64, call: bool, to: u64
     }
 }
 
-/// Tries a form: does what follows fit?
-#[allow(clippy::too_many_arguments, reason = "one question with its context, asked in one place")]
-fn attempt<C: Code + Sync + ?Sized>(
-    question: &Question<'_, C>,
-    places: &Places,
-    so_far: &Witnesses,
-    blocks: &mut Blocks<&C>,
-    fork: &mut Walker<'_>,
+/// One site, to be tried in both forms.
+struct Trial<'t, 'a, C: ?Sized> {
+    question: &'t Question<'a, C>,
+    places: &'t Places,
+    so_far: &'t Witnesses,
+    module: usize,
     va: u64,
     middle: bool,
-    form: Form,
-) -> Try {
-    let Some(&(module, s)) = places.sites.get(&va) else { return Try::Open };
-    let importer = &question.importers[module];
-    let site = importer.sites[s];
-    let Some(target) = site.target else { return Try::Open };
-    let through_stub = form == Form::Slot && importer.stub.is_some();
-    if form == Form::Slot && !through_stub && !middle {
-        // The cheap refutation: there is no TIP to take, or another one.
-        match fork.clone().take_tip() {
-            Ok((_, to)) if to == target => {}
-            Ok(_) => return Try::Refuted,
-            Err(Found::Tnt | Found::Fup | Found::Psb | Found::TipPge) => return Try::Refuted,
-            Err(_) => return Try::Open,
+    target: u64,
+}
+
+/// Other modules whose form a try may guess, both ways each.
+const GUESSES: usize = 3;
+
+impl<'t, 'a, C: Code + Sync + ?Sized> Trial<'t, 'a, C> {
+    /// Does what follows fit the form?
+    fn attempt(&self, blocks: &mut Blocks<&C>, mut fork: Walker<'_>, form: Form) -> Try {
+        let importer = &self.question.importers[self.module];
+        let Some(&(_, s)) = self.places.sites.get(&self.va) else { return Try::Open };
+        let through_stub = form == Form::Slot && importer.stub.is_some();
+        let takes_tip = form == Form::Slot && !through_stub && !self.middle;
+        if takes_tip {
+            // The cheap refutation: there is no TIP to take, or another one.
+            match fork.clone().take_tip() {
+                Ok((_, to)) if to == self.target => {}
+                Ok(_) | Err(Found::Tnt | Found::Fup | Found::Psb | Found::TipPge) => return Try::Refuted,
+                Err(_) => return Try::Open,
+            }
         }
-    }
-    let mut sense = Sense {
-        question,
-        places,
-        stub: importer.stub.filter(|_| through_stub).map(|stub| (stub & !0xfff, target)),
-        verified: u32::from(form == Form::Slot && !through_stub && !middle) * 8,
-        nonsense: false,
-    };
-    fork.set_limit(fork.offset().saturating_add(LOOKAHEAD));
-    if !enter(fork, importer, va, site.call, target, middle, form) {
-        return Try::Refuted;
-    }
-    for _ in 0..LOOKAHEAD_SITES {
-        let before = fork.offset();
-        let stop = fork.run(blocks, &mut sense);
-        sense.verified += u32::from(fork.offset() > before);
-        if sense.nonsense {
+        let sense = Sense {
+            question: self.question,
+            places: self.places,
+            stub: importer.stub.filter(|_| through_stub).map(|stub| (stub & !0xfff, self.target)),
+            verified: if takes_tip { 8 } else { 0 },
+            nonsense: false,
+        };
+        fork.set_limit(fork.offset().saturating_add(LOOKAHEAD));
+        if !enter(&mut fork, importer, self.va, importer.sites[s].call, self.target, self.middle, form) {
             return Try::Refuted;
         }
-        let so_good = if sense.verified > 0 { Try::Fits } else { Try::Open };
-        match stop {
-            Stop::End | Stop::Limit => return so_good,
-            Stop::Error(error) => {
-                return match error.kind {
-                    ErrorKind::NoMemory | ErrorKind::Packet(_) | ErrorKind::NoAddress => so_good,
-                    ErrorKind::Mismatch { found: Found::End | Found::Ovf | Found::Other, .. } => so_good,
-                    ErrorKind::ReturnStackEmpty if error.after_gap => so_good,
-                    _ => Try::Refuted,
-                };
+        self.explore(blocks, fork, sense, &mut vec![(self.module, form)])
+    }
+
+    /// Walks on until something refutes the assumed forms, or enough of the packets fit.
+    fn explore(
+        &self,
+        blocks: &mut Blocks<&C>,
+        mut fork: Walker<'_>,
+        mut sense: Sense<'t, 'a, C>,
+        assumed: &mut Vec<(usize, Form)>,
+    ) -> Try {
+        for _ in 0..LOOKAHEAD_SITES {
+            let before = fork.offset();
+            let stop = fork.run(blocks, &mut sense);
+            sense.verified += u32::from(fork.offset() > before);
+            if sense.nonsense {
+                return Try::Refuted;
             }
-            Stop::Break { ip } => {
-                let (va, middle) = if places.sites.contains_key(&ip) { (ip, false) } else { (ip - FIRST, true) };
-                let Some(&(m, s)) = places.sites.get(&va) else { return so_good };
-                let other = &question.importers[m];
-                let site = other.sites[s];
-                let Some(target) = site.target else { return so_good };
-                // The same module has the same form; another one its own, by its votes or by the look of it.
-                let form = match so_far.settled(m) {
-                    _ if !site.can_be_direct => Form::Slot,
-                    _ if m == module => form,
-                    Some(form) => form,
-                    None => match fork.clone().take_tip() {
-                        Ok((_, to)) if to == target => Form::Slot,
-                        _ => Form::Direct,
-                    },
-                };
-                if !enter(fork, other, va, site.call, target, middle, form) {
-                    return if m == module { Try::Refuted } else { so_good };
+            let so_good = if sense.verified > 0 { Try::Fits } else { Try::Open };
+            let ip = match stop {
+                Stop::End | Stop::Limit => return so_good,
+                Stop::Error(error) => {
+                    return match error.kind {
+                        ErrorKind::NoMemory | ErrorKind::Packet(_) | ErrorKind::NoAddress => so_good,
+                        ErrorKind::Mismatch { found: Found::End | Found::Ovf | Found::Other, .. } => so_good,
+                        ErrorKind::ReturnStackEmpty if error.after_gap => so_good,
+                        _ => Try::Refuted,
+                    };
+                }
+                Stop::Break { ip } => ip,
+            };
+            let middle = !self.places.sites.contains_key(&ip);
+            let va = if middle { ip.wrapping_sub(FIRST) } else { ip };
+            let Some(&(m, s)) = self.places.sites.get(&va) else { return so_good };
+            let other = &self.question.importers[m];
+            let site = other.sites[s];
+            let Some(target) = site.target else { return so_good };
+            // All sites of a module have one form. That of another module follows from its votes, or both are tried.
+            let known = match assumed.iter().find(|(module, _)| *module == m) {
+                _ if !site.can_be_direct => Some(Form::Slot),
+                Some((_, form)) => Some(*form),
+                None => self.so_far.settled(m),
+            };
+            if let Some(form) = known {
+                if !enter(&mut fork, other, va, site.call, target, middle, form) {
+                    return Try::Refuted;
+                }
+                continue;
+            }
+            if assumed.len() > GUESSES {
+                return so_good;
+            }
+            let mut best = Try::Refuted;
+            for form in [Form::Slot, Form::Direct] {
+                let mut guess = fork.clone();
+                if best == Try::Fits || !enter(&mut guess, other, va, site.call, target, middle, form) {
+                    continue;
+                }
+                assumed.push((m, form));
+                let outcome = self.explore(blocks, guess, sense.clone(), assumed);
+                assumed.pop();
+                if outcome != Try::Refuted {
+                    best = outcome;
                 }
             }
+            return best;
         }
+        if sense.verified > 0 { Try::Fits } else { Try::Open }
     }
-    if sense.verified > 0 { Try::Fits } else { Try::Open }
 }
