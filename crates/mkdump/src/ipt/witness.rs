@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use intel_pt::flow::{
-    BlockId, Blocks, Branch, BranchKind, Code, ErrorKind, Found, Stop, Table, Visitor, Walker, follows_call,
+    BlockId, Blocks, Branch, BranchKind, Code, ErrorKind, Event, Found, Options, Resume, Stop, Table, Visitor, Walker, follows_call,
 };
 
 use super::verdict::{ENOUGH_VOTES, Evidence, How, Importer, Question, Says, Votes};
@@ -120,6 +120,13 @@ impl<C: Code + Sync + ?Sized> Visitor for Sense<'_, '_, C> {
 
     fn part(&mut self, _: &Table, _: BlockId, _: u32) {}
 
+    fn event(&mut self, _: usize, event: &Event) {
+        if let Event::Interrupt { .. } = event {
+            // The handler may use the same stubs before the interrupted one goes on.
+            self.stub = None;
+        }
+    }
+
     fn branch(&mut self, branch: &Branch) {
         self.verified += 8;
         if let Some((stub, target)) = self.stub
@@ -164,7 +171,8 @@ impl Witnesses {
             .flat_map(|call| [(call.linked, true), (call.rewritten, false)])
             .collect();
         let mut returns = Returns { returns: Vec::new(), importers: &question.importers };
-        let mut walker = Walker::new(packets);
+        let options = Options { resume: Resume::SafeAddress, ..Options::default() };
+        let mut walker = Walker::with_options(packets, options);
         let (mut place, mut idle) = ((0, 0), 0_u32);
         loop {
             let stop = walker.run(&mut blocks, &mut returns);
