@@ -3,7 +3,7 @@
 //! `MKDUMP_VERDICTS` says how many traces of each kind; 1,000 unless it is set.
 
 use intel_pt::flow::Code;
-use mkdump::ipt::verdict::{Answer, Importer, MIN_VOTES, Question, Site, Verdict};
+use mkdump::ipt::verdict::{Answer, Importer, Question, Site, Verdict, WITNESSES};
 use testkit::pt::{Hardware, Machine, Optimization, Program, Rng, Run, Shape};
 
 /// The code as a tool has it: retpolined when the processor ran it so, import sites as linked either way.
@@ -120,7 +120,7 @@ fn check(kind: Optimization, retpoline: bool) {
                     // Where packets end before a form is refuted, or both explain all of them, a site is no witness.
                     let witnesses = witnesses.saturating_sub((votes.open + votes.ambiguous) as usize);
                     assert!(
-                        witnesses < MIN_VOTES as usize,
+                        witnesses < WITNESSES as usize,
                         "{kind:?} {seed} {}: undecided with {witnesses} witnesses: {votes:x?}",
                         module.name
                     );
@@ -142,7 +142,7 @@ fn check(kind: Optimization, retpoline: bool) {
         assert_ne!(verdict.retpoline, wrong, "{seed}");
     }
     println!("{kind:?}, retpoline {retpoline}: {tally:?}");
-    assert!(tally.decided * 5 > tally.modules, "most modules are decided: {tally:?}");
+    assert!(tally.decided * 4 > tally.decided + tally.few, "many modules are decided: {tally:?}");
 }
 
 #[test]

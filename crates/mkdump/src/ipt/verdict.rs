@@ -42,6 +42,10 @@ use super::witness::{Places, Witnesses};
 /// because a walk may be out of step.
 pub const MIN_VOTES: u32 = 4;
 
+/// With so many witnesses a module is decided: import sites executed, not counting those that packets leave open or that
+/// both forms explain. With fewer it may be undecided, because a witness is lost where the walk is out of step.
+pub const WITNESSES: u32 = 16;
+
 /// Of 100 votes, how many must agree.
 pub const MIN_AGREEMENT: u32 = 95;
 

@@ -63,6 +63,8 @@ pub(super) struct Witnesses {
     pub missing: BTreeMap<u64, u32>,
     pub linked_returns: u32,
     pub rewritten_returns: u32,
+    /// In which form each site was entered last.
+    entered: HashMap<u64, Form>,
 }
 
 /// Looks at the branches of the main walk.
@@ -164,6 +166,7 @@ impl Witnesses {
             missing: BTreeMap::new(),
             linked_returns: 0,
             rewritten_returns: 0,
+            entered: HashMap::new(),
         };
         let mut blocks = Blocks::new(question.code);
         blocks.break_at(places.addresses());
@@ -253,7 +256,12 @@ impl Witnesses {
             return;
         };
         let settled = self.settled(m);
+        let entered = self.entered.get(&va).copied();
         let forms: &[Form] = match settled {
+            // Only a linked call returns to the middle, and only there a direct one is interrupted: it goes on as it
+            // began.
+            _ if middle && entered == Some(Form::Slot) => &[Form::Slot],
+            _ if middle && entered == Some(Form::Direct) => &[Form::Direct],
             _ if !site.can_be_direct => &[Form::Slot],
             Some(form) if self.votes[m].on + self.votes[m].off >= ENOUGH_VOTES => &[form],
             _ => &[Form::Slot, Form::Direct],
@@ -305,7 +313,9 @@ impl Witnesses {
             }
         };
         match form {
-            Some(form) if enter(walker, importer, va, site.call, target, middle, form) => {}
+            Some(form) if enter(walker, importer, va, site.call, target, middle, form) => {
+                self.entered.insert(va, form);
+            }
             _ => walker.lose(),
         }
     }
