@@ -44,6 +44,6 @@ EXPORT void KeBugCheckEx(u64 code, u64 a, u64 b, u64 c) {
 }
 
 // The kernel's own imports are optimized too.
-u64 KiInitializeDebugger(u64 options) { return IMPORT_CALL(KdDebuggerInitialize0, options, 0, 0, 0); }
+__attribute__((noinline)) u64 KiInitializeDebugger(u64 options) { return IMPORT_CALL(KdDebuggerInitialize0, options, 0, 0, 0); }
 
 u64 KiSystemStartup(u64 block) { return KiInitializeDebugger(block) + NtCreateFile(block, 1, 2, 3); }

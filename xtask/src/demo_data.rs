@@ -214,10 +214,15 @@ fn trace(program: &Program, images: &[Image], hal: &Image) -> Vec<u8> {
     let mut tick = 1_000_300;
     for image in images.iter().chain([hal]) {
         let directory = if image.name.starts_with("demo") { r"system32\drivers" } else { "system32" };
-        let pdb = if image.name == "ntoskrnl.exe" { String::from("ntkrnlmp.pdb") } else { image.name.replace(".sys", ".pdb").replace(".dll", ".pdb") };
-        let module = Module::kernel(&format!(r"\SystemRoot\{directory}\{}", image.name), image.base, u64::from(image.size))
-            .with_identity(image.timestamp, image.checksum)
-            .with_pdb(&pdb, &image.guid, 1);
+        let pdb = if image.name == "ntoskrnl.exe" {
+            String::from("ntkrnlmp.pdb")
+        } else {
+            image.name.replace(".sys", ".pdb").replace(".dll", ".pdb")
+        };
+        let module =
+            Module::kernel(&format!(r"\SystemRoot\{directory}\{}", image.name), image.base, u64::from(image.size))
+                .with_identity(image.timestamp, image.checksum)
+                .with_pdb(&pdb, &image.guid, 1);
         tick += 100;
         trace.module(0, tick, &module);
     }

@@ -5,6 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use clap::CommandFactory;
+use clap_complete::Shell;
 
 use crate::outcome::Outcome;
 use crate::{paths, program};
@@ -21,9 +23,33 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         bail!("dist takes no arguments, {argument:?} given");
     }
     let mut outcome = Outcome::default();
+    pages(&mut outcome)?;
     packages(&mut outcome)?;
     policy(&mut outcome)?;
     Ok(outcome)
+}
+
+/// Writes manual pages and completions from the command's own definition.
+fn pages(outcome: &mut Outcome) -> Result<()> {
+    let command = mkdump_cli::args::Cli::command();
+    let man = paths::work("dist/man")?;
+    clap_mangen::generate_to(command.clone(), &man)?;
+    let pages = std::fs::read_dir(&man)?.count();
+    let completions = paths::work("dist/completions")?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::PowerShell] {
+        let file = clap_complete::generate_to(shell, &mut command.clone(), "mkdump", &completions)?;
+        println!("ok      {}", file.display());
+        outcome.add_pass();
+    }
+    // One page for the command and one for each subcommand: fewer means that something was left out.
+    let expected = 1 + command.get_subcommands().filter(|sub| !sub.is_hide_set()).count();
+    if pages >= expected {
+        println!("ok      {pages} manual pages in {}", man.display());
+        outcome.add_pass();
+    } else {
+        outcome.add_failure(format!("{pages} manual pages, {expected} expected"));
+    }
+    Ok(())
 }
 
 /// Packs the crates as `cargo publish` would, without asking a registry, and looks into the packages.

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use testkit::trace::{Module, TraceFile};
 
+use crate::outcome::Outcome;
 use crate::system::System;
 use crate::{paths, program};
 
@@ -20,12 +21,39 @@ pub struct Built {
     pub report: Value,
 }
 
+impl Built {
+    /// Compares the report's counts with what is known about the system.
+    pub fn check_report(&self, system: &System, outcome: &mut Outcome) -> Result<()> {
+        let sites = system.sites()?;
+        for module in &system.modules {
+            let name = module.image.name();
+            // The targets of a module's sites are all near or all far.
+            let is_far = sites.iter().any(|site| site.module == module.name() && !site.is_direct);
+            let listed = module.sites.len();
+            let expected = (listed, if is_far { 0 } else { listed });
+            let entries = self.report["modules"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let counts =
+                entries.iter().find(|entry| entry["name"] == name.as_str()).map(|entry| &entry["sites"]["import"]);
+            let count =
+                |key: &str| counts.and_then(|counts| counts[key].as_u64()).and_then(|n| usize::try_from(n).ok());
+            if (count("listed"), count("optimized")) == (Some(expected.0), Some(expected.1)) {
+                println!("ok      report: {name}: {} of {} sites", expected.1, expected.0);
+                outcome.add_pass();
+            } else {
+                outcome.add_failure(format!("report: {name}: sites {counts:?}, not {} of {}", expected.1, expected.0));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Builds `dump` from the system's trace and images, with these further options.
 pub fn build(system: &System, dump: &Path, options: &[&str]) -> Result<Built> {
     let trace = dump.with_extension("etl");
     std::fs::write(&trace, self::trace(system))?;
     program::run(paths::cargo().args(["build", "--quiet", "--locked", "--package", "mkdump-cli"]))?;
-    let mut command = Command::new(paths::target().join("debug").join(format!("mkdump{}", std::env::consts::EXE_SUFFIX)));
+    let mut command =
+        Command::new(paths::target().join("debug").join(format!("mkdump{}", std::env::consts::EXE_SUFFIX)));
     command.arg("--etl").arg(&trace).arg("--modules").arg(&system.dir).arg("--output").arg(dump);
     command.args(["--json", "--strict"]).args(options);
     println!("$ {}", program::shown(&command));

@@ -51,7 +51,11 @@ const TASKS: &[Task] = &[
         run: bench::run,
         help: "every benchmark, each next to its reference [ARGUMENT OF CARGO BENCH]…",
     },
-    Task { name: "demo-data", run: demo_data::run, help: "writes the demo's trace and modules into the command's crate" },
+    Task {
+        name: "demo-data",
+        run: demo_data::run,
+        help: "writes the demo's trace and modules into the command's crate",
+    },
     Task { name: "dist", run: dist::run, help: "packages, man pages and completions, dependency policy" },
 ];
 

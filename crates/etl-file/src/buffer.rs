@@ -95,15 +95,31 @@ impl<'a> Buffer<'a> {
     where
         'a: 's,
     {
-        if let Some(events) = self.plain_events() {
-            return Ok(events);
+        self.unpack(scratch)?;
+        Ok(self.opened(scratch))
+    }
+
+    /// Decompresses the body into `scratch`, if it is compressed.
+    pub(crate) fn unpack(&self, scratch: &mut Scratch) -> Result<()> {
+        if !self.is_compressed() {
+            return Ok(());
         }
         let lost = |what| Error::lost(self.offset, u64::from(self.header.size), "compressed buffer", what);
         if self.cut {
             return Err(lost("the file ends inside it").losing((BUFFER_HEADER + self.body.len()) as u64));
         }
-        let body = compress::decompress(self.format, self.body, self.filled, scratch).map_err(lost)?;
-        Ok(Events::new(body, self.offset, true, self.header.processor, false))
+        compress::decompress(self.format, self.body, self.filled, scratch).map_err(lost)?;
+        Ok(())
+    }
+
+    /// The events, once [`Self::unpack`] has filled `scratch`.
+    pub(crate) fn opened<'s>(&self, scratch: &'s Scratch) -> Events<'s>
+    where
+        'a: 's,
+    {
+        let compressed = self.is_compressed();
+        let body = if compressed { scratch.first(self.filled) } else { self.body };
+        Events::new(body, self.offset, compressed, self.header.processor, self.cut)
     }
 }
 
@@ -148,8 +164,8 @@ impl<'a> Buffers<'a> {
         Bytes(self.data).raw(at)
     }
 
-    /// True when a buffer may begin at `at`, as far as its header tells.
-    fn plausible(&self, at: usize, raw: &WmiBufferHeader) -> bool {
+    /// True when a header has the shape of one: sizes, flags and type in range.
+    fn has_shape(&self, raw: &WmiBufferHeader) -> bool {
         let (size, filled) = (raw.buffer_size.get(), raw.filled_bytes.get());
         let flags = raw.buffer_flag.get();
         let size_fits = match self.rules.stride {
@@ -157,32 +173,38 @@ impl<'a> Buffers<'a> {
             // An incompressible body may come out a little longer than it went in.
             None => size >= BUFFER_HEADER as u32 && size <= self.rules.limit + self.rules.limit / 8 + 0x100,
         };
-        let ends = self.data.len() - at;
+        let compressed = flags & BufferFlags::COMPRESSED.0 != 0;
         size_fits
             && flags & !BufferFlags::KNOWN == 0
             && raw.buffer_type.get() < BufferType::MAX
-            && (flags & BufferFlags::COMPRESSED.0 == 0 || filled as usize >= BUFFER_HEADER && filled <= self.rules.limit)
-            // The last word for a file of varying sizes: another header follows, or the end of the file.
-            && (self.rules.stride.is_some() || at == 0 || self.follows(size as usize, ends))
+            && (!compressed || filled as usize >= BUFFER_HEADER && filled <= self.rules.limit)
     }
 
-    /// True when a buffer of `size` may be followed by another one, `ends` bytes before the end of the file.
-    fn follows(&self, size: usize, ends: usize) -> bool {
-        if size >= ends {
-            return true;
-        }
-        let next = self.data.len() - ends + size;
-        match self.header_at(next) {
+    /// True when what follows the buffer at `at` may follow a buffer: another one, unused space, or nothing. This is
+    /// how a buffer whose size may be anything is told from bytes that look like one.
+    fn is_followed(&self, at: usize, raw: &WmiBufferHeader) -> bool {
+        match self.header_at(at.saturating_add(raw.buffer_size.get() as usize)) {
+            Some(next) => self.has_shape(next) || next.buffer_size.get() == 0,
             None => true,
-            Some(raw) => {
-                let size = raw.buffer_size.get();
-                size == 0 || size >= BUFFER_HEADER as u32 && size <= MAX_BUFFER + MAX_BUFFER / 8
-            }
         }
+    }
+
+    /// True when the buffer at the current position, where one is due, is one. If what follows is damaged, then either
+    /// this size is wrong or the next header is: the events decide.
+    fn is_due(&self, raw: &WmiBufferHeader) -> bool {
+        let sure = self.rules.stride.is_some() || self.at == 0;
+        let readable =
+            || self.clone().take_buffer(raw).events(&mut Scratch::default()).is_ok_and(|mut e| e.all(|e| e.is_ok()));
+        self.has_shape(raw) && (sure || self.is_followed(self.at, raw) || readable())
+    }
+
+    /// True when the scan for the next buffer may stop at `at`.
+    fn may_resume(&self, at: usize, raw: &WmiBufferHeader) -> bool {
+        self.has_shape(raw) && (self.rules.stride.is_some() || self.is_followed(at, raw))
     }
 
     /// Reads the buffer at `at`, whose header is plausible, and steps over it.
-    fn take(&mut self, raw: &WmiBufferHeader) -> Buffer<'a> {
+    fn take_buffer(&mut self, raw: &WmiBufferHeader) -> Buffer<'a> {
         let at = self.at;
         let header = BufferHeader::from_raw(raw);
         let size = header.size as usize;
@@ -221,7 +243,7 @@ impl<'a> Buffers<'a> {
                 zero &= is_zero(head.unwrap_or_else(|| Bytes(self.data).rest(self.at)));
                 self.at = self.at.saturating_add(stride).min(self.data.len());
                 match self.header_at(self.at) {
-                    Some(raw) if self.plausible(self.at, raw) => break,
+                    Some(raw) if self.may_resume(self.at, raw) => break,
                     None if self.at == self.data.len() => break,
                     _ => {}
                 }
@@ -237,7 +259,7 @@ impl<'a> Buffers<'a> {
                     }
                     let last = (self.at + LEAP - 3).min(self.data.len());
                     let found = (self.at..last).find(|&at| {
-                        self.header_at(at).is_some_and(|raw| raw.buffer_size.get() != 0 && self.plausible(at, raw))
+                        self.header_at(at).is_some_and(|raw| raw.buffer_size.get() != 0 && self.may_resume(at, raw))
                     });
                     if let Some(found) = found {
                         self.at = found;
@@ -268,8 +290,7 @@ impl<'a> Iterator for Buffers<'a> {
             return None;
         }
         match self.header_at(self.at) {
-            // The first buffer holds the log-file header, which could be read: whatever its own header says, it is one.
-            Some(raw) if self.plausible(self.at, raw) => Some(Ok(self.take(raw))),
+            Some(raw) if self.is_due(raw) => Some(Ok(self.take_buffer(raw))),
             _ => Some(Err(self.resynchronise())),
         }
     }

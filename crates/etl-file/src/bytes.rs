@@ -59,9 +59,16 @@ impl<'d> Bytes<'d> {
 
     /// UTF-16 text at `at` up to a NUL or the end, and the offset behind its NUL.
     pub fn utf16(&self, at: usize) -> (String, usize) {
-        let units = self.rest(at).chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
-        let count = units.clone().take_while(|&unit| unit != 0).count();
-        let text = char::decode_utf16(units.take(count)).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect();
+        let (units, _) = self.rest(at).as_chunks::<2>();
+        let count = units.iter().position(|unit| *unit == [0, 0]).unwrap_or(units.len());
+        let units = &units[..count];
+        // Nearly all text in traces is ASCII, and there is much of it.
+        let text = if units.iter().all(|[low, high]| *low < 0x80 && *high == 0) {
+            units.iter().map(|[low, _]| char::from(*low)).collect()
+        } else {
+            let wide = units.iter().map(|unit| u16::from_le_bytes(*unit));
+            char::decode_utf16(wide).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+        };
         // The text lies inside the slice, so this sum is at most its length plus the terminator.
         (text, at.saturating_add(2 * count + 2))
     }

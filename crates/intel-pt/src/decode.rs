@@ -1,3 +1,5 @@
+//! One packet out of bytes.
+
 use crate::bytes::{le, sign_extend_48};
 use crate::error::Reason;
 use crate::last_ip::Ip;

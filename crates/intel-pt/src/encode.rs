@@ -1,3 +1,5 @@
+//! One packet into bytes: the other direction of `decode`, for tests and for rewriting streams.
+
 use crate::bytes::sign_extend_48;
 use crate::error::Unencodable;
 use crate::last_ip::Ip;

@@ -1,3 +1,5 @@
+//! What can be wrong with a packet stream, and where.
+
 use core::fmt;
 
 /// A part of a trace that could not be read: where, why, and where reading goes on.

@@ -1,3 +1,5 @@
+//! Addresses in packets: the compressed form, and the last address against which it is expanded.
+
 use crate::bytes::sign_extend_48;
 
 /// The address field of a TIP, TIP.PGE, TIP.PGD or FUP as the packet has it: whole, or the low part of an address

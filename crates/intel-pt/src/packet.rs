@@ -1,3 +1,5 @@
+//! The packets, named as the SDM names them.
+
 use crate::last_ip::Ip;
 
 mod display;

@@ -1,3 +1,5 @@
+//! The iterator over a stream's packets.
+
 use crate::decode::{Block, decode};
 use crate::error::{Error, Reason};
 use crate::packet::Packet;

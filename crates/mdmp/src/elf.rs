@@ -8,6 +8,7 @@ use crate::user::{Architecture, Module, Thread};
 use crate::{Blob, BlobId, Context, Error, Layout, MemoryRange, Plan, Protection};
 
 /// A core file.
+#[derive(Debug)]
 pub struct Core<'a> {
     /// x86 gives a 32-bit file, AMD64 and ARM64 64-bit ones; others are refused.
     pub architecture: Architecture,

@@ -3,13 +3,18 @@
 use std::borrow::Cow;
 
 use mdmp::kernel::{
-    self, Anchors, Bugcheck, CallStack, DataPage, DebuggerData, Driver, Dump, Exception, FieldOffset, Severity, State,
-    Synthetic, System, UnloadedDriver,
+    Anchors, Bugcheck, CallStack, DataPage, DebuggerData, Driver, Dump, Exception, FieldOffset, State, Synthetic,
+    System, UnloadedDriver,
 };
 use mdmp::read::{Origin, Triage};
-use mdmp::{Error, Fill, MemoryRange, Protection, amd64};
+use mdmp::{Error, Fill, Format, MemoryRange, Protection, Severity, amd64, validate};
 use proptest::prelude::*;
 use testkit::dump::kernel::Machine;
+
+fn assert_sound(file: &[u8]) {
+    let report = validate(file).unwrap();
+    assert_eq!((report.format, report.findings.len()), (Format::KernelTriage, 0), "{report:?}");
+}
 
 #[test]
 fn everything_that_a_machine_has_is_read() {
@@ -60,14 +65,14 @@ fn everything_that_a_machine_has_is_read() {
 
     for (address, bytes) in machine.blocks() {
         let mut out = vec![0; bytes.len()];
-        assert_eq!(dump.read(address, &mut out), bytes.len(), "{address:#x}");
+        assert_eq!(dump.memory().read(address, &mut out), bytes.len(), "{address:#x}");
         assert_eq!(out, bytes, "{address:#x}");
     }
     // Thread and stack are no data blocks, and are memory all the same.
-    assert_eq!(dump.segment_at(current.address).unwrap().origin, Origin::Thread);
-    assert_eq!(dump.segment_at(current.kernel_stack).unwrap().origin, Origin::CallStack);
-    assert_eq!(dump.read(0x1000, &mut [0; 4]), 0);
-    assert_eq!(kernel::validate(&file).unwrap(), []);
+    assert_eq!(dump.memory().at(current.address).unwrap().origin, Origin::Thread);
+    assert_eq!(dump.memory().at(current.kernel_stack).unwrap().origin, Origin::CallStack);
+    assert_eq!(dump.memory().read(0x1000, &mut [0; 4]), 0);
+    assert_sound(&file);
 }
 
 /// A dump with every field in use.
@@ -142,9 +147,9 @@ fn what_is_written_is_read_back_equal() {
     assert_eq!(back.secondary(), &*dump.secondary);
     assert_eq!(back.raw().triage_options.get(), 7);
     let mut out = [0; 0x1001];
-    assert_eq!(back.read(0x7000, &mut out), 0x1001);
+    assert_eq!(back.memory().read(0x7000, &mut out), 0x1001);
     assert_eq!(out, [9; 0x1001]);
-    assert_eq!(back.read(0xffff_8000_0009_0002, &mut out), 2);
+    assert_eq!(back.memory().read(0xffff_8000_0009_0002, &mut out), 2);
     assert_eq!(out[..2], [2, 3]);
     // The same values give the same bytes.
     assert_eq!(full_dump().plan().unwrap().to_vec().unwrap(), file);
@@ -161,7 +166,7 @@ fn a_synthetic_machine_has_registers_where_the_debugger_looks() {
     assert_eq!(processors.len(), 1);
     assert_eq!(processors[0].context.unwrap(), mdmp::Context::from(context).as_bytes());
     assert_eq!(back.current_thread(), Some(processors[0].thread));
-    assert_eq!(kernel::validate(&file).unwrap(), []);
+    assert_sound(&file);
 }
 
 /// Changes a good dump and expects plan() to refuse it with words.
@@ -201,31 +206,31 @@ fn offsets_reach_almost_4_gib() {
 fn find(change: impl FnOnce(&mut Vec<u8>), severity: Severity, words: &str) {
     let mut file = Machine::sample().triage();
     change(&mut file);
-    let findings = kernel::validate(&file).unwrap();
-    let found = findings.iter().find(|finding| finding.to_string().contains(words));
-    assert_eq!(found.map(|finding| finding.severity), Some(severity), "{words}: {findings:?}");
+    let report = validate(&file).unwrap();
+    let found = report.findings.iter().find(|finding| finding.to_string().contains(words));
+    assert_eq!(found.map(|finding| finding.rule.severity), Some(severity), "{words}: {report:?}");
 }
 
 #[test]
 fn broken_rules_are_found_in_finished_files() {
     let word = |file: &mut Vec<u8>, at: usize, value: u32| file[at..at + 4].copy_from_slice(&value.to_le_bytes());
     let read = |file: &[u8], at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize;
-    find(|file| word(file, 0x1038, 0x47f), Severity::Error, "MiniDumpFields");
-    find(|file| word(file, 0x2008, 0x2000), Severity::Error, "ValidOffset");
-    find(|file| word(file, 0x201c, 0), Severity::Error, "PrcbOffset");
-    find(|file| word(file, 0x2034, 0), Severity::Error, "DriverCount");
-    find(|file| word(file, 0x2034, 1 << 30), Severity::Error, "driver list");
-    find(|file| word(file, 0x2070, 0), Severity::Note, "no KDDEBUGGER_DATA64");
-    find(|file| word(file, read(file, 0x2070) + 0x338, 0), Severity::Warning, "OffsetPrcbContext");
-    find(|file| word(file, read(file, 0x2070) + 0x338, 0x10), Severity::Warning, "GetContextState failed");
-    find(|file| word(file, read(file, 0x2030), u32::MAX), Severity::Error, "DriverName");
-    find(|file| word(file, read(file, 0x2078) + 8, u32::MAX), Severity::Error, "TRIAGE_DATA_BLOCK");
-    find(|file| word(file, read(file, 0x2078) + 12, 0x7fff_ffff), Severity::Error, "behind the end of the file");
+    find(|file| word(file, 0x1038, 0x47f), Severity::Degraded, "MiniDumpFields");
+    find(|file| word(file, 0x2008, 0x2000), Severity::Refused, "ValidOffset");
+    find(|file| word(file, 0x201c, 0), Severity::Refused, "PrcbOffset");
+    find(|file| word(file, 0x2034, 0), Severity::Refused, "DriverCount");
+    find(|file| word(file, 0x2034, 1 << 30), Severity::Refused, "driver list");
+    find(|file| word(file, 0x2070, 0), Severity::Degraded, "DebuggerDataOffset");
+    find(|file| word(file, read(file, 0x2070) + 0x338, 0), Severity::Degraded, "OffsetPrcbContext");
+    find(|file| word(file, read(file, 0x2070) + 0x338, 0x10), Severity::Degraded, "no processor's context");
+    find(|file| word(file, read(file, 0x2030), u32::MAX), Severity::Refused, "DriverName");
+    find(|file| word(file, read(file, 0x2078) + 8, u32::MAX), Severity::Degraded, "TRIAGE_DATA_BLOCK");
+    find(|file| word(file, read(file, 0x2078) + 12, 0x7fff_ffff), Severity::Degraded, "behind the end of the file");
     let second_like_first = |file: &mut Vec<u8>| {
         let table = read(file, 0x2078);
         file.copy_within(table..table + 8, table + 16);
     };
-    find(second_like_first, Severity::Warning, "shares addresses");
+    find(second_like_first, Severity::Degraded, "shares addresses");
 }
 
 #[test]
@@ -243,16 +248,16 @@ fn other_files_are_refused_with_reasons() {
 
 /// Calls everything that reads. The fuzz target does the same.
 fn read_all(file: &[u8]) {
-    let _ = kernel::validate(file);
+    let _ = validate(file);
     let Ok(dump) = Triage::open(file) else { return };
     let _ = (format!("{dump:?}"), dump.unloaded(), dump.broken_driver(), dump.drivers().count());
     let _ = (dump.processors().count(), dump.secondary(), dump.mm(), dump.data_page(), dump.call_stack());
     let mut before = None;
-    for segment in dump.memory() {
+    for segment in dump.memory().all() {
         assert!(before < Some(segment.address), "segments are sorted");
         before = segment.range().unwrap().last();
         let mut out = [0; 9];
-        assert!(dump.read(segment.address, &mut out) > 0);
+        assert!(dump.memory().read(segment.address, &mut out) > 0);
     }
 }
 
@@ -315,12 +320,12 @@ proptest! {
         for range in &dump.memory {
             let (mut expected, mut out) = (vec![0; range.size as usize], vec![0; range.size as usize]);
             range.source.read_at(0, &mut expected).unwrap();
-            prop_assert_eq!(back.read(range.address, &mut out), out.len());
+            prop_assert_eq!(back.memory().read(range.address, &mut out), out.len());
             prop_assert_eq!(out, expected);
             held += range.size;
         }
-        let blocks = back.memory().iter().filter(|segment| segment.origin == Origin::DataBlock);
+        let blocks = back.memory().all().iter().filter(|segment| segment.origin == Origin::DataBlock);
         prop_assert_eq!(blocks.map(|segment| segment.bytes.len() as u64).sum::<u64>(), held);
-        prop_assert!(kernel::validate(&file).unwrap().iter().all(|finding| finding.severity < Severity::Error));
+        prop_assert_eq!(validate(&file).unwrap().at_least(Severity::Refused).count(), 0);
     }
 }

@@ -46,6 +46,14 @@ pub enum Error {
     /// A directory of modules cannot be read.
     #[error(transparent)]
     Modules(#[from] crate::catalog::RootError),
+    /// There is no PE file where module files are looked for.
+    #[error("no module file in {}: {looked_at} files there, none of them a PE image", shown(roots))]
+    NoFiles {
+        /// Where was looked.
+        roots: Vec<PathBuf>,
+        /// How many files there are.
+        looked_at: usize,
+    },
     /// An option's value makes no sense for this source.
     #[error("{option} {value}: {why}")]
     Option {
@@ -76,4 +84,8 @@ impl Error {
     pub(crate) fn write(path: &Path, source: io::Error) -> Self {
         Self::Write { path: path.to_owned(), source }
     }
+}
+
+fn shown(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -128,7 +128,7 @@ impl<'a> Parsed<'a> {
         }
         let set = Modules::new(loaded);
         let bindings = numbers.par_iter().map(|number| number.map(|n| set.bind(n)).unwrap_or_default()).collect();
-        Bound { parsed: self, set, numbers, bindings }
+        Bound { parsed: self, set, bindings }
     }
 }
 
@@ -137,8 +137,6 @@ impl<'a> Parsed<'a> {
 pub struct Bound<'a> {
     parsed: &'a Parsed<'a>,
     set: Modules<'a>,
-    /// Number of each entry in the set.
-    numbers: Vec<Option<usize>>,
     bindings: Vec<Binding<'a>>,
 }
 
@@ -162,7 +160,13 @@ impl<'a> Bound<'a> {
         entries.filter_map(|(index, entry)| self.image(index, entry, policy(index), stubs)).collect()
     }
 
-    fn image(&'a self, index: usize, entry: &'a Entry, policy: Policy, stubs: Option<&'a StubBlock>) -> Option<Image<'a>> {
+    fn image(
+        &'a self,
+        index: usize,
+        entry: &'a Entry,
+        policy: Policy,
+        stubs: Option<&'a StubBlock>,
+    ) -> Option<Image<'a>> {
         let file = self.parsed.files[index].as_ref().filter(|_| entry.status == Status::Included)?;
         let binding = &self.bindings[index];
         let mut mapped = MappedImage::new(file, entry.module.base, Some(binding), policy);
@@ -203,7 +207,12 @@ impl<'a> Image<'a> {
     }
 
     fn version(&self) -> Option<FixedFileInfo> {
-        None
+        let version = self.mapped.file().version().ok().flatten()?;
+        Some(FixedFileInfo {
+            file_version: version.file_version()?,
+            product_version: version.product_version()?,
+            ..FixedFileInfo::default()
+        })
     }
 
     /// The symbol server's key of its file.
@@ -218,12 +227,27 @@ impl<'a> Image<'a> {
         ranges.iter().map(|r| [Hex(address(r)), Hex(address(r).wrapping_add(r.size.into()))]).collect()
     }
 
-    /// Its memory, to be pulled when a dump is written.
-    pub fn memory(&'a self, selection: Selection) -> impl Iterator<Item = MemoryRange<'a>> {
-        self.mapped.ranges(selection).into_iter().map(|range| {
-            let source = ImageMemory { image: &self.mapped, start: range.rva };
-            MemoryRange::new(self.mapped.address(range.rva), range.size.into(), protection(range.flags), source)
-        })
+    /// Its memory, to be pulled when a dump is written; with `debug`, also the debug directory and the CodeView record,
+    /// where they are not part of the selection.
+    pub fn memory(&'a self, selection: Selection, debug: bool) -> Vec<MemoryRange<'a>> {
+        let ranges = self.mapped.ranges(selection);
+        let mut pieces: Vec<(Rva, u32, u32)> = ranges.iter().map(|range| (range.rva, range.size, range.flags)).collect();
+        if debug {
+            for (rva, size) in self.mapped.file().debug_ranges() {
+                let overlaps = |&(start, length, _): &(Rva, u32, u32)| {
+                    u64::from(start.0) < u64::from(rva.0) + u64::from(size)
+                        && u64::from(rva.0) < u64::from(start.0) + u64::from(length)
+                };
+                if size > 0 && !pieces.iter().any(overlaps) {
+                    pieces.push((rva, size, Section::READ));
+                }
+            }
+        }
+        let memory = pieces.into_iter().map(|(start, size, flags)| {
+            let source = ImageMemory { image: &self.mapped, start };
+            MemoryRange::new(self.mapped.address(start), size.into(), protection(flags), source)
+        });
+        memory.collect()
     }
 
     /// Its sites, as the report counts them.

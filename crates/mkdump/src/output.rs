@@ -21,10 +21,6 @@ impl Output {
     /// Creates the temporary file beside `path`, so that the rename stays inside one file system. Done before the long
     /// work: a directory that cannot be written to is found out at once.
     pub fn create(path: &Path) -> Result<Self> {
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
         if path.is_dir() {
             return Err(Error::write(path, io::Error::from(io::ErrorKind::IsADirectory)));
         }
@@ -38,7 +34,7 @@ impl Output {
             use std::os::unix::fs::PermissionsExt;
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
-        let file = builder.tempfile_in(directory).map_err(|e| Error::write(path, e))?;
+        let file = builder.tempfile_in(parent(path)).map_err(|e| Error::write(path, e))?;
         Ok(Self { path: path.to_owned(), file: BufWriter::with_capacity(BUFFER, file) })
     }
 
@@ -68,11 +64,61 @@ impl Write for Output {
     }
 }
 
+/// A directory being filled; as [`Output`], but for several files.
+#[derive(Debug)]
+pub struct OutputDirectory {
+    path: PathBuf,
+    directory: tempfile::TempDir,
+}
+
+impl OutputDirectory {
+    /// Creates the temporary directory beside `path`, where nothing may be yet: files that someone else put there are
+    /// not replaced.
+    pub fn create(path: &Path) -> Result<Self> {
+        if path.exists() {
+            return Err(Error::write(path, io::Error::from(io::ErrorKind::AlreadyExists)));
+        }
+        let stem = path.file_name().unwrap_or_default().to_string_lossy();
+        let prefix = format!(".{stem}.");
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(&prefix).suffix(".partial");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(std::fs::Permissions::from_mode(0o777));
+        }
+        let directory = builder.tempdir_in(parent(path)).map_err(|e| Error::write(path, e))?;
+        Ok(Self { path: path.to_owned(), directory })
+    }
+
+    /// Creates a file in it. `name` must be a single component.
+    pub fn file(&self, name: &str) -> Result<BufWriter<File>> {
+        let path = self.directory.path().join(name);
+        let file = File::create_new(&path).map_err(|e| Error::write(&self.path.join(name), e))?;
+        Ok(BufWriter::with_capacity(BUFFER, file))
+    }
+
+    /// Gives the directory its final name.
+    pub fn commit(self) -> Result<()> {
+        let from = self.directory.keep();
+        if let Err(error) = std::fs::rename(&from, &self.path) {
+            let _ = std::fs::remove_dir_all(&from);
+            return Err(Error::write(&self.path, error));
+        }
+        sync_directory(&self.path);
+        Ok(())
+    }
+}
+
+/// The directory that holds `path`.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Makes the rename itself durable where directories can be synced. The file is whole either way, so a system that
 /// refuses (Windows does) is no error.
 fn sync_directory(path: &Path) {
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if let Ok(directory) = File::open(parent) {
+    if let Ok(directory) = File::open(parent(path)) {
         let _ = directory.sync_all();
     }
 }

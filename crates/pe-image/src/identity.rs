@@ -7,6 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use object::LittleEndian as LE;
 use object::pe;
 
+use crate::addr::Rva;
 use crate::bytes;
 use crate::error::Error;
 use crate::file::PeFile;
@@ -123,6 +124,24 @@ impl PeFile<'_> {
         Identity::new(self.headers(), pdb)
     }
 
+    /// Where the debug directory and the CodeView record lie in memory, as (RVA, bytes): what a debugger reads to find the
+    /// PDB of an image of which it has nothing else. Empty when the file has no CodeView record in memory.
+    pub fn debug_ranges(&self) -> Vec<(Rva, u32)> {
+        let read = |offset: u64, size: u32| self.data().get(usize::try_from(offset).ok()?..)?.get(..size as usize);
+        let find = || {
+            let directory = self.headers().directory(pe::IMAGE_DIRECTORY_ENTRY_DEBUG)?;
+            let (offset, have) = self.headers().file_offset(directory.rva)?;
+            let size = directory.size.min(MOST_DEBUG_ENTRIES * DEBUG_ENTRY).min(have as u32);
+            let entries = read(offset, size)?.chunks_exact(DEBUG_ENTRY as usize);
+            let mut entries = entries.filter(|entry| bytes::u32_at(entry, 12) == Some(CODE_VIEW));
+            let entry = entries.next()?;
+            let size = bytes::u32_at(entry, 16)?.min(LARGEST_CODE_VIEW);
+            let rva = bytes::u32_at(entry, 20).filter(|&rva| rva != 0)?;
+            Some(vec![(directory.rva, directory.size.min(MOST_DEBUG_ENTRIES * DEBUG_ENTRY)), (Rva(rva), size)])
+        };
+        find().unwrap_or_default()
+    }
+
     /// The checksum that the file should have in its header: the carry-folded sum of its 16-bit words, the CheckSum
     /// field counted as zero, plus the file's length (CheckSumMappedFile of imagehlp).
     pub fn compute_checksum(&self) -> u32 {
@@ -157,6 +176,8 @@ impl PeFile<'_> {
     }
 }
 
+/// Bytes of an IMAGE_DEBUG_DIRECTORY.
+const DEBUG_ENTRY: u32 = size_of::<pe::ImageDebugDirectory>() as u32;
 /// Debug directory types of winnt.h.
 const CODE_VIEW: u32 = 2;
 const PDB_CHECKSUM: u32 = 19;

@@ -18,6 +18,7 @@ mod load_config;
 mod policy;
 mod relocate;
 mod site;
+mod version;
 
 pub use addr::{PAGE_SIZE, Rva, sign_extend};
 pub use api_set::ApiSets;
@@ -39,3 +40,4 @@ pub use load_config::LoadConfig;
 pub use policy::{ImportCalls, Policy};
 pub use relocate::{Block, Blocks, Relocation, RelocationKind};
 pub use site::{Counts, ImportCounts, Outcome, Reason, RewriteCounts, Site, SiteKind};
+pub use version::Version;

@@ -7,6 +7,7 @@
 mod asm;
 pub mod catalog;
 pub mod dump;
+pub mod http;
 pub mod image;
 pub mod pt;
 pub mod trace;

@@ -3,7 +3,11 @@
 //! They lie outside the repository, in a directory given as argument or beside the clone (`../shared/data`). Without
 //! them every part says that it did not run.
 
+mod build;
+mod catalog;
+mod etl;
 mod import_forms;
+mod ptdump;
 mod ptxed;
 
 use std::path::{Path, PathBuf};
@@ -21,8 +25,12 @@ struct Part {
 }
 
 const PARTS: &[Part] = &[
-    Part { name: "ptxed", samples: "pt/libipt", run: ptxed::run },
+    Part { name: "build", samples: "pe", run: build::run },
+    Part { name: "catalog", samples: "pe", run: catalog::run },
+    Part { name: "etl", samples: "etl", run: etl::run },
     Part { name: "import-forms", samples: "pt/import-forms", run: import_forms::run },
+    Part { name: "ptdump", samples: "pt/libipt", run: ptdump::run },
+    Part { name: "ptxed", samples: "pt/libipt", run: ptxed::run },
 ];
 
 /// `cargo xtask corpus [DIRECTORY] [PART]…`.

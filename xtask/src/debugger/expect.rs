@@ -11,6 +11,19 @@ use super::store::{self, Contents};
 use crate::outcome::Outcome;
 use crate::system::{PdbId, Site, System};
 
+/// A dump, and what is different about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// What it is called, and the dump's file name.
+    pub name: &'static str,
+    /// Options of the build.
+    pub options: &'static [&'static str],
+    /// How the engines see it.
+    pub target: Target,
+    /// Whether data sections are there too: pointers and bound import slots.
+    pub whole_images: bool,
+}
+
 /// How an engine sees a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -48,20 +61,16 @@ impl Target {
 }
 
 /// Opens `dump` with symbols from a store that holds PDBs only, and again with the symbols coming over HTTP.
-pub fn check(
-    rig: &Rig,
-    system: &System,
-    work: &Path,
-    dump: &Path,
-    target: Target,
-    outcome: &mut Outcome,
-) -> Result<()> {
-    let name = if target == Target::User { "minidump" } else { "triage dump" };
+pub fn check(case: &Case, rig: &Rig, system: &System, work: &Path, dump: &Path, outcome: &mut Outcome) -> Result<()> {
+    let Case { name, target, .. } = *case;
     let store = work.join("store");
     store::build(&store, system, Contents::PdbsOnly)?;
     let symbols = format!("srv*{}", windows_path(&store));
-    Suite { name, dump, symbols: &symbols, opening: target.opening(), checks: checks(system, target)? }
-        .run(rig, outcome)?;
+    let mut checks = checks(system, target)?;
+    if case.whole_images {
+        checks.extend(data_checks(system)?);
+    }
+    Suite { name, dump, symbols: &symbols, opening: target.opening(), checks }.run(rig, outcome)?;
 
     let server = Server::start(&store)?;
     let name = format!("{name}, symbols over HTTP");
@@ -157,6 +166,22 @@ fn checks(system: &System, target: Target) -> Result<Vec<Check>> {
         ],
     });
     Ok(checks)
+}
+
+/// What data sections must hold: import slots bound, and pointers relocated.
+fn data_checks(system: &System) -> Result<Vec<Check>> {
+    let kernel = system.module("ntoskrnl.exe")?;
+    let create = address(kernel.address("NtCreateFile")?);
+    let counter = address(kernel.address("KeQueryPerformanceCounter")?);
+    Ok(vec![
+        Check::new("dps mkfilter!_imp_NtCreateFile L1").has(format!("{create} ntoskrnl!NtCreateFile")),
+        Check::new("dps mkfilter!_imp_KeQueryPerformanceCounter L1")
+            .has(format!("{counter} ntoskrnl!KeQueryPerformanceCounter")),
+        Check::new("dps mkfar!_imp_NtCreateFile L1").has(format!("{create} ntoskrnl!NtCreateFile")),
+        Check::new("dps ntoskrnl!KiServiceTable L2")
+            .has(format!("{counter} ntoskrnl!KeQueryPerformanceCounter"))
+            .has(format!("{create} ntoskrnl!NtCreateFile")),
+    ])
 }
 
 /// A site made direct, `mov r10,[slot]` and right behind it the call or jump to its target; or, out of reach, a site as

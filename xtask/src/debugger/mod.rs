@@ -6,6 +6,7 @@
 
 pub mod check;
 mod expect;
+mod refuse;
 pub mod rig;
 pub mod server;
 pub mod store;
@@ -15,7 +16,15 @@ use anyhow::{Result, bail};
 use crate::outcome::Outcome;
 use crate::{dump, paths, system};
 
-use self::expect::Target;
+use self::expect::{Case, Target};
+
+/// The kinds of dumps that the engines must take.
+const CASES: &[Case] = &[
+    Case { name: "minidump", options: &[], target: Target::User, whole_images: false },
+    Case { name: "memory64", options: &["--memory-list", "64"], target: Target::User, whole_images: false },
+    Case { name: "image", options: &["--memory", "image"], target: Target::User, whole_images: true },
+    Case { name: "triage", options: &["--format", "triage"], target: Target::Kernel, whole_images: false },
+];
 
 /// Fetches what the checks need, and judges nothing.
 pub fn prepare() -> Result<()> {
@@ -40,9 +49,16 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         Err(reason) => return Ok(Outcome::skip(format!("debugger: {reason}"))),
     };
     let mut outcome = Outcome::default();
-    let dump = dump::build(&system, &work.join("minidump.dmp"), &[])?;
-    expect::check(&rig, &system, &work, &dump.path, Target::User, &mut outcome)?;
-    let dump = dump::build(&system, &work.join("triage.dmp"), &["--format", "triage"])?;
-    expect::check(&rig, &system, &work, &dump.path, Target::Kernel, &mut outcome)?;
+    for case in CASES {
+        let dump = work.join(case.name).with_extension("dmp");
+        let checked = dump::build(&system, &dump, case.options).and_then(|built| {
+            built.check_report(&system, &mut outcome)?;
+            expect::check(case, &rig, &system, &work, &built.path, &mut outcome)
+        });
+        if let Err(error) = checked {
+            outcome.add_failure(format!("{}: {error:#}", case.name));
+        }
+    }
+    refuse::check(&rig, &work, &mut outcome)?;
     Ok(outcome)
 }

@@ -24,6 +24,13 @@ pub(crate) const TOO_LONG: Fault = "more data than the buffer header declares";
 #[derive(Clone, Debug, Default)]
 pub struct Scratch(Vec<u8>);
 
+impl Scratch {
+    /// What was decompressed last.
+    pub(crate) fn first(&self, count: usize) -> &[u8] {
+        self.0.get(..count).unwrap_or_default()
+    }
+}
+
 /// Decompresses `input` to exactly `expected` bytes.
 ///
 /// The body of a buffer, when it is compressed, is one such stream; this is the layer below
@@ -53,17 +60,18 @@ pub fn decompress<'s>(
 /// `distance` is in `1..=at` and `at + length + SLACK <= out.len()`; bytes behind the copy may be scribbled on.
 #[inline(always)]
 pub(crate) fn copy_match(out: &mut [u8], at: usize, distance: usize, length: usize) {
-    if distance >= 16 {
-        let mut done = 0;
-        loop {
-            copy::<16>(out, at - distance + done, at + done);
-            done += 16;
-            if done >= length {
-                return;
-            }
-        }
+    if distance < 8 {
+        return copy_overlapping(out, at, distance, length);
     }
-    copy_overlapping(out, at, distance, length);
+    // Most matches are short: two words are copied without asking. The second may read what the first has written.
+    copy::<8>(out, at - distance, at);
+    copy::<8>(out, at - distance + 8, at + 8);
+    let mut done = 16;
+    while done < length {
+        copy::<8>(out, at - distance + done, at + done);
+        copy::<8>(out, at - distance + done + 8, at + done + 8);
+        done += 16;
+    }
 }
 
 /// The rarer case of [`copy_match`]: the source is less than a word before the target.
@@ -71,27 +79,18 @@ pub(crate) fn copy_match(out: &mut [u8], at: usize, distance: usize, length: usi
 fn copy_overlapping(out: &mut [u8], at: usize, distance: usize, length: usize) {
     if distance == 1 {
         let value = out[at - 1];
-        if length <= 16 {
-            out[at..at + 16].fill(value);
-        } else {
-            out[at..at + length].fill(value);
+        out[at..at + 16].fill(value);
+        if length > 16 {
+            out[at + 16..at + length].fill(value);
         }
         return;
     }
-    if distance >= 8 {
-        let mut done = 0;
-        while done < length {
-            copy::<8>(out, at - distance + done, at + done);
-            done += 8;
-        }
-        return;
-    }
-    for index in at..at + length.min(16) {
+    // The shortest repetition of the pattern that is a word or more; from there on, words repeat it.
+    let stride = distance * 8usize.div_ceil(distance);
+    for index in at..at + stride {
         out[index] = out[index - distance];
     }
-    // The pattern now stands in 16 bytes; from here on it is repeated at the largest multiple of the distance.
-    let stride = distance * (16 / distance);
-    let mut done = 16;
+    let mut done = stride;
     while done < length {
         copy::<8>(out, at + done - stride, at + done);
         done += 8;

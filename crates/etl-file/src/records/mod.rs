@@ -165,6 +165,18 @@ fn class_hook(guid: Guid, opcode: u8) -> Option<HookId> {
     Some(HookId(group << 8 | u16::from(opcode)))
 }
 
+/// The address of the image that an event is about, if it is one of the kinds that are about images: all of them begin
+/// with it. Far cheaper than reading the whole record, and most images are user processes'.
+pub(crate) fn image_base(event: &Event<'_>) -> Option<u64> {
+    let about_image = match Kind::of(event)? {
+        Kind::Hook(hook) => ImageAction::of(hook).is_some(),
+        Kind::ImageId(opcode) => matches!(opcode, 0 | 36 | 37),
+        Kind::KernelProcess(id) => matches!(id, 5 | 6),
+        Kind::SystemConfigEx(_) => false,
+    };
+    about_image.then(|| Bytes(event.payload).pointer(0, event.pointer_size.into())).flatten()
+}
+
 /// The kernel event kind of an event in either form; see [`Kind`].
 pub(crate) fn hook_of(event: &Event<'_>) -> Option<HookId> {
     match Kind::of(event)? {

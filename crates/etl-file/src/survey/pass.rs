@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::event::{Event, EventId, Events, Filter};
 use crate::file::Trace;
 use crate::raw::{HookId, ProviderGuid};
-use crate::records::{DebugId, Image, ImageId, ProcessRecord, Record, ThreadRecord};
+use crate::records::{DebugId, Image, ImageId, ProcessRecord, Record, ThreadRecord, image_base};
 use crate::timeline::is_kernel;
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -155,7 +155,12 @@ impl<'a> Found<'a> {
         while let Some(event) = events.next_matching(filter) {
             let record = event.and_then(|raw| {
                 let event = raw.parse()?;
-                Ok((event, event.record()?))
+                let user_image = || image_base(&event).is_some_and(|base| !is_kernel(None, base, pointer_size));
+                if !options.user_modules && user_image() {
+                    Ok((event, Record::Other))
+                } else {
+                    Ok((event, event.record()?))
+                }
             });
             match record {
                 Ok((event, Record::Ipt(record))) => {

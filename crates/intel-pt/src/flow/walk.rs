@@ -400,11 +400,7 @@ impl<'a> Walker<'a> {
         let width = self.width;
         self.take(visitor, offset);
         // A far transfer may change the width of code, of which the block's memory of its successor knows nothing.
-        let next = if self.width == width {
-            blocks.indirect_successor(id, to)
-        } else {
-            blocks.at(to, self.width)
-        };
+        let next = if self.width == width { blocks.indirect_successor(id, to) } else { blocks.at(to, self.width) };
         Ok(Some(next))
     }
 

@@ -101,7 +101,7 @@ impl<'a> Dump<'a> {
     pub fn plan(&self) -> Result<Plan<'a>, Error> {
         self.check()?;
         let mut layout = Layout::new();
-        let (header, triage) = (layout.declare(), layout.declare());
+        let (header, triage) = (layout.reserve(), layout.reserve());
         let (valid, end) = (layout.declare(), layout.declare());
 
         let mut parts = Parts::REQUIRED;

@@ -30,7 +30,7 @@ mod fields;
 mod header;
 pub mod raw;
 mod synthetic;
-mod validate;
+pub(crate) mod validate;
 
 pub use debugger_data::{AMD64_19041, DebuggerData, FieldOffset, Variable};
 pub(crate) use drivers::MAX_NAME;
@@ -39,4 +39,3 @@ pub use dump::{CallStack, DataPage, Dump, State};
 pub use fields::{DumpType, Machine, Parts};
 pub use header::{Anchors, Bugcheck, Exception, System};
 pub use synthetic::Synthetic;
-pub use validate::{Finding, Severity, validate};

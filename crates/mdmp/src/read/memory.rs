@@ -17,6 +17,8 @@ pub enum Origin {
     DataPage,
     /// `TRIAGE_DUMP64.DebuggerDataOffset`, at the address that the header gives.
     DebuggerData,
+    /// Anything else, such as a user minidump's memory list.
+    Other,
 }
 
 /// Captured bytes at an address.
@@ -62,15 +64,16 @@ impl std::fmt::Debug for Segment<'_> {
     }
 }
 
-/// Disjoint segments, lowest first.
+/// Captured memory: disjoint segments, lowest address first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Segments<'a> {
+pub struct Segments<'a> {
     sorted: Vec<Segment<'a>>,
 }
 
 impl<'a> Segments<'a> {
-    /// From segments in any order. Where two hold the same address, the one that starts lower wins.
-    pub(super) fn new(mut all: Vec<Segment<'a>>) -> Segments<'a> {
+    /// From segments in any order. Where two hold the same address, the one that starts lower wins. Segments without
+    /// bytes, or that run past the last address, are left out.
+    pub fn new(mut all: Vec<Segment<'a>>) -> Segments<'a> {
         all.retain(|segment| !segment.bytes.is_empty() && segment.range().is_some());
         all.sort_by_key(|segment| segment.address);
         let mut sorted: Vec<Segment<'a>> = Vec::with_capacity(all.len());
@@ -87,41 +90,45 @@ impl<'a> Segments<'a> {
         Segments { sorted }
     }
 
-    /// Adds the parts of `extra` that nothing holds yet.
-    pub(super) fn fill(&mut self, extra: Segment<'a>) {
-        if extra.bytes.is_empty() || extra.range().is_none() {
-            return;
-        }
-        let first = self.sorted.partition_point(|segment| segment.last() < extra.address);
+    /// Adds the parts of `extra` that are not held yet. The result has at most twice the segments of both.
+    pub fn fill(&mut self, extra: &Segments<'a>) {
         let mut parts = Vec::new();
-        let mut rest = Some(extra);
-        for held in &self.sorted[first..] {
-            let Some(segment) = rest else { break };
-            if held.address > segment.last() {
-                break;
+        for &segment in &extra.sorted {
+            let first = self.sorted.partition_point(|held| held.last() < segment.address);
+            let mut rest = Some(segment);
+            for held in &self.sorted[first..] {
+                let Some(segment) = rest.filter(|rest| held.address <= rest.last()) else { break };
+                parts.extend(segment.until(held.address));
+                rest = held.last().checked_add(1).and_then(|free| segment.from(free));
             }
-            parts.extend(segment.until(held.address));
-            rest = held.last().checked_add(1).and_then(|free| segment.from(free));
+            parts.extend(rest);
         }
-        parts.extend(rest);
-        if !parts.is_empty() {
-            self.sorted.extend(parts);
-            self.sorted.sort_by_key(|segment| segment.address);
-        }
+        self.sorted.append(&mut parts);
+        self.sorted.sort_by_key(|segment| segment.address);
     }
 
-    pub(super) fn all(&self) -> &[Segment<'a>] {
+    /// The segments.
+    pub fn all(&self) -> &[Segment<'a>] {
         &self.sorted
     }
 
-    /// The segment that holds `address`, from there on.
-    pub(super) fn at(&self, address: u64) -> Option<Segment<'a>> {
+    /// The held bytes from `address` on, up to the next gap or seam.
+    pub fn at(&self, address: u64) -> Option<Segment<'a>> {
         let index = self.sorted.partition_point(|segment| segment.address <= address).checked_sub(1)?;
         self.sorted[index].from(address)
     }
 
-    /// Copies bytes from `address` on, across segments that touch, and returns how many were held without a gap.
-    pub(super) fn read(&self, address: u64, out: &mut [u8]) -> usize {
+    /// The segments that share an address with `range`.
+    pub fn within(&self, range: AddressRange) -> &[Segment<'a>] {
+        let Some(last) = range.last() else { return &[] };
+        let from = self.sorted.partition_point(|segment| segment.last() < range.start());
+        let to = self.sorted.partition_point(|segment| segment.address <= last);
+        self.sorted.get(from..to).unwrap_or(&[])
+    }
+
+    /// Copies bytes from `address` on, across segments that touch, and returns how many were held without a gap. The
+    /// rest of `out` is untouched.
+    pub fn read(&self, address: u64, out: &mut [u8]) -> usize {
         let mut done = 0;
         while done < out.len() {
             let Some(at) = address.checked_add(done as u64) else { break };
@@ -131,6 +138,12 @@ impl<'a> Segments<'a> {
             done += count;
         }
         done
+    }
+
+    /// The 64-bit pointer at `address`, when all of it is held.
+    pub fn pointer_at(&self, address: u64) -> Option<u64> {
+        let mut bytes = [0; 8];
+        (self.read(address, &mut bytes) == 8).then(|| u64::from_le_bytes(bytes))
     }
 }
 
@@ -146,7 +159,7 @@ mod tests {
     fn check(all: &[(u64, &[u8])], extra: Option<(u64, &[u8])>, from: u64, expect: &[u8]) {
         let mut segments = Segments::new(all.iter().map(|&(address, bytes)| segment(address, bytes)).collect());
         if let Some((address, bytes)) = extra {
-            segments.fill(segment(address, bytes));
+            segments.fill(&Segments::new(vec![segment(address, bytes)]));
         }
         let mut out = [0xee; 6];
         let held = segments.read(from, &mut out);
@@ -178,5 +191,19 @@ mod tests {
         check(&[(10, b"ab"), (14, b"ef")], Some((8, b"12345678")), 12, b"56ef");
         check(&[], Some((8, b"12")), 8, b"12");
         check(&[(u64::MAX, b"z")], Some((u64::MAX - 1, b"yy")), u64::MAX - 1, b"yz");
+    }
+
+    #[test]
+    fn ranges_find_the_segments_they_touch() {
+        let segments = Segments::new(vec![segment(10, b"abc"), segment(13, b"d"), segment(20, b"e")]);
+        let within = |start, size| {
+            let range = crate::AddressRange::new(start, size).unwrap();
+            segments.within(range).iter().map(|segment| segment.address).collect::<Vec<_>>()
+        };
+        assert_eq!(within(0, 10), []);
+        assert_eq!(within(12, 1), [10]);
+        assert_eq!(within(12, 9), [10, 13, 20]);
+        assert_eq!(within(13, 0), []);
+        assert_eq!(within(21, u64::MAX - 20), []);
     }
 }

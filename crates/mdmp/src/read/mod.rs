@@ -4,12 +4,12 @@
 //! table of its data blocks, which lies in the file; nothing else is copied. Damage stays local: a driver or data block
 //! that points outside the file is an error of its own ([`Triage::drivers`], [`Triage::warnings`]), and the rest is read.
 //!
-//! Absent is not malformed: what a dump does not have is `None`, or a short count from [`Triage::read`].
+//! Absent is not malformed: what a dump does not have is `None`, or a short count from [`Segments::read`].
 
 mod header;
 mod memory;
 mod triage;
 
 pub use header::Header;
-pub use memory::{Origin, Segment};
+pub use memory::{Origin, Segment, Segments};
 pub use triage::{Processor, Triage};

@@ -3,8 +3,7 @@
 use zerocopy::FromBytes;
 use zerocopy::byteorder::little_endian::U16;
 
-use super::memory::Segments;
-use super::{Header, Origin, Segment};
+use super::{Header, Origin, Segment, Segments};
 use crate::Error;
 use crate::bytes::Bytes;
 use crate::kernel;
@@ -61,6 +60,7 @@ impl<'a> Triage<'a> {
         let (memory, warnings) = (Segments::default(), Vec::new());
         let mut dump = Triage { file, header, raw, memory, debugger_data: None, warnings };
         dump.check_end();
+        dump.check_tables();
         dump.debugger_data = dump.find_debugger_data();
         dump.index_blocks();
         dump.index_state();
@@ -87,17 +87,14 @@ impl<'a> Triage<'a> {
         self.debugger_data.as_ref()
     }
 
-    /// Loaded modules, the kernel first. An entry or a name that lies outside the file is an error of its own.
+    /// Loaded modules, the kernel first. An entry whose name lies outside the file is an error of its own; entries that
+    /// the file does not hold are left out, with one warning.
     pub fn drivers(&self) -> impl Iterator<Item = Result<Driver, Error>> + '_ {
         let offset = u64::from(self.raw.driver_list_offset.get());
-        let (count, stride) = (u64::from(self.raw.driver_count.get()), size_of::<DriverEntry64>() as u64);
-        // Entries that the file does not hold are one error, not four thousand million.
+        let stride = size_of::<DriverEntry64>() as u64;
         let held = self.file.len().saturating_sub(offset) / stride;
-        let cut = (count > held).then(|| {
-            let found = format!("{count} entries of {stride:#x} bytes");
-            Err(Error::malformed(offset, "driver list", found, format!("at most {held} in this file")))
-        });
-        (0..count.min(held)).map(move |index| self.driver(offset + index * stride)).chain(cut)
+        let count = u64::from(self.raw.driver_count.get()).min(held);
+        (0..count).map(move |index| self.driver(offset + index * stride))
     }
 
     fn driver(&self, offset: u64) -> Result<Driver, Error> {
@@ -214,8 +211,8 @@ impl<'a> Triage<'a> {
         let context_size = self.header.context().len();
         (0..count).filter_map(move |number| {
             let block = self.debugger_data()?.variable(Variable::KI_PROCESSOR_BLOCK);
-            let prcb = self.pointer_at(block.checked_add(u64::from(number) * 8)?)?;
-            let field = |field| self.pointer_at(prcb.checked_add(self.field(field)?.into())?);
+            let prcb = self.memory.pointer_at(block.checked_add(u64::from(number) * 8)?)?;
+            let field = |field| self.memory.pointer_at(prcb.checked_add(self.field(field)?.into())?);
             let context = field(FieldOffset::PRCB_CONTEXT)
                 .and_then(|address| self.memory.at(address))
                 .and_then(|segment| segment.bytes.get(..context_size));
@@ -236,27 +233,10 @@ impl<'a> Triage<'a> {
         })
     }
 
-    /// All captured memory, disjoint, lowest address first. Where blocks share addresses the one that starts lower wins;
-    /// data blocks win over thread, process and stack.
-    pub fn memory(&self) -> &[Segment<'a>] {
-        self.memory.all()
-    }
-
-    /// The captured bytes at `address` and behind it, up to the next gap or seam.
-    pub fn segment_at(&self, address: u64) -> Option<Segment<'a>> {
-        self.memory.at(address)
-    }
-
-    /// Reads memory at `address`. Returns how many bytes from the start of `out` are held without a gap; the rest of
-    /// `out` is untouched.
-    pub fn read(&self, address: u64, out: &mut [u8]) -> usize {
-        self.memory.read(address, out)
-    }
-
-    /// The pointer at `address`, when all of it was captured.
-    pub fn pointer_at(&self, address: u64) -> Option<u64> {
-        let mut bytes = [0; 8];
-        (self.read(address, &mut bytes) == 8).then(|| u64::from_le_bytes(bytes))
+    /// All captured memory. Where data blocks share addresses the one that starts lower wins; data blocks win over
+    /// thread, process and stack.
+    pub fn memory(&self) -> &Segments<'a> {
+        &self.memory
     }
 
     /// What stands behind the dump proper: a chain of "DumpBlob" structures, usually.
@@ -327,11 +307,19 @@ impl<'a> Triage<'a> {
         }
     }
 
+    /// Both tables are as long as they say.
+    fn check_tables(&mut self) {
+        let raw = &self.raw;
+        for (offset, count, stride, structure) in [
+            (raw.driver_list_offset, raw.driver_count, size_of::<DriverEntry64>(), "driver list"),
+            (raw.data_blocks_offset, raw.data_blocks_count, size_of::<DataBlock>(), "data block table"),
+        ] {
+            let table = self.file.table(offset.get().into(), count.get().into(), stride as u64, structure).map(drop);
+            self.warnings.extend(table.err());
+        }
+    }
+
     fn index_blocks(&mut self) {
-        let (offset, count) = (self.raw.data_blocks_offset.get(), self.raw.data_blocks_count.get());
-        let stride = size_of::<DataBlock>() as u64;
-        let table = self.file.table(offset.into(), count.into(), stride, "data block table").map(drop);
-        self.warnings.extend(table.err());
         let mut segments = Vec::new();
         let (mut cut, mut first_cut) = (0u32, None);
         for (at, block) in self.data_blocks() {
@@ -370,11 +358,11 @@ impl<'a> Triage<'a> {
                 Origin::DebuggerData,
             ),
         ];
-        for (address, bytes, origin) in parts {
-            if let (Some(address @ 1..), Some(bytes)) = (address, bytes) {
-                self.memory.fill(Segment { address, bytes, origin });
-            }
-        }
+        let known = parts.into_iter().filter_map(|(address, bytes, origin)| {
+            let address = address.filter(|&address| address != 0)?;
+            Some(Segment { address, bytes: bytes?, origin })
+        });
+        self.memory.fill(&Segments::new(known.collect()));
     }
 }
 

@@ -5,6 +5,7 @@
 //! nothing has to be known that has not been read.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use super::exception::ExceptionStream;
 use super::memory_list::{MemoryIndex, MemoryList};
@@ -238,6 +239,30 @@ impl<'a> Dump<'a> {
         blob.bytes(SIGNATURE).u16(VERSION).u16(0).u32(count32("header", streams)?).rva32(directory);
         blob.u32(0).u32(self.timestamp).u64(self.flags.0 & !Flags::FULL_MEMORY.0 | full);
         Ok(blob)
+    }
+}
+
+impl fmt::Debug for Dump<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let streams: Vec<StreamType> = self.streams.iter().map(|stream| stream.stream_type()).collect();
+        f.debug_struct("Dump")
+            .field("timestamp", &self.timestamp)
+            .field("flags", &self.flags)
+            .field("memory_list", &self.memory_list)
+            .field("system_info", &self.system_info)
+            .field("misc_info", &self.misc_info)
+            .field("modules", &self.modules)
+            .field("unloaded_modules", &self.unloaded_modules)
+            .field("threads", &self.threads)
+            .field("exception", &self.exception)
+            .field("memory", &self.memory)
+            .field("memory_info", &self.memory_info)
+            .field("handles", &self.handles)
+            .field("comments", &self.comments)
+            .field("system_memory", &self.system_memory)
+            .field("ipt", &self.ipt)
+            .field("streams", &streams)
+            .finish()
     }
 }
 

@@ -83,7 +83,17 @@ pub enum CodeView {
 }
 
 impl CodeView {
-    fn place(&self, layout: &mut Layout<'_>) -> BlobId {
+    fn place(&self, layout: &mut Layout<'_>) -> Result<BlobId, Error> {
+        if let CodeView::Rsds { pdb, .. } | CodeView::Nb10 { pdb, .. } = self
+            && pdb.contains('\0')
+        {
+            return Err(Error::rule(
+                "CodeView record: PDB name",
+                format!("{pdb:?}"),
+                "text without NUL",
+                "all readers",
+            ));
+        }
         let mut blob = Blob::new("module: CodeView record");
         match self {
             CodeView::Rsds { guid, age, pdb } => {
@@ -96,7 +106,7 @@ impl CodeView {
                 blob.bytes(bytes);
             }
         }
-        layout.push(blob)
+        Ok(layout.push(blob))
     }
 }
 
@@ -119,7 +129,7 @@ impl<'a> Stream<'a> for [Module] {
             list.u64(module.base).u32(module.size).u32(module.checksum).u32(module.timestamp).rva32(name);
             version(&mut list, module.version);
             match &module.codeview {
-                Some(codeview) => list.location32(codeview.place(layout)),
+                Some(codeview) => list.location32(codeview.place(layout)?),
                 None => list.zeros(8),
             };
             // MiscRecord (IMAGE_DEBUG_MISC) and the reserved fields: no reader wants them.

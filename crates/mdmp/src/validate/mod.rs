@@ -1,6 +1,6 @@
 //! The invariants as code: what is wrong with a dump, ours or anybody's, and which reader will mind.
 
-mod rules;
+pub(crate) mod rules;
 mod user;
 
 use std::collections::HashMap;
@@ -16,6 +16,8 @@ pub use rules::{RULES, Rule, Severity};
 pub enum Format {
     /// MDMP.
     UserMinidump,
+    /// PAGEDU64 with DumpType 4.
+    KernelTriage,
 }
 
 /// A place in a dump that breaks a rule.
@@ -60,7 +62,7 @@ impl Report {
 /// Checks a dump against all rules that are known: see [`RULES`].
 ///
 /// Reads the whole file's structures and none of its memory, but where two memory ranges overlap. Untrusted input:
-/// never panics; memory used is at most 16 times the file's size, for tables of hostile files that are nothing but
+/// never panics; memory used is at most 8 times the file's size, for tables of hostile files that are nothing but
 /// tables.
 ///
 /// # Errors
@@ -72,9 +74,13 @@ pub fn validate(file: &[u8]) -> Result<Report, Error> {
             user::check(file, &mut findings);
             Format::UserMinidump
         }
+        Some(b"PAGE") => {
+            crate::kernel::validate::check(file, &mut findings)?;
+            Format::KernelTriage
+        }
         other => {
             let found = other.map_or_else(|| format!("{} bytes", file.len()), |bytes| format!("{bytes:02x?}"));
-            return Err(Error::malformed(0, "Signature", found, "\"MDMP\""));
+            return Err(Error::malformed(0, "Signature", found, "\"MDMP\" or \"PAGE\""));
         }
     };
     Ok(Report { format, findings: findings.kept, omitted: findings.omitted })

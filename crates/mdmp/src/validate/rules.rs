@@ -117,4 +117,22 @@ rules! {
         "a MemoryInfoList entry begins where each range of Memory64List begins; else udmp-parser refuses the file";
     MEMORY_INFO_ABSENT_64 = "memory-info-64", Degraded, ["udmp-parser"],
         "a dump with Memory64List has a MemoryInfoList; else udmp-parser refuses the file";
+    TRIAGE_END = "triage-end", Refused, ["dbgeng"],
+        "TRIAGE_DUMP64.ValidOffset points to \"TRGD\"; else 0x80070570";
+    TRIAGE_FIELDS = "triage-fields", Degraded, ["dbgeng"],
+        "MiniDumpFields has all of 0x8FF, the broken driver's bit included; else data blocks are ignored without a word";
+    TRIAGE_PARTS = "triage-parts", Refused, ["dbgeng"],
+        "context, exception, KPRCB, process, thread, call stack and driver list exist, if only as zeros; else the dump \
+         \"does not contain enough information to be debugged\"";
+    TRIAGE_DRIVERS = "triage-drivers", Refused, ["dbgeng"],
+        "the driver list has the kernel first, and it and the names lie in the file";
+    TRIAGE_BLOCKS = "triage-blocks", Degraded, ["all readers"],
+        "data blocks and other parts lie in the file, and their addresses do not wrap around";
+    TRIAGE_BLOCK_OVERLAP = "triage-block-overlap", Degraded, ["all readers"],
+        "no two data blocks hold the same address; which bytes are shown is chance";
+    TRIAGE_DEBUGGER_DATA = "triage-debugger-data", Degraded, ["dbgeng"],
+        "there is a KDDEBUGGER_DATA64; else \"GetContextState failed 0x8007001E\", and r does not work";
+    TRIAGE_REGISTERS = "triage-registers", Degraded, ["dbgeng 10.0.15063"],
+        "a KPRCB and the context that it points to at OffsetPrcbContext are data blocks; else \"GetContextState failed \
+         0x8007001E\", and r does not work; dbgeng 6.3 reads the header's context";
 }

@@ -1,12 +1,16 @@
-//! From images to the plan of a dump: which ranges of memory, which streams.
+//! From images to the plan of a file: which ranges of memory, which modules, in which format.
 
-use mdmp::user::{Architecture, Comment, Dump, Flags, MemoryListKind, MiscInfo, RawStream, StreamType, SystemInfo};
-use mdmp::{MemoryRange, Plan};
+use mdmp::kernel::{self, Driver, Synthetic};
+use mdmp::user::{
+    Architecture, CodeView, Comment, Dump, Flags, MemoryListKind, MiscInfo, Module, RawStream, StreamType, SystemInfo,
+};
+use mdmp::{MemoryRange, Plan, RawDirectory, amd64, arm64, elf};
 
-use super::options::{BuildOptions, ListKind};
+use super::options::{BuildOptions, ListKind, Selection};
 use super::provenance::{PROVENANCE_STREAM, Provenance};
-use crate::images::Image;
-use crate::snapshot::{self, Snapshot};
+use crate::images::{Entry, Image};
+use crate::report::Status;
+use crate::snapshot::{self, Machine, Snapshot};
 
 /// Id of the one thread of a minidump of which no thread is known. Debuggers want one, and not 0.
 const THREAD: u32 = 1;
@@ -15,46 +19,146 @@ const SYSTEM_PROCESS: u32 = 4;
 
 /// Seconds from 1601 to 1970.
 const FILETIME_TO_UNIX: u64 = 11_644_473_600;
+/// FILETIME units per second.
+const FILETIME_SECOND: u64 = 10_000_000;
 
-/// Lays out a user minidump.
-pub(super) fn minidump<'a>(
-    snapshot: &Snapshot,
-    images: &'a [Image<'a>],
-    provenance: &Provenance,
-    options: &BuildOptions,
-) -> Result<Plan<'a>, mdmp::Error> {
-    let machine = &snapshot.machine;
-    let mut dump = Dump::new(SystemInfo {
-        processor_level: machine.cpu_family.unwrap_or(0),
-        processor_revision: machine.cpu_revision.unwrap_or(0),
-        processors: machine.processors.map_or(1, |n| u8::try_from(n).unwrap_or(u8::MAX)),
-        ..SystemInfo::new(architecture(machine.architecture), machine.os.major, machine.os.minor, machine.os.build)
-    });
-    dump.timestamp = timestamp(snapshot);
-    dump.flags = Flags::CODE_SEGS | Flags::WITHOUT_AUXILIARY_STATE;
-    dump.memory_list = match options.memory_list {
-        ListKind::Auto => MemoryListKind::Auto,
-        ListKind::Bits32 => MemoryListKind::List32,
-        ListKind::Bits64 => MemoryListKind::List64,
-    };
-    dump.misc_info = Some(MiscInfo {
-        process_id: Some(SYSTEM_PROCESS),
-        build_string: machine.build_lab.clone(),
-        ..MiscInfo::default()
-    });
-    dump.comments.push(Comment::Narrow(provenance.comment()));
-    dump.streams.push(Box::new(RawStream::new(StreamType(PROVENANCE_STREAM), provenance.json())));
-    for image in images {
-        dump.modules.push(image.module_entry());
-        dump.memory.extend(image.memory(options.memory.into()));
-    }
-    dump.memory.sort_by_key(|range: &MemoryRange<'_>| range.address);
-    dump.add_placeholder(THREAD, 0)?;
-    dump.plan()
+/// What goes into a file of any format.
+pub(super) struct Content<'a> {
+    /// The machine and its kernel.
+    pub snapshot: &'a Snapshot,
+    /// Modules: those with their code, and those that only are known to have been there.
+    pub modules: Vec<Module>,
+    /// Disjoint ranges, ascending.
+    pub memory: Vec<MemoryRange<'a>>,
+    /// Where it all comes from.
+    pub provenance: &'a Provenance,
 }
 
-fn architecture(architecture: snapshot::Architecture) -> Architecture {
-    match architecture {
+impl<'a> Content<'a> {
+    /// Collects the modules and the memory of images. Modules without a file are listed all the same: a debugger then
+    /// names their addresses, and finds their symbols.
+    pub fn new(
+        snapshot: &'a Snapshot,
+        entries: &[Entry],
+        images: &'a [Image<'a>],
+        provenance: &'a Provenance,
+        options: &BuildOptions,
+    ) -> Self {
+        let absent = entries.iter().filter(|entry| matches!(entry.status, Status::Missing | Status::Mismatch));
+        let mut modules: Vec<Module> = absent.filter_map(absent_module).collect();
+        modules.extend(images.iter().map(Image::module_entry));
+        // The kernel first, as in every list that Windows itself writes, then by address.
+        let kernel = snapshot.kernel_base.or_else(|| kernel_by_name(&modules));
+        modules.sort_by_key(|module| (Some(module.base) != kernel, module.base));
+        // A triage dump's readers find a module's PDB by its header and debug directory in memory and nowhere else.
+        let triage = options.format == super::Format::Triage;
+        let selection = match options.memory {
+            Selection::Code if triage => Selection::Headers,
+            selection => selection,
+        };
+        let mut memory: Vec<_> = images.iter().flat_map(|image| image.memory(selection.into(), triage)).collect();
+        memory.sort_by_key(|range| range.address);
+        Self { snapshot, modules, memory, provenance }
+    }
+
+    /// A user minidump.
+    pub fn minidump(self, list: ListKind) -> Result<Plan<'a>, mdmp::Error> {
+        let Self { snapshot: Snapshot { machine, .. }, .. } = self;
+        let os = &machine.os;
+        let mut dump = Dump::new(SystemInfo {
+            processor_level: machine.cpu_family.unwrap_or(0),
+            processor_revision: machine.cpu_revision.unwrap_or(0),
+            processors: machine.processors.map_or(1, |n| u8::try_from(n).unwrap_or(u8::MAX)),
+            ..SystemInfo::new(architecture(machine), os.major, os.minor, os.build)
+        });
+        let seconds = filetime(self.snapshot).and_then(|time| (time / FILETIME_SECOND).checked_sub(FILETIME_TO_UNIX));
+        dump.timestamp = u32::try_from(seconds.unwrap_or(0)).unwrap_or(u32::MAX);
+        dump.flags = Flags::CODE_SEGS | Flags::WITHOUT_AUXILIARY_STATE;
+        dump.memory_list = match list {
+            ListKind::Auto => MemoryListKind::Auto,
+            ListKind::Bits32 => MemoryListKind::List32,
+            ListKind::Bits64 => MemoryListKind::List64,
+        };
+        dump.misc_info = Some(MiscInfo {
+            process_id: Some(SYSTEM_PROCESS),
+            build_string: machine.build_lab.clone(),
+            ..MiscInfo::default()
+        });
+        dump.comments.push(Comment::Narrow(self.provenance.comment()));
+        dump.streams.push(Box::new(RawStream::new(StreamType(PROVENANCE_STREAM), self.provenance.json())));
+        dump.modules = self.modules;
+        dump.memory = self.memory;
+        dump.add_placeholder(THREAD, 0)?;
+        dump.plan()
+    }
+
+    /// A kernel triage dump. `nt` is the first module of the list.
+    pub fn triage(self) -> Result<Plan<'a>, mdmp::Error> {
+        let machine = &self.snapshot.machine;
+        let kernel = self.modules.first().map_or(0, |module| module.base);
+        let context: mdmp::Context = match machine.architecture {
+            snapshot::Architecture::Arm64 => arm64::Context::new(kernel, STACK).into(),
+            _ => amd64::Context::kernel(kernel, STACK).into(),
+        };
+        let mut synthetic = Synthetic::new(kernel, context);
+        synthetic.build_lab = machine.build_lab.clone().unwrap_or_default();
+        let mut dump = kernel::Dump::synthetic(synthetic);
+        dump.system.build = machine.os.build;
+        dump.system.processors = machine.processors.unwrap_or(1).max(1);
+        dump.system.time = filetime(self.snapshot).unwrap_or(0);
+        dump.comment = truncated(self.provenance.comment(), COMMENT);
+        dump.drivers.extend(self.modules.into_iter().map(|module| Driver {
+            timestamp: module.timestamp,
+            checksum: module.checksum,
+            ..Driver::new(module.name, module.base, module.size)
+        }));
+        dump.memory.extend(self.memory);
+        dump.plan()
+    }
+
+    /// An ELF core.
+    pub fn elf(self) -> Result<Plan<'a>, mdmp::Error> {
+        let architecture = architecture(&self.snapshot.machine);
+        elf::Core { architecture, memory: self.memory, modules: self.modules, threads: Vec::new() }.plan()
+    }
+
+    /// A directory of files.
+    pub fn raw(self) -> Result<RawDirectory<'a>, mdmp::Error> {
+        RawDirectory::new(&self.memory, &self.modules)
+    }
+}
+
+/// Where the made-up thread of a triage dump has its stack: kernel addresses that Windows gives to nobody.
+const STACK: u64 = 0xffff_f680_0100_0000;
+/// Bytes of a triage dump's comment, terminator not counted.
+const COMMENT: usize = 127;
+
+/// A module that the source names and nobody has the file of.
+fn absent_module(entry: &Entry) -> Option<Module> {
+    let module = &entry.module;
+    let size = u32::try_from(module.size).ok().filter(|&size| size > 0)?;
+    Some(Module {
+        timestamp: module.timestamp.unwrap_or(0),
+        checksum: module.checksum.unwrap_or(0),
+        codeview: module.pdb.as_ref().map(|pdb| CodeView::Rsds {
+            guid: pdb.id.guid.0,
+            age: pdb.id.age,
+            pdb: pdb.name.clone(),
+        }),
+        ..Module::new(&module.path, module.base, size)
+    })
+}
+
+/// The kernel's base when the source does not say it: the module of that file name.
+fn kernel_by_name(modules: &[Module]) -> Option<u64> {
+    let is_kernel = |module: &&Module| {
+        module.name.rsplit(['\\', '/']).next().is_some_and(|name| name.eq_ignore_ascii_case("ntoskrnl.exe"))
+    };
+    modules.iter().find(is_kernel).map(|module| module.base)
+}
+
+fn architecture(machine: &Machine) -> Architecture {
+    match machine.architecture {
         snapshot::Architecture::Amd64 => Architecture::AMD64,
         snapshot::Architecture::Arm64 => Architecture::ARM64,
         snapshot::Architecture::X86 => Architecture::X86,
@@ -62,8 +166,13 @@ fn architecture(architecture: snapshot::Architecture) -> Architecture {
 }
 
 /// The time that debuggers show: SOURCE_DATE_EPOCH if it is set, as for other reproducible outputs, else the source's.
-fn timestamp(snapshot: &Snapshot) -> u32 {
+fn filetime(snapshot: &Snapshot) -> Option<u64> {
     let set = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.trim().parse::<u64>().ok());
-    let seconds = set.or_else(|| (snapshot.time? / 10_000_000).checked_sub(FILETIME_TO_UNIX));
-    u32::try_from(seconds.unwrap_or(0)).unwrap_or(u32::MAX)
+    let set = set.and_then(|seconds| seconds.checked_add(FILETIME_TO_UNIX)?.checked_mul(FILETIME_SECOND));
+    set.or(snapshot.time)
+}
+
+/// At most `limit` bytes of ASCII: what does not fit is cut off.
+fn truncated(text: String, limit: usize) -> String {
+    text.chars().map(|c| if c.is_ascii() { c } else { '?' }).take(limit).collect()
 }

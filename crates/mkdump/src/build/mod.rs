@@ -1,14 +1,17 @@
 //! The main job: from a source and module files to a dump.
 
+use std::io::Write;
+use std::path::Path;
+
+use mdmp::{Plan, RawDirectory};
 use pe_image::{ImportCalls, Policy};
 
-use crate::catalog::{Cache, Index, IndexOptions, Wanted};
 use crate::error::{Error, Result};
 use crate::images::{Bound, Files, Image};
-use crate::output::Output;
+use crate::output::{Output, OutputDirectory};
 use crate::progress::Progress;
 use crate::report::{BuildReport, BuiltModule, Hex, SitesReport, Status};
-use crate::snapshot::{Module, displaced};
+use crate::snapshot::{Architecture, Module, displaced};
 use crate::source::{Reading, Source};
 
 mod layout;
@@ -16,6 +19,7 @@ mod modes;
 mod options;
 mod provenance;
 
+use layout::Content;
 pub use modes::Choice;
 pub use options::{BuildOptions, Format, ListKind, Selection};
 pub use provenance::{PROVENANCE_STREAM, Provenance, UsedFile};
@@ -35,7 +39,11 @@ pub fn build(
     if modules.is_empty() {
         return Err(Error::NoModules { path: source.path().to_owned(), why: crate::list::why_no_modules(reading) });
     }
-    let mut output = Output::create(&options.output)?;
+    if options.format == Format::Triage && reading.snapshot.machine.architecture == Architecture::X86 {
+        let why = "triage dumps of 32-bit systems are not written; use minidump".to_owned();
+        return Err(Error::Option { option: "--format", value: options.format.name().into(), why });
+    }
+    let target = Target::create(options)?;
     let moment = reading.moment(options.at.as_deref())?;
     let displaced = displaced(&modules, moment);
     let excluded = excluded(&modules, &displaced, options);
@@ -44,7 +52,7 @@ pub fn build(
         // The hash reads the whole source, which nothing else here waits for.
         let hash = scope.spawn(|| provenance::sha256(source.path()));
 
-        let index = index(&modules, options, progress)?;
+        let index = options.search.index_some(&modules, progress)?;
         progress.phase("reading module files", None);
         let mut files = Files::find(&modules, &excluded, &index);
         let parsed = files.parse();
@@ -59,7 +67,9 @@ pub fn build(
             None
         });
         if retpoline.on && stubs.is_none() {
-            warnings.push("retpoline is on, but the kernel's file with the stubs is not there: sites stay as linked".into());
+            warnings.push(
+                "retpoline is on, but the kernel's file with the stubs is not there: sites stay as linked".into(),
+            );
         }
         let policy = |index: usize| Policy {
             import_calls: if import_optimization.on { ImportCalls::Optimized } else { ImportCalls::AsLinked },
@@ -78,17 +88,8 @@ pub fn build(
             retpoline: retpoline.report(),
             files: images.iter().map(used_file).collect(),
         };
-        let plan = layout::minidump(&reading.snapshot, &images, &provenance, options)
-            .map_err(|source| Error::Layout { path: options.output.clone(), source })?;
-        progress.phase("writing the dump", Some(plan.len()));
-        let mut written = 0;
-        let bytes = plan
-            .write_with(&mut output, &mut |so_far| {
-                progress.advance(so_far - written);
-                written = so_far;
-            })
-            .map_err(|error| Error::write(&options.output, std::io::Error::other(error)))?;
-        output.commit()?;
+        let content = Content::new(&reading.snapshot, bound.entries(), &images, &provenance, options);
+        let bytes = target.write(content, options, progress)?;
 
         Ok(BuildReport {
             output: options.output.to_string_lossy().into_owned(),
@@ -103,6 +104,78 @@ pub fn build(
     })
 }
 
+/// The file or directory that is being made. Created before the long work, so that a place that cannot be written to is
+/// found out at once.
+enum Target {
+    File(Output),
+    Directory(OutputDirectory),
+}
+
+impl Target {
+    fn create(options: &BuildOptions) -> Result<Self> {
+        Ok(match options.format {
+            Format::Raw => Self::Directory(OutputDirectory::create(&options.output)?),
+            Format::Minidump | Format::Triage | Format::Elf => Self::File(Output::create(&options.output)?),
+        })
+    }
+
+    /// Lays out, writes and commits. Returns the bytes written.
+    fn write(self, content: Content<'_>, options: &BuildOptions, progress: &dyn Progress) -> Result<u64> {
+        let layout = |source| Error::Layout { path: options.output.clone(), source };
+        let output = match self {
+            Self::File(output) => output,
+            Self::Directory(output) => return write_directory(output, &content.raw().map_err(layout)?, progress),
+        };
+        let plan = match options.format {
+            Format::Minidump => content.minidump(options.memory_list),
+            Format::Triage => content.triage(),
+            Format::Elf | Format::Raw => content.elf(),
+        };
+        write_file(output, &plan.map_err(layout)?, progress)
+    }
+}
+
+fn write_file(mut output: Output, plan: &Plan<'_>, progress: &dyn Progress) -> Result<u64> {
+    progress.phase("writing the dump", Some(plan.len()));
+    let mut before = 0;
+    let result = plan.write_with(&mut output, &mut |written| {
+        progress.advance(written - before);
+        before = written;
+    });
+    let bytes = result.map_err(|error| Error::write(output.path(), std::io::Error::other(error)))?;
+    output.commit()?;
+    Ok(bytes)
+}
+
+fn write_directory(output: OutputDirectory, raw: &RawDirectory<'_>, progress: &dyn Progress) -> Result<u64> {
+    const CHUNK: usize = 256 << 10;
+    progress.phase("writing the files", Some(raw.files.iter().map(|file| file.range.size).sum()));
+    let mut bytes = 0;
+    let mut buffer = vec![0; CHUNK];
+    for file in &raw.files {
+        let mut out = output.file(&file.name)?;
+        let failed = |error| Error::write(Path::new(&file.name), error);
+        let mut at = 0;
+        while at < file.range.size {
+            let size = usize::try_from(file.range.size - at).unwrap_or(CHUNK).min(CHUNK);
+            file.range.source.read_at(at, &mut buffer[..size]).map_err(failed)?;
+            out.write_all(&buffer[..size]).map_err(failed)?;
+            at += size as u64;
+            progress.advance(size as u64);
+        }
+        out.flush().map_err(failed)?;
+        bytes += at;
+    }
+    for (name, text) in [("ptxed.args", &raw.ptxed_args), ("manifest.json", &raw.manifest)] {
+        let mut out = output.file(name)?;
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        written.map_err(|error| Error::write(Path::new(name), error))?;
+        bytes += text.len() as u64;
+    }
+    output.commit()?;
+    Ok(bytes)
+}
+
 /// Why each module stays out although its file may be there.
 fn excluded(modules: &[Module], displaced: &[Option<usize>], options: &BuildOptions) -> Vec<Option<String>> {
     let reason = |(module, winner): (&Module, &Option<usize>)| match winner {
@@ -112,22 +185,8 @@ fn excluded(modules: &[Module], displaced: &[Option<usize>], options: &BuildOpti
     modules.iter().zip(displaced).map(reason).collect()
 }
 
-/// Indexes the module directories.
-fn index(modules: &[Module], options: &BuildOptions, progress: &dyn Progress) -> Result<Index> {
-    let wanted: Vec<Wanted> = modules.iter().map(Module::wanted).collect();
-    let here = [std::path::PathBuf::from(".")];
-    let roots = if options.modules.is_empty() { &here[..] } else { &options.modules };
-    progress.phase("indexing module files", None);
-    let options = IndexOptions { roots: roots.to_vec(), wanted, cache: Cache::Off, ..IndexOptions::default() };
-    Ok(Index::build(&options)?)
-}
-
 fn used_file(image: &Image<'_>) -> UsedFile {
-    UsedFile {
-        name: image.entry.module.name.clone(),
-        base: Hex(image.mapped.base()),
-        image_key: image.image_key(),
-    }
+    UsedFile { name: image.entry.module.name.clone(), base: Hex(image.mapped.base()), image_key: image.image_key() }
 }
 
 /// The report's line for each module, in the order of the snapshot.

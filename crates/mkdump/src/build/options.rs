@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use crate::build::Choice;
+use crate::search::Search;
 use crate::select::NameFilter;
 
 /// A dump to build from a source.
 #[derive(Clone, Debug, Default)]
 pub struct BuildOptions {
     /// Where module files are looked for.
-    pub modules: Vec<PathBuf>,
+    pub search: Search,
     /// The dump.
     pub output: PathBuf,
     /// The moment to show, as [`crate::Reading::moment`] takes it; the end when `None`.
@@ -68,6 +69,12 @@ pub enum Format {
     /// User minidump (MDMP).
     #[default]
     Minidump,
+    /// Kernel triage dump (PAGEDU64).
+    Triage,
+    /// ELF core.
+    Elf,
+    /// Directory of files.
+    Raw,
 }
 
 impl Format {
@@ -75,6 +82,18 @@ impl Format {
     pub fn name(self) -> &'static str {
         match self {
             Self::Minidump => "minidump",
+            Self::Triage => "triage",
+            Self::Elf => "elf",
+            Self::Raw => "raw",
+        }
+    }
+
+    /// The extension of its files.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Minidump | Self::Triage => "dmp",
+            Self::Elf => "core",
+            Self::Raw => "raw",
         }
     }
 }

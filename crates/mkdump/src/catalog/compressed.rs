@@ -209,6 +209,28 @@ mod tests {
     }
 
     #[test]
+    fn tables_that_disagree_are_refused_before_anything_is_unpacked() {
+        let packed = cabinet(&[("a.sys", b"first")], cab::CompressionType::None);
+        // The file's entry (size, offset in the folder, folder) stands where the header says; its data block is last.
+        let entry = u32::from_le_bytes(packed[16..20].try_into().unwrap()) as usize;
+        let block = packed.len() - 5 - 8;
+        let check = |at: usize, value: &[u8]| {
+            let mut packed = packed.clone();
+            packed[at..at + value.len()].copy_from_slice(value);
+            assert!(cabinet_members(Cursor::new(packed)).is_err(), "{at} {value:?}");
+        };
+        check(entry, &[6, 0, 0, 0]);
+        check(entry + 4, &[1, 0, 0, 0]);
+        check(entry + 4, &[0xff; 4]);
+        check(entry + 8, &[1, 0]);
+        check(block + 4, &[4, 0]);
+        check(block + 6, &[0xff, 0xff]);
+        check(28, &[65, 0]);
+        check(30, &[1, 0]);
+        check(0, b"MSCX");
+    }
+
+    #[test]
     fn szdd_runs_may_overlap_and_start_in_the_spaces() {
         // A literal, then a match of 18 that copies it, then a match of 3 out of the untouched window.
         let packed = szdd(5 + 17, b's', &[0b001, b'x', 0xf0, 0xff, 0x00, 0x10]);

@@ -31,12 +31,16 @@
 mod archive;
 mod cache;
 mod compressed;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 mod index;
 mod key;
 mod location;
 mod name;
 mod nt_path;
 mod read;
+mod request;
+mod server;
 mod store;
 mod sympath;
 mod volume;
@@ -50,6 +54,8 @@ pub use location::Location;
 pub use name::{FileName, NameError};
 pub use nt_path::{NtPath, Start};
 pub use pe_image::image_key;
+pub use request::{Request, RequestItem, Why};
+pub use server::{FileKind, Listing, ServerFile, Unfetchable};
 pub use store::{Pointer, Store};
 pub use sympath::{Element, MICROSOFT_SERVER, SymbolPath, Target};
 pub use volume::Volume;

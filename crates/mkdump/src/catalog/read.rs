@@ -57,6 +57,7 @@ impl Content {
         match identity {
             Ok(identity) => self.found.push(Found { location, name, identity }),
             Err(IdentityError::Io(error)) => self.remarks.push(format!("{location}: {error}")),
+            Err(IdentityError::Format(error)) if is_damage(&error) => self.remarks.push(format!("{location}: {error}")),
             // DOS programs and old 16-bit drivers start with MZ too: to be no PE file is no fault.
             Err(_) => {}
         }
@@ -121,6 +122,11 @@ impl Content {
         }
         Ok(())
     }
+}
+
+/// True when the file said that it is a PE file before it went wrong.
+fn is_damage(error: &pe_image::Error) -> bool {
+    matches!(error.structure(), "IMAGE_OPTIONAL_HEADER" | "section table")
 }
 
 /// `foo.sy_` with its last letter back.

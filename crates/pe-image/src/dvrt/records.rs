@@ -47,19 +47,23 @@ impl<'a, T: PageRecord> Records<'a, T> {
     }
 }
 
-/// The records of one block. What is left over at the end, less than a record, is padding.
-pub(crate) fn block_records<'a, T: PageRecord>(block: &Block<'a>) -> impl Iterator<Item = T> + use<'a, T> {
-    let page = block.page.0;
-    let mut first = true;
-    block.records.chunks_exact(T::SIZE).filter_map(move |raw| {
-        let raw = if T::SIZE == 2 { bytes::u16_at(raw, 0)?.into() } else { bytes::u32_at(raw, 0)? };
-        let is_first = std::mem::take(&mut first);
-        let offset = T::offset(raw);
-        (is_first || offset != 0).then(|| T::decode(Rva(page.wrapping_add(offset)), raw))
-    })
+/// The record at `at` in a block, if it is one: `None` for padding. What is left over at the block's end, less than a
+/// record, is padding too.
+#[inline]
+fn record_at<T: PageRecord>(page: Rva, raw: &[u8], is_first: bool) -> Option<Option<T>> {
+    let raw = if T::SIZE == 2 { bytes::u16_at(raw, 0)?.into() } else { bytes::u32_at(raw, 0)? };
+    let offset = T::offset(raw);
+    (is_first || offset != 0).then(|| Some(T::decode(page.checked_add(offset)?, raw)))
 }
 
-impl<'a, T: PageRecord> Iterator for Records<'a, T> {
+/// The records of one block that lie in the address space.
+pub(crate) fn block_records<'a, T: PageRecord>(block: &Block<'a>) -> impl Iterator<Item = T> + use<'a, T> {
+    let page = block.page;
+    let raw = block.records.chunks_exact(T::SIZE).enumerate();
+    raw.filter_map(move |(number, raw)| record_at(page, raw, number == 0).flatten())
+}
+
+impl<T: PageRecord> Iterator for Records<'_, T> {
     type Item = Result<T>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -68,16 +72,14 @@ impl<'a, T: PageRecord> Iterator for Records<'a, T> {
                 while let Some(raw) = block.records.get(self.at..self.at + T::SIZE) {
                     let is_first = self.at == 0;
                     self.at += T::SIZE;
-                    let raw = if T::SIZE == 2 { bytes::u16_at(raw, 0)?.into() } else { bytes::u32_at(raw, 0)? };
-                    let offset = T::offset(raw);
-                    if !is_first && offset == 0 {
-                        continue;
+                    match record_at(block.page, raw, is_first) {
+                        None => {}
+                        Some(Some(record)) => return Some(Ok(record)),
+                        Some(None) => {
+                            let (found, allowed) = (block.page.0, "an address below 4 GiB");
+                            return Some(Err(Error::field(block.place, T::NAME, "VirtualAddress", found, allowed)));
+                        }
                     }
-                    let Some(rva) = block.page.checked_add(offset) else {
-                        let allowed = "an address below 4 GiB";
-                        return Some(Err(Error::field(block.place, T::NAME, "VirtualAddress", block.page.0, allowed)));
-                    };
-                    return Some(Ok(T::decode(rva, raw)));
                 }
             }
             match self.blocks.next()? {

@@ -9,3 +9,6 @@ pub use import_optimization::{LinkedImport, SITE_SIZE};
 pub use recognise::{SiteForm, recognise};
 pub use retpoline::{StubBlock, StubOffsets};
 pub(crate) use retpoline::{Rewrite, indirect_rewrite, switch_rewrite};
+
+#[cfg(test)]
+mod tests;

@@ -129,12 +129,15 @@ pub(crate) fn indirect_rewrite(
         let distance = i32::try_from(to_block + i64::from(offsets.indirect_cfg) - 5).ok()?;
         return Some(Rewrite::new(opcode, distance, if site.call { 0x90 } else { 0xcc }, 6 + prefix as u8));
     }
-    let is_linked = match (site.call, body.get(..4)?) {
-        // Behind the call a nop fills the site up: 3 bytes, or what is left of 5 after the prefix.
-        (true, [0xff, 0xd0, rest @ ..]) => *rest == [0x0f, 0x1f] || *rest == [0x66, 0x90],
-        (false, [0xff, 0xe0, rest @ ..]) => *rest == [0xcc, 0xcc],
-        _ => false,
+    // What fills the site up to 5 bytes: a nop behind the call, breakpoints behind the jump. Behind a call with prefix a
+    // nop of 3 bytes is taken too, as compilers write it; only 5 bytes are changed.
+    let forms: &[&[u8]] = match (site.call, site.rex) {
+        (true, false) => &[&[0xff, 0xd0, 0x0f, 0x1f, 0x00]],
+        (true, true) => &[&[0xff, 0xd0, 0x66, 0x90], &[0xff, 0xd0, 0x0f, 0x1f, 0x00]],
+        (false, false) => &[&[0xff, 0xe0, 0xcc, 0xcc, 0xcc]],
+        (false, true) => &[&[0xff, 0xe0, 0xcc, 0xcc]],
     };
+    let is_linked = forms.iter().any(|form| body.starts_with(form));
     let distance = i32::try_from(to_block + i64::from(offsets.indirect) - 5).ok()?;
     is_linked.then(|| Rewrite::new(opcode, distance, 0, 5))
 }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use crate::addr::{PAGE_SIZE, Rva, sign_extend};
 use crate::bind::Binding;
-use crate::dvrt::Fixups;
+use crate::dvrt::{Fixups, Symbol};
 use crate::error::{Error, Place};
 use crate::file::PeFile;
 use crate::fixup::StubBlock;
@@ -39,6 +39,10 @@ pub struct MappedImage<'a> {
     imports: PageIndex<'a>,
     indirect: PageIndex<'a>,
     switches: PageIndex<'a>,
+    /// Address constants by the address that the file's constants are made for.
+    constants: Vec<(Symbol, PageIndex<'a>)>,
+    /// Symbols of `constants` whose address in the running kernel is known: what is added to each constant.
+    known_constants: Vec<(Symbol, u64)>,
     /// The table is of a version that kernels do not apply.
     table_ignored: bool,
     function_overrides: u64,
@@ -74,6 +78,8 @@ impl<'a> MappedImage<'a> {
             imports: PageIndex::default(),
             indirect: PageIndex::default(),
             switches: PageIndex::default(),
+            constants: Vec::new(),
+            known_constants: Vec::new(),
             table_ignored: false,
             function_overrides: 0,
             arm64_imports: 0,
@@ -96,6 +102,13 @@ impl<'a> MappedImage<'a> {
     /// Gives the image the kernel's retpoline stubs, without which a retpoline policy changes nothing.
     pub fn with_stubs(mut self, stubs: &'a StubBlock) -> Self {
         self.stubs = Some(stubs);
+        self
+    }
+
+    /// Says where the running kernel has what the file's table calls `symbol`, an address such as 0xFFFFF68000000000 (the
+    /// page tables): the constants listed there are moved. Those of other symbols stay as linked.
+    pub fn with_address(mut self, symbol: Symbol, address: u64) -> Self {
+        self.known_constants.push((symbol, address.wrapping_sub(symbol.0)));
         self
     }
 
@@ -213,7 +226,11 @@ impl<'a> MappedImage<'a> {
                 }
                 Fixups::FunctionOverrides(Err(error)) => self.warnings.push(error),
                 Fixups::Address(constants) => {
-                    self.address_constants += constants.iter().filter_map(|item| self.note(item)).count() as u64;
+                    self.address_constants += constants.iter().flatten().count() as u64;
+                    let mut index = PageIndex::default();
+                    index.add(constants.blocks(), &mut self.warnings);
+                    index.sort();
+                    self.constants.push((entry.symbol, index));
                 }
                 Fixups::Arm64x(_) | Fixups::ReturnFlow(_) => {}
                 Fixups::Unknown(_) => {

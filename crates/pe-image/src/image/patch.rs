@@ -6,6 +6,7 @@ use crate::dvrt::{ImportTransfer, IndirectTransfer, SwitchBranch, block_records}
 use crate::error::{Error, Place};
 use crate::fixup::SITE_SIZE;
 use crate::image::MappedImage;
+use crate::image::index::PageIndex;
 use crate::relocate::{Block, Relocation};
 
 /// A window of the image that is being made.
@@ -43,7 +44,10 @@ impl<'a> MappedImage<'a> {
         self.file.read(rva, out);
         let mut window = Window { start: rva.0.into(), out };
         if self.delta != 0 {
-            self.put_relocations(&mut window);
+            self.put_relocations(&mut window, &self.relocations, self.delta);
+        }
+        for (index, delta) in self.moved_constants() {
+            self.put_relocations(&mut window, index, delta);
         }
         self.put_sites(&mut window);
         self.put_slots(&mut window);
@@ -66,6 +70,7 @@ impl<'a> MappedImage<'a> {
         self.delta != 0
             && (overlap(start..end, header..header + pointer).is_some()
                 || !self.relocations.touching(start, end).is_empty())
+            || self.moved_constants().any(|(index, _)| !index.touching(start, end).is_empty())
             || self.changes_imports() && !self.imports.touching(start, end).is_empty()
             || self.retpolines().is_some()
                 && !(self.indirect.touching(start, end).is_empty() && self.switches.touching(start, end).is_empty())
@@ -82,15 +87,22 @@ impl<'a> MappedImage<'a> {
         }
     }
 
-    fn put_relocations(&self, window: &mut Window<'_>) {
-        for block in self.relocations.touching(window.start, window.end()) {
+    /// The tables of address constants whose place in the running kernel is known, and what is added to each constant.
+    fn moved_constants(&self) -> impl Iterator<Item = (&PageIndex<'a>, u64)> {
+        self.known_constants.iter().filter(|_| !self.table_ignored).flat_map(|&(symbol, delta)| {
+            self.constants.iter().filter(move |(of, _)| *of == symbol).map(move |(_, index)| (index, delta))
+        })
+    }
+
+    fn put_relocations(&self, window: &mut Window<'_>, index: &PageIndex<'a>, delta: u64) {
+        for block in index.touching(window.start, window.end()) {
             let from_block = self.file.bytes_from(block.page);
             for relocation in block.relocations() {
                 let Some(size) = relocation.kind.size() else { continue };
                 if window.touches(relocation.rva, size.into()) && self.is_inside(relocation.rva, size) {
                     let mut bytes = self.linked_at(block, from_block, relocation.rva);
                     let bytes = &mut bytes[..size as usize];
-                    relocation.apply(bytes, self.delta);
+                    relocation.apply(bytes, delta);
                     window.put(relocation.rva, bytes);
                 }
             }

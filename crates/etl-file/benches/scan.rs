@@ -1,0 +1,116 @@
+//! How fast traces are scanned and decompressed, each next to its reference in the same run: the sum of the same bytes
+//! as 64-bit words, which is as fast as a core can look at memory.
+//!
+//! `cargo bench -p etl-file` prints criterion's figures and then the ratios that the crate promises.
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use etl_file::{CompressionFormat, Scratch, SurveyOptions, Trace, decompress, survey};
+use std::hint::black_box;
+use std::time::Instant;
+use testkit::trace::{BUFFER_HEADER, shaped_buffer, shaped_trace, xpress};
+
+/// Bytes of the trace: beyond every cache.
+const FULL: usize = 1 << 30;
+
+/// A trace of `size` bytes: 512 different buffers, repeated. Behind the header buffer all buffers have one size.
+fn big_trace(size: usize) -> Vec<u8> {
+    let mut file = shaped_trace(512).finish();
+    let header = file.len() - 512 * 0x1_0000;
+    let cycle = file[header..].to_vec();
+    while file.len() < size {
+        file.extend_from_slice(&cycle);
+    }
+    file
+}
+
+fn sum(bytes: &[u8]) -> u64 {
+    let words = bytes.as_chunks::<8>().0;
+    words.iter().fold(0, |sum, word| u64::wrapping_add(sum, u64::from_le_bytes(*word)))
+}
+
+fn scan(file: &[u8], threads: &rayon::ThreadPool) -> usize {
+    let trace = Trace::open(file).expect("the trace is sound");
+    let options = SurveyOptions { processes: false, ..SurveyOptions::default() };
+    threads.install(|| survey(&trace, &options, &|_| ())).modules.len()
+}
+
+fn pool(threads: usize) -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be had")
+}
+
+/// Seconds that a run takes.
+fn time<R>(run: impl FnOnce() -> R) -> f64 {
+    let start = Instant::now();
+    black_box(run());
+    start.elapsed().as_secs_f64()
+}
+
+/// Sixteen buffer bodies, packed.
+fn packed() -> Vec<(Vec<u8>, usize)> {
+    let body = |seed| {
+        let body = shaped_buffer(0x1_0000 - BUFFER_HEADER, 2, seed);
+        (xpress(&body), body.len())
+    };
+    (1..=16).map(body).collect()
+}
+
+fn unpack(bodies: &[(Vec<u8>, usize)], scratch: &mut Scratch) -> u64 {
+    let unpack = |(packed, size): &(Vec<u8>, usize)| {
+        let body = decompress(CompressionFormat::XPRESS, packed, *size, scratch).expect("the body is sound");
+        u64::from(body[body.len() - 1])
+    };
+    bodies.iter().map(unpack).sum()
+}
+
+/// Prints the ratios. The runs take turns, and of each the best counts: what the machine can do when nothing else
+/// disturbs it.
+fn ratios(file: &[u8], rounds: usize) {
+    let gigabytes = file.len() as f64 / 1e9;
+    let (one, two) = (pool(1), pool(2));
+    let bodies = packed();
+    let output: usize = bodies.iter().map(|(_, size)| size).sum();
+    let mut scratch = Scratch::default();
+    let [mut summed, mut single, mut double, mut unpacked] = [f64::MAX; 4];
+    for _ in 0..rounds {
+        summed = summed.min(time(|| sum(file)));
+        single = single.min(time(|| scan(file, &one)));
+        double = double.min(time(|| scan(file, &two)));
+        for _ in 0..20 {
+            unpacked = unpacked.min(time(|| unpack(&bodies, &mut scratch)));
+        }
+    }
+    let rate = |seconds: f64| gigabytes / seconds;
+    println!("sum of {gigabytes:.2} GB as u64, one core      {:6.2} GB/s", rate(summed));
+    println!("image events, one core              {:6.2} GB/s = {:.2} of the sum", rate(single), summed / single);
+    println!("image events, two cores             {:6.2} GB/s = {:.2} times one", rate(double), single / double);
+    println!("XPRESS, one core, output            {:6.2} GB/s", output as f64 / 1e9 / unpacked);
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    // Under `cargo test` a benchmark only shows that it runs.
+    let testing = arguments.iter().any(|argument| argument == "--test");
+    let file = big_trace(if testing { 1 << 24 } else { FULL });
+    if !testing {
+        let mut criterion = Criterion::default().configure_from_args().sample_size(10);
+        let mut group = criterion.benchmark_group("scan");
+        group.throughput(Throughput::Bytes(file.len() as u64));
+        group.bench_function("reference: sum as u64", |bench| bench.iter(|| sum(&file)));
+        for threads in [1, 2] {
+            let pool = pool(threads);
+            group.bench_function(BenchmarkId::new("image events", threads), |bench| bench.iter(|| scan(&file, &pool)));
+        }
+        group.finish();
+        let bodies = packed();
+        let mut group = criterion.benchmark_group("decompress");
+        group.throughput(Throughput::Bytes(bodies.iter().map(|(_, size)| *size as u64).sum()));
+        let plain: Vec<Vec<u8>> = (1..=16).map(|seed| shaped_buffer(0x1_0000 - BUFFER_HEADER, 2, seed)).collect();
+        let sum_all = || plain.iter().map(|body| sum(body)).fold(0, u64::wrapping_add);
+        group.bench_function("reference: sum as u64", |bench| bench.iter(sum_all));
+        let mut scratch = Scratch::default();
+        group.bench_function("XPRESS", |bench| bench.iter(|| unpack(&bodies, &mut scratch)));
+        group.finish();
+        criterion.final_summary();
+    }
+    ratios(&file, if testing { 1 } else { 15 });
+}

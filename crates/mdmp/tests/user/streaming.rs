@@ -1,0 +1,143 @@
+//! Forward only, and every failure named: a source that fails in the middle, a full disk, a closed pipe.
+
+use std::cell::Cell;
+use std::io::{self, Write};
+
+use mdmp::user::{Architecture, Dump, MemoryListKind, SystemInfo};
+use mdmp::{Error, Memory, MemoryRange, Protection};
+
+const BASE: u64 = 0xffff_f804_0000_0000;
+
+fn dump_of<'a>(size: u64, source: impl Memory + 'a) -> Dump<'a> {
+    let mut dump = Dump::new(SystemInfo::new(Architecture::AMD64, 10, 0, 19041));
+    dump.memory.push(MemoryRange::new(BASE, size, Protection::EXECUTE_READ, source));
+    dump.add_placeholder(1, BASE).unwrap();
+    dump
+}
+
+/// Fails from an offset on, and notes what it was asked for.
+struct Broken {
+    from: u64,
+    next: Cell<u64>,
+}
+
+impl Memory for Broken {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        assert_eq!(offset, self.next.get(), "each byte once, in rising order");
+        self.next.set(offset + out.len() as u64);
+        if offset + out.len() as u64 > self.from {
+            return Err(io::Error::other("page is gone"));
+        }
+        out.fill(1);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_source_that_fails_names_address_and_cause() {
+    for from in [0, 1, 0x10_0000, 0x3f_ffff] {
+        let source = Broken { from, next: Cell::new(0) };
+        let plan = dump_of(0x40_0000, &source).plan().unwrap();
+        let mut out = Vec::new();
+        let error = plan.write_to(&mut out).unwrap_err();
+        let Error::Source { address, offset, start, size, .. } = &error else { panic!("{error:?}") };
+        assert_eq!((*start, *size), (BASE, 0x40_0000));
+        assert!(*address <= BASE + from && *address + 0x4_0000 > BASE + from, "{address:#x} of {from:#x}");
+        let memory = plan.map().find(|extent| extent.name == format!("memory at {BASE:#x}")).unwrap();
+        assert_eq!(offset - memory.offset, address - BASE);
+        let text = error.to_string();
+        assert!(text.contains(&format!("{address:#x}")) && text.contains("page is gone"), "{text}");
+        assert!(!error.is_plan() && !error.is_write() && error.io().is_some());
+        assert!(out.len() as u64 <= *offset, "nothing behind the failure was written");
+    }
+}
+
+#[test]
+fn a_source_that_is_too_short_says_so() {
+    let plan = dump_of(0x2000, vec![0u8; 0x1fff]).plan().unwrap();
+    let text = plan.to_vec().unwrap_err().to_string();
+    assert!(text.contains("0x1fff"), "{text}");
+}
+
+/// Takes so many bytes, a few at a time, then fails.
+struct Full {
+    room: usize,
+    kind: io::ErrorKind,
+    taken: Vec<u8>,
+}
+
+impl Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len().min(self.room).min(1000);
+        if count == 0 && !bytes.is_empty() {
+            return Err(self.kind.into());
+        }
+        self.room -= count;
+        self.taken.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.room == 0 { Err(self.kind.into()) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn an_output_that_fails_names_the_cause() {
+    let dump = dump_of(0x8_0000, vec![7u8; 0x8_0000]);
+    let plan = dump.plan().unwrap();
+    let whole = plan.to_vec().unwrap();
+    for kind in [io::ErrorKind::StorageFull, io::ErrorKind::BrokenPipe] {
+        // The last case takes every byte and fails at the flush.
+        for room in [0, 1, 31, 5000, whole.len() - 1, whole.len()] {
+            let mut out = Full { room, kind, taken: Vec::new() };
+            let error = plan.write_to(&mut out).unwrap_err();
+            assert!(error.is_write(), "{error:?}");
+            assert_eq!(error.io().unwrap().kind(), kind);
+            let Error::Write { offset, .. } = error else { unreachable!() };
+            assert!(offset <= out.taken.len() as u64);
+            assert_eq!(out.taken, whole[..room], "what was written is the beginning of the file");
+        }
+    }
+    let mut out = Full { room: whole.len() + 1, kind: io::ErrorKind::Other, taken: Vec::new() };
+    assert_eq!(plan.write_to(&mut out).unwrap(), whole.len() as u64);
+    assert_eq!(out.taken, whole);
+}
+
+/// Lends nothing, so its bytes go through the buffer.
+struct Copied(Vec<u8>);
+
+impl Memory for Copied {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        out.copy_from_slice(&self.0[offset as usize..][..out.len()]);
+        Ok(())
+    }
+}
+
+#[test]
+fn lent_and_copied_memory_give_the_same_file() {
+    // Sizes around the limits of the buffer (256 KiB), of direct writes (16 KiB) and of one loan (4 MiB).
+    for size in [1, 0x3fff, 0x4000, 0x4001, 0x3_ffff, 0x4_0000, 0x4_0001, 0x3f_ffff, 0x40_0000, 0x40_0001, 0x90_0003] {
+        let bytes: Vec<u8> = (0..size).map(|index: u32| ((index / 3) ^ (index >> 12)) as u8).collect();
+        let mut files = Vec::new();
+        for kind in [MemoryListKind::List32, MemoryListKind::List64] {
+            let mut lent = dump_of(size.into(), bytes.as_slice());
+            let mut copied = dump_of(size.into(), Copied(bytes.clone()));
+            (lent.memory_list, copied.memory_list) = (kind, kind);
+            let (lent, copied) = (lent.plan().unwrap().to_vec().unwrap(), copied.plan().unwrap().to_vec().unwrap());
+            assert!(lent == copied, "size {size:#x}");
+            files.push(lent);
+        }
+        let parsed = testkit::dump::user::Parsed::new(&files[1]);
+        assert!(parsed.memory[0].1 == bytes, "size {size:#x}");
+    }
+}
+
+#[test]
+fn progress_rises_to_the_length() {
+    let plan = dump_of(0x100_0000, vec![1u8; 0x100_0000]).plan().unwrap();
+    let mut heard = Vec::new();
+    plan.write_with(&mut io::sink(), &mut |written| heard.push(written)).unwrap();
+    assert!(heard.windows(2).all(|pair| pair[0] <= pair[1] && pair[1] - pair[0] <= 0x40_0000 + 0x4_0000));
+    assert_eq!(heard.last(), Some(&plan.len()));
+}

@@ -1,0 +1,435 @@
+//! Fetching from servers that are slow, cut connections, send wrong files, redirect, and answer 404 and 500.
+#![cfg(feature = "fetch")]
+
+use std::fs;
+use std::io::{Cursor, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use mkdump::catalog::fetch::{FetchError, FetchOptions, Outcome, Proxy, fetch};
+use mkdump::catalog::{Guid, PdbId, ServerFile, Wanted};
+use testkit::catalog::{Module, pdb};
+use testkit::http::{Reply, Request, Server};
+
+const STAMP: u32 = 0xe873_70bb;
+const SIZE: u32 = 0x42000;
+const GUID: &str = "ed706a38-6592-40a0-66e6-fb19b994baaa";
+/// The path of foo.sys on a server, without the last component.
+const FOLDER: &str = "/foo.sys/E87370BB42000";
+
+fn module() -> Module {
+    let module = Module { timestamp: STAMP, size_of_image: SIZE, code: 0x40000, ..Default::default() };
+    // The checksum is that of CheckSumMappedFile: the folded sum of all words with the field as zero, plus the length.
+    let bytes = module.file();
+    let mut sum: u64 = bytes.chunks(2).map(|word| u64::from(word[0]) | u64::from(word[1]) << 8).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    Module { checksum: sum as u32 + bytes.len() as u32, ..module }
+}
+
+fn file() -> Vec<u8> {
+    module().file()
+}
+
+fn wanted(name: &str) -> Wanted {
+    Wanted { name: name.into(), timestamp: Some(STAMP), size: SIZE, ..Default::default() }
+}
+
+fn foo() -> ServerFile {
+    ServerFile::image(&wanted("foo.sys")).unwrap()
+}
+
+fn cabinet(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut builder = cab::CabinetBuilder::new();
+    builder.add_folder(cab::CompressionType::MsZip).add_file(name);
+    let mut writer = builder.build(Cursor::new(Vec::new())).unwrap();
+    writer.next_file().unwrap().unwrap().write_all(bytes).unwrap();
+    writer.finish().unwrap().into_inner()
+}
+
+/// Impatient enough for tests: each of them ends within seconds whatever the server does.
+fn options(server: &Server, store: &Path) -> FetchOptions<'static> {
+    FetchOptions {
+        pause: Duration::from_millis(5),
+        silence: Duration::from_millis(400),
+        patience: Duration::from_secs(10),
+        attempts: 3,
+        proxy: Proxy::Direct,
+        ..FetchOptions::new(server.url(), store)
+    }
+}
+
+/// Everything below a directory, temporary files included.
+fn tree(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(here) = open.pop() {
+        for entry in fs::read_dir(here).into_iter().flatten().flatten() {
+            match entry.path() {
+                path if path.is_dir() => open.push(path),
+                path => found.push(path.strip_prefix(dir).unwrap().display().to_string()),
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Fetches foo.sys from a server that answers by the part of the path behind the folder.
+fn fetch_foo(
+    answer: impl Fn(&str, &Request) -> Reply + Send + Sync + 'static,
+) -> (Outcome, Vec<String>, Vec<Request>, PathBuf, tempfile::TempDir) {
+    let server = Server::start(move |request| match request.path.strip_prefix(FOLDER) {
+        Some(rest) => answer(rest, request),
+        None => Reply::Status(404),
+    });
+    let store = tempfile::tempdir().unwrap();
+    let started = Instant::now();
+    let outcome = fetch(&[foo()], &options(&server, store.path())).unwrap().remove(0);
+    assert!(started.elapsed() < Duration::from_secs(12));
+    let place = store.path().join("foo.sys/E87370BB42000/foo.sys");
+    if let Outcome::Fetched { path, .. } = &outcome {
+        assert_eq!(path, &place);
+        assert!(fs::read(path).unwrap() == file(), "the file is whole and the server's");
+    }
+    (outcome, tree(store.path()), server.log(), place, store)
+}
+
+const DONE: [&str; 1] = ["foo.sys/E87370BB42000/foo.sys"];
+
+#[test]
+fn a_good_server_gives_the_file_in_any_of_three_forms() {
+    let (outcome, tree, log, ..) = fetch_foo(|_, _| Reply::File(file(), ""));
+    assert!(matches!(&outcome, Outcome::Fetched { warnings, .. } if warnings.is_empty()), "{outcome:?}");
+    assert_eq!((tree, log.len()), (DONE.map(String::from).to_vec(), 1));
+
+    let (outcome, tree, log, ..) = fetch_foo(|rest, _| match rest {
+        "/foo.sy_" => Reply::File(cabinet("foo.sys", &file()), ""),
+        _ => Reply::Status(404),
+    });
+    assert!(matches!(outcome, Outcome::Fetched { .. }), "{outcome:?}");
+    assert_eq!((tree, log.len()), (DONE.map(String::from).to_vec(), 2));
+
+    let (outcome, tree, ..) = fetch_foo(|rest, _| match rest {
+        "/file.ptr" => Reply::File(b"PATH:foo.sys\\E87370BB42000\\elsewhere.bin\r\n".to_vec(), ""),
+        "/elsewhere.bin" => Reply::File(file(), ""),
+        _ => Reply::Status(404),
+    });
+    assert!(matches!(outcome, Outcome::Fetched { .. }), "{outcome:?}");
+    assert_eq!(tree, DONE);
+}
+
+#[test]
+fn what_is_not_there_is_no_failure_and_leaves_nothing() {
+    let (outcome, tree, log, ..) = fetch_foo(|_, _| Reply::Status(404));
+    assert_eq!((outcome, tree), (Outcome::NotThere, vec![]));
+    let paths: Vec<&str> = log.iter().map(|request| &request.path[FOLDER.len()..]).collect();
+    assert_eq!(paths, ["/foo.sys", "/foo.sy_", "/file.ptr"], "each form is asked for once");
+
+    let check = |pointer: &'static str, said: &str| {
+        let (outcome, tree, ..) = fetch_foo(move |rest, _| match rest {
+            "/file.ptr" => Reply::File(pointer.as_bytes().to_vec(), ""),
+            _ => Reply::Status(404),
+        });
+        assert!(matches!(&outcome, Outcome::Failed { reason, .. } if reason.contains(said)), "{outcome:?}");
+        assert_eq!(tree, [""; 0]);
+    };
+    check("MSG: removed on request", "removed on request");
+    check(r"PATH:\\host\share\foo.sys", "share");
+    check("PATH:../../foo.sys", "..");
+    check("PATH:/etc/passwd", "passwd");
+    check("PATH:http://127.0.0.1:1/foo.sys", "http");
+}
+
+#[test]
+fn a_cut_connection_is_taken_up_where_it_broke() {
+    let (outcome, tree, log, ..) =
+        fetch_foo(|_, request| Reply::Cut(file(), "\"v1\"", if request.earlier < 4 { 50_000 } else { usize::MAX }));
+    assert!(matches!(outcome, Outcome::Fetched { .. }), "{outcome:?}");
+    assert_eq!(tree, DONE);
+    let ranges: Vec<_> = log.iter().map(|request| (request.range, request.if_range.as_deref())).collect();
+    assert_eq!(ranges[..3], [(None, None), (Some(50_000), Some("\"v1\"")), (Some(100_000), Some("\"v1\""))]);
+    assert_eq!(log.len(), 5, "bytes that came are no attempt in vain, and none is asked for twice");
+
+    // Without a tag nobody can tell whether it is still the same file: from the start again.
+    let (outcome, _, log, ..) =
+        fetch_foo(|_, request| Reply::Cut(file(), "", if request.earlier < 2 { 50_000 } else { usize::MAX }));
+    assert!(matches!(outcome, Outcome::Fetched { .. }), "{outcome:?}");
+    assert!(log.iter().all(|request| request.range.is_none()));
+    let (outcome, tree, log, ..) = fetch_foo(|_, _| Reply::Cut(file(), "", 50_000));
+    assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
+    assert_eq!((tree, log.len()), (vec![], 3));
+}
+
+#[test]
+fn another_run_goes_on_with_what_is_there() {
+    let server = Server::start(|request| match request.earlier {
+        0 => Reply::Cut(file(), "\"v1\"", 70_000),
+        1..=3 => Reply::Close,
+        _ => Reply::File(file(), "\"v1\""),
+    });
+    let store = tempfile::tempdir().unwrap();
+    let options = options(&server, store.path());
+    let first = fetch(&[foo()], &options).unwrap().remove(0);
+    assert!(matches!(first, Outcome::Failed { .. }), "{first:?}");
+    let left = ["foo.sys/E87370BB42000/foo.sys.partial", "foo.sys/E87370BB42000/foo.sys.partial.tag"];
+    assert_eq!(tree(store.path()), left);
+    let second = fetch(&[foo()], &options).unwrap().remove(0);
+    assert!(matches!(second, Outcome::Fetched { .. }), "{second:?}");
+    assert_eq!(tree(store.path()), DONE);
+    assert_eq!(server.log().last().unwrap().range, Some(70_000));
+    let third = fetch(&[foo()], &options).unwrap().remove(0);
+    assert!(matches!(third, Outcome::Present { .. }), "{third:?}");
+    assert_eq!(server.log().len(), 5, "what is there is not asked for");
+}
+
+#[test]
+fn a_file_that_changed_meanwhile_is_not_put_together_from_two() {
+    let old = vec![b'o'; file().len()];
+    let (outcome, tree, ..) = fetch_foo(move |_, request| match request.earlier {
+        0 => Reply::Cut(old.clone(), "\"old\"", 50_000),
+        _ => Reply::File(file(), "\"new\""),
+    });
+    assert!(matches!(outcome, Outcome::Fetched { .. }), "{outcome:?}");
+    assert_eq!(tree, DONE);
+    // A server that sends another range than it was asked for.
+    let (outcome, _, log, ..) = fetch_foo(|_, request| match request.earlier {
+        0 | 1 => Reply::WrongRange(file(), "\"v1\"", 7),
+        _ => Reply::File(file(), "\"v1\""),
+    });
+    assert!(matches!(outcome, Outcome::Fetched { .. }), "{outcome:?}");
+    assert_eq!(log.last().unwrap().range, None);
+    // A server whose tag lies: the halves are of two files. The checksum tells, and the file is fetched anew.
+    let mut other = file();
+    other[0x10000..].fill(0xcc);
+    let (outcome, tree, log, ..) = fetch_foo(move |_, request| match request.earlier {
+        0 => Reply::Cut(other.clone(), "\"v1\"", 0x20000),
+        _ => Reply::File(file(), "\"v1\""),
+    });
+    assert!(matches!(&outcome, Outcome::Fetched { warnings, .. } if warnings.is_empty()), "{outcome:?}");
+    assert_eq!((tree, log.len(), log[2].range), (DONE.map(String::from).to_vec(), 3, None));
+}
+
+#[test]
+fn a_wrong_file_is_discarded() {
+    let check = |sent: Vec<u8>, said: &str| {
+        let (outcome, tree, ..) = fetch_foo(move |rest, _| match rest {
+            "/foo.sys" => Reply::File(sent.clone(), "\"v1\""),
+            _ => Reply::Status(404),
+        });
+        assert!(matches!(&outcome, Outcome::Discarded { reason, .. } if reason.contains(said)), "{said}: {outcome:?}");
+        assert_eq!(tree, [""; 0], "{said}");
+    };
+    check(Module { timestamp: STAMP + 1, ..module() }.file(), "TimeDateStamp is 0xe87370bc");
+    check(Module { size_of_image: SIZE + 0x1000, ..module() }.file(), "SizeOfImage is 0x43000");
+    check(b"<html>please log in</html>".to_vec(), "no module");
+    check(Vec::new(), "no module");
+    check(file()[..0x20000].to_vec(), "section data");
+
+    // Another server may have the right one; a wrong checksum alone is said and kept.
+    let wrong = Server::start(|_| Reply::File(Module { timestamp: 1, ..module() }.file(), ""));
+    let right = Server::start(|_| Reply::File(Module { checksum: 0xbad, ..module() }.file(), ""));
+    let store = tempfile::tempdir().unwrap();
+    let options = FetchOptions { servers: vec![wrong.url(), right.url()], ..options(&wrong, store.path()) };
+    let outcome = fetch(&[foo()], &options).unwrap().remove(0);
+    assert!(
+        matches!(&outcome, Outcome::Fetched { url, warnings, .. } if url.starts_with(&right.url()) && warnings[0].contains("0xbad")),
+        "{outcome:?}"
+    );
+    // A file that ends with the connection, and too early.
+    let (outcome, ..) =
+        fetch_foo(|_, request| Reply::Endless(file(), if request.earlier == 0 { 0x20000 } else { usize::MAX }));
+    assert!(matches!(outcome, Outcome::Fetched { .. }), "{outcome:?}");
+}
+
+#[test]
+fn passing_faults_are_waited_out() {
+    let check = |fault: Reply| {
+        let (outcome, tree, log, ..) = fetch_foo(move |_, request| match request.earlier {
+            0 | 1 => fault.clone(),
+            _ => Reply::File(file(), ""),
+        });
+        assert!(matches!(outcome, Outcome::Fetched { .. }), "{outcome:?}");
+        assert_eq!((tree, log.len()), (DONE.map(String::from).to_vec(), 3));
+    };
+    check(Reply::Status(500));
+    check(Reply::Status(503));
+    check(Reply::StatusWith(429, "Retry-After: 0"));
+    check(Reply::Close);
+    check(Reply::Silence(Duration::from_secs(1)));
+
+    let (outcome, tree, log, ..) = fetch_foo(|_, _| Reply::Status(500));
+    assert!(matches!(&outcome, Outcome::Failed { reason, .. } if reason.contains("500")), "{outcome:?}");
+    assert_eq!((tree, log.len()), (vec![], 3));
+    let (outcome, _, log, ..) = fetch_foo(|_, _| Reply::Status(403));
+    assert!(matches!(&outcome, Outcome::Failed { reason, .. } if reason.contains("403")), "{outcome:?}");
+    assert_eq!(log.len(), 1, "a refusal is not tried again");
+}
+
+#[test]
+fn a_slow_server_is_fine_and_a_dripping_one_ends() {
+    let (outcome, ..) = fetch_foo(|_, _| Reply::Slow(file(), "", 40_000, Duration::from_millis(100)));
+    assert!(matches!(outcome, Outcome::Fetched { .. }), "{outcome:?}");
+    // Never silent for long, and never done: the patience for the file ends it.
+    let server = Server::start(|_| Reply::Slow(file(), "\"v1\"", 10, Duration::from_millis(20)));
+    let store = tempfile::tempdir().unwrap();
+    let started = Instant::now();
+    let options = FetchOptions { patience: Duration::from_millis(700), ..options(&server, store.path()) };
+    let outcome = fetch(&[foo()], &options).unwrap().remove(0);
+    assert!(matches!(&outcome, Outcome::Failed { reason, .. } if reason.contains("out of time")), "{outcome:?}");
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn redirects_are_followed_but_not_for_ever() {
+    let (outcome, tree, ..) = fetch_foo(|rest, _| match rest {
+        "/foo.sys" => Reply::Redirect(format!("{FOLDER}/there")),
+        "/there" => Reply::Redirect(format!("{FOLDER}/and/there?token=..%2f..%2fx")),
+        _ => Reply::File(file(), ""),
+    });
+    assert!(matches!(outcome, Outcome::Fetched { .. }), "{outcome:?}");
+    assert_eq!(tree, DONE, "the address it came from does not decide where it goes");
+    let (outcome, tree, log, ..) = fetch_foo(|_, _| Reply::Redirect(format!("{FOLDER}/again")));
+    assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
+    assert!(tree.is_empty() && log.len() <= 6, "{log:?}");
+}
+
+#[test]
+fn nobody_there_is_found_out_once() {
+    let server = Server::start(|_| Reply::Close);
+    let store = tempfile::tempdir().unwrap();
+    let gone = format!("http://{}", {
+        // A port that was free a moment ago: nobody listens there.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    });
+    let files: Vec<_> = (0..200).map(|i| ServerFile::image(&wanted(&format!("m{i}.sys"))).unwrap()).collect();
+    let options =
+        FetchOptions { servers: vec![gone], pause: Duration::from_millis(50), ..options(&server, store.path()) };
+    let started = Instant::now();
+    let outcomes = fetch(&files, &options).unwrap();
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Failed { .. })));
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    let bad = FetchOptions { servers: vec!["ftp://host".into()], ..options };
+    assert!(matches!(fetch(&files, &bad), Err(FetchError::Address { .. })));
+}
+
+#[test]
+fn many_files_come_at_once_and_the_same_file_once() {
+    let server = Server::start(|request| {
+        std::thread::sleep(Duration::from_millis(100));
+        if request.path.ends_with(".sys") { Reply::File(file(), "\"v1\"") } else { Reply::Status(404) }
+    });
+    let store = tempfile::tempdir().unwrap();
+    let names = (0..16).map(|i| format!("m{i}.sys")).chain(["M0.sys".to_owned()]);
+    let files: Vec<_> = names.map(|name| ServerFile::image(&wanted(&name)).unwrap()).collect();
+    let seen = Mutex::new(Vec::new());
+    let progress = |progress: mkdump::catalog::fetch::FetchProgress<'_>| {
+        seen.lock().unwrap().push((progress.received, progress.total));
+    };
+    let started = Instant::now();
+    let outcomes =
+        fetch(&files, &FetchOptions { progress: Some(&progress), ..options(&server, store.path()) }).unwrap();
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Fetched { .. })), "{outcomes:?}");
+    assert_eq!((server.log().len(), outcomes.len(), &outcomes[0]), (16, 17, &outcomes[16]));
+    assert!(
+        started.elapsed() < Duration::from_millis(1400),
+        "16 waits of 100 ms, eight at a time: {:?}",
+        started.elapsed()
+    );
+    let length = file().len() as u64;
+    assert!(seen.into_inner().unwrap().contains(&(length, Some(length))));
+}
+
+#[test]
+fn aliases_are_tried_and_the_file_goes_under_the_name_in_the_trace() {
+    let server = Server::start(|request| match request.path.as_str() {
+        "/ntkrnlmp.exe/E87370BB42000/ntkrnlmp.exe" => Reply::File(file(), ""),
+        _ => Reply::Status(404),
+    });
+    let store = tempfile::tempdir().unwrap();
+    fs::write(store.path().join("index2.txt"), "").unwrap();
+    let kernel = ServerFile::image(&wanted("ntoskrnl.exe")).unwrap();
+    let outcome = fetch(&[kernel], &options(&server, store.path())).unwrap().remove(0);
+    assert!(matches!(outcome, Outcome::Fetched { .. }), "{outcome:?}");
+    assert_eq!(tree(store.path()), ["index2.txt", "nt/ntoskrnl.exe/E87370BB42000/ntoskrnl.exe"]);
+}
+
+#[test]
+fn pdbs_are_known_by_guid_and_age() {
+    let id = PdbId { guid: Guid::parse(GUID).unwrap(), age: 2 };
+    let wanted = Wanted { pdb: Some(id), pdb_name: Some("foo.pdb".into()), ..wanted("foo.sys") };
+    let check = |sent: Vec<u8>, right: bool| {
+        let server = Server::start(move |request| match request.path.as_str() {
+            "/foo.pdb/ED706A38659240A066E6FB19B994BAAA2/foo.pdb" => Reply::File(sent.clone(), ""),
+            _ => Reply::Status(404),
+        });
+        let store = tempfile::tempdir().unwrap();
+        let outcome = fetch(&[ServerFile::pdb(&wanted).unwrap()], &options(&server, store.path())).unwrap().remove(0);
+        assert_eq!(matches!(outcome, Outcome::Fetched { .. }), right, "{outcome:?}");
+        assert_eq!(tree(store.path()).len(), usize::from(right));
+    };
+    check(pdb(GUID, 2), true);
+    check(pdb(GUID, 1), false);
+    check(pdb("0f693ceb-b815-cf80-a5d4-86d10b730ba7", 2), false);
+    check(file(), false);
+}
+
+#[test]
+fn a_proxy_is_used() {
+    let server = Server::start(|_| Reply::File(file(), ""));
+    let target = server.address();
+    let proxy = Server::start(move |request| match request.method.as_str() {
+        "CONNECT" => Reply::Tunnel(target),
+        _ => Reply::Status(400),
+    });
+    let store = tempfile::tempdir().unwrap();
+    let options = FetchOptions {
+        proxy: Proxy::At(proxy.url()),
+        servers: vec!["http://symbols.invalid".into()],
+        ..options(&server, store.path())
+    };
+    let outcome = fetch(&[foo()], &options).unwrap().remove(0);
+    assert!(matches!(outcome, Outcome::Fetched { .. }), "{outcome:?}");
+    assert_eq!(proxy.log()[0].path, "symbols.invalid:80");
+}
+
+#[test]
+fn no_name_leads_out_of_the_store() {
+    let server = Server::start(|_| Reply::File(file(), ""));
+    let outside = tempfile::tempdir().unwrap();
+    let store = outside.path().join("store");
+    let names = [
+        "../x.sys",
+        "..\\x.sys",
+        "/tmp/x.sys",
+        "C:\\x.sys",
+        "c:x.sys",
+        "..",
+        ".",
+        "",
+        "nul",
+        "COM1.sys",
+        "a/../../x.sys",
+        "x\0.sys",
+        "x\n.sys",
+        "x.sys:stream",
+        "\\\\host\\share\\x.sys",
+        "%2e%2e%2fx.sys",
+        "x\u{202e}.sys",
+    ];
+    let files: Vec<_> = names.iter().filter_map(|name| ServerFile::image(&wanted(name)).ok()).collect();
+    assert_eq!(files.len(), 1, "only the name with percent signs is a plain one");
+    let hostile_pdb = Wanted {
+        pdb: Some(PdbId { guid: Guid::parse(GUID).unwrap(), age: 1 }),
+        pdb_name: Some(r"C:\build\..\..".into()),
+        ..wanted("x.sys")
+    };
+    assert!(ServerFile::pdb(&hostile_pdb).is_err());
+    let outcome = fetch(&files, &options(&server, &store)).unwrap().remove(0);
+    assert!(matches!(outcome, Outcome::Fetched { .. }), "{outcome:?}");
+    assert_eq!(tree(outside.path()), ["store/%2e%2e%2fx.sys/E87370BB42000/%2e%2e%2fx.sys"]);
+    assert_eq!(server.log()[0].path, "/%252e%252e%252fx.sys/E87370BB42000/%252e%252e%252fx.sys");
+}
