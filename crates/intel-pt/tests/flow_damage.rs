@@ -12,7 +12,8 @@ struct Image<'a> {
 impl Code for Image<'_> {
     fn read(&self, address: u64, out: &mut [u8]) -> usize {
         let gone = |address: u64| {
-            (self.without.iter()).any(|m| (self.program.modules[*m].base..self.program.modules[*m].end()).contains(&address))
+            (self.without.iter())
+                .any(|m| (self.program.modules[*m].base..self.program.modules[*m].end()).contains(&address))
         };
         if gone(address) {
             return 0;

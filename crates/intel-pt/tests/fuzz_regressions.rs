@@ -53,7 +53,11 @@ fn branchy() -> impl Strategy<Value = Vec<u8>> {
 fn addresses_in_code() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         any::<u8>().prop_map(|tnt| vec![tnt & 0xfe]),
-        (0u8..4, any::<u8>()).prop_map(|(kind, low)| vec![0x20 | [0x0d, 0x11, 0x01, 0x1d][usize::from(kind)], low, 0x10]),
+        (0u8..4, any::<u8>()).prop_map(|(kind, low)| vec![
+            0x20 | [0x0d, 0x11, 0x01, 0x1d][usize::from(kind)],
+            low,
+            0x10
+        ]),
         Just(vec![0x02, 0xf3]),
         Just(vec![0x01]),
         Just([0x02, 0x82].repeat(8)),
