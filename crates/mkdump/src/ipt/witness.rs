@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use intel_pt::flow::{
-    BlockId, Blocks, Branch, BranchKind, Code, ErrorKind, Event, Found, Options, Resume, Stop, Table, Visitor, Walker, follows_call,
+    BlockId, Blocks, Branch, BranchKind, Code, ErrorKind, Event, Found, Options, Resume, Stop, Table, Visitor, Walker,
+    follows_call,
 };
 
 use super::verdict::{ENOUGH_VOTES, Evidence, How, Importer, Question, Says, Votes};
@@ -28,9 +29,10 @@ pub(super) struct Places {
 
 impl Places {
     pub fn new(importers: &[Importer]) -> Self {
-        let all = importers.iter().enumerate().flat_map(|(m, importer)| {
-            importer.sites.iter().enumerate().map(move |(s, site)| (site.va, (m, s)))
-        });
+        let all = importers
+            .iter()
+            .enumerate()
+            .flat_map(|(m, importer)| importer.sites.iter().enumerate().map(move |(s, site)| (site.va, (m, s))));
         let sites = importers.iter().flat_map(|importer| &importer.sites);
         Self { sites: all.collect(), targets: sites.filter_map(|site| site.target).collect() }
     }
@@ -105,9 +107,8 @@ impl<C: Code + Sync + ?Sized> Sense<'_, '_, C> {
     /// Whether a call ends before `address`: an import site's bytes are not what the processor ran.
     fn after_call(&self, address: u64) -> Option<bool> {
         let site = |back: u64| self.places.sites.get(&address.wrapping_sub(back));
-        let calls = |found: Option<&(usize, usize)>| {
-            found.is_some_and(|(m, s)| self.question.importers[*m].sites[*s].call)
-        };
+        let calls =
+            |found: Option<&(usize, usize)>| found.is_some_and(|(m, s)| self.question.importers[*m].sites[*s].call);
         if calls(site(FIRST)) || calls(site(SITE)) {
             return Some(true);
         }
