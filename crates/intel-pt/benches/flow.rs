@@ -44,7 +44,7 @@ fn loops(bytes: usize) -> (Vec<u8>, Vec<u8>) {
         let mut byte = 1_u8;
         for _ in 0..6 {
             // The loop's own branch is always taken; the others follow a pattern of some thousand rounds.
-            pattern = pattern.rotate_left(1) ^ u64::from(branch % 4096 == 0);
+            pattern = pattern.rotate_left(1) ^ u64::from(branch.is_multiple_of(4096));
             let taken = branch % 7 == 6 || pattern & 1 == 1;
             byte = byte << 1 | u8::from(taken);
             branch += 1;

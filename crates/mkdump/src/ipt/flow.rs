@@ -143,20 +143,16 @@ fn follow_one<C: Code + ?Sized>(code: &C, layout: &Layout, snapshot: &[u8], limi
     let mut recorder = Recorder { layout, ranges: Ranges::default(), trace: Trace::default(), limits };
     let mut blocks = Blocks::new(code);
     let mut walker = Walker::with_options(snapshot, Options::default());
-    loop {
-        match walker.run(&mut blocks, &mut recorder) {
-            Stop::Error(error) => {
-                if error.kind == ErrorKind::NoMemory
-                    && let Some(ip) = error.ip
-                {
-                    *recorder.trace.missing.entry(ip).or_insert(0) += 1;
-                }
-                let at = error.ip.map(|ip| layout.place(ip));
-                let what = format!("{}: {}", error.kind.libipt_name(), error.kind);
-                recorder.push(Entry::Gap { offset: error.offset, at, what, likely: error.kind.likely_cause() });
-            }
-            Stop::End | Stop::Limit | Stop::Break { .. } => break,
+    // The end comes as another reason to stop.
+    while let Stop::Error(error) = walker.run(&mut blocks, &mut recorder) {
+        if error.kind == ErrorKind::NoMemory
+            && let Some(ip) = error.ip
+        {
+            *recorder.trace.missing.entry(ip).or_insert(0) += 1;
         }
+        let at = error.ip.map(|ip| layout.place(ip));
+        let what = format!("{}: {}", error.kind.libipt_name(), error.kind);
+        recorder.push(Entry::Gap { offset: error.offset, at, what, likely: error.kind.likely_cause() });
     }
     recorder.settle();
     recorder.trace
