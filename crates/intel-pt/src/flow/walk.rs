@@ -259,7 +259,7 @@ impl<'a> Walker<'a> {
                     self.fresh = false;
                     circle = Circle::new(self.options.budget);
                     id = end;
-                    if self.tnt_len == 0 {
+                    if self.tnt_len == 0 && !self.run_paths(blocks, visitor, &mut id) {
                         self.stand_at(blocks, id);
                         return Ok(());
                     }
@@ -315,6 +315,22 @@ impl<'a> Walker<'a> {
                 return Ok(());
             }
         }
+    }
+
+    /// Takes short TNTs for as long as paths are known for them: the loop that hot code is decoded by. True when a TNT
+    /// is left over that needs the long way.
+    #[inline]
+    fn run_paths<C: Code, V: Visitor>(&mut self, blocks: &mut Blocks<C>, visitor: &mut V, id: &mut BlockId) -> bool {
+        while self.feed.offset() < self.options.limit {
+            let Some(payload) = self.feed.short_tnt() else { return false };
+            let Some((table, ids, end)) = blocks.path(*id, payload) else {
+                self.load(u64::from(payload), payload.ilog2() as u8);
+                return true;
+            };
+            visitor.blocks(table, ids);
+            *id = end;
+        }
+        false
     }
 
     /// A block whose successor needs no packet. Tracing may end with it all the same.
@@ -452,6 +468,7 @@ impl<'a> Walker<'a> {
         self.exec = None;
     }
 
+    #[inline]
     pub(super) fn load(&mut self, bits: u64, len: u8) {
         self.tnt = bits;
         self.tnt_len = len.min(Tnt::MAX);
