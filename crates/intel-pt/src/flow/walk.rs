@@ -47,7 +47,8 @@ pub enum Stop {
     /// [`Options::limit`] is reached.
     Limit,
     /// The walk is at one of the addresses of [`Blocks::break_at`], before the instruction there. The next run goes on
-    /// where [`Walker::jump`] or [`Walker::call`] say.
+    /// where [`Walker::jump`] or [`Walker::call`] say. Neither takes a packet, so that code may lead back to the same
+    /// address for ever: who goes on by them counts, and gives up by [`Walker::lose`].
     Break {
         /// The address.
         ip: u64,
