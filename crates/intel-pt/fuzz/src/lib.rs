@@ -94,7 +94,7 @@ pub fn flow(bytes: &[u8]) {
                 breaks += 1;
                 match (how >> 2 & 3, walker.take_tip()) {
                     (0, Ok((_, to))) => walker.call(to, ip + 7),
-                    (1, _) if breaks % 16 != 0 => walker.jump(ip + 1),
+                    (1, _) if !breaks.is_multiple_of(16) => walker.jump(ip + 1),
                     _ => walker.lose(),
                 }
             }
