@@ -3,3 +3,6 @@
 mod hex;
 pub mod input;
 pub mod touched;
+pub mod flow;
+pub mod verdict;
+mod witness;
