@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! area + 0x0000   KdDebuggerDataBlock    KDDEBUGGER_DATA64
-//! area + 0x1000   KiProcessorBlock[1]    ──► KPRCB
-//!      + 0x1100   PsLoadedModuleList     empty ring
+//! area + 0x1100   PsLoadedModuleList     empty ring
 //!      + 0x1200   PsActiveProcessHead    empty ring
 //!      + 0x1800   NtBuildLab             text
 //! area + 0x2000   CONTEXT                ◄── KPRCB + OffsetPrcbContext
 //! area + 0x3000   EPROCESS               ◄── ETHREAD + OffsetKThreadApcProcess
 //! area + 0x4000   ETHREAD                ◄── KPRCB + OffsetPrcbCurrentThread
+//! area + 0x8000   KiProcessorBlock[n]    ──► KPRCB, each of them
 //! area + 0x10000  KPRCB
 //! ```
 //!
@@ -21,7 +21,8 @@
 //! | `KDDEBUGGER_DATA64` in its own place | "GetContextState failed 0x8007001E", no registers | the same |
 //! | page table root in the header | "Invalid directory table base value 0x0" | the same |
 //! | NtBuildLab | no "Built by:" line | the same |
-//! | KiProcessorBlock, EPROCESS, ETHREAD as data blocks | fine with one processor | fine |
+//! | a KiProcessorBlock entry for every processor | "KiProcessorBlock[1] could not be read", not opened | fine |
+//! | EPROCESS, ETHREAD as data blocks | fine | fine |
 
 use std::borrow::Cow;
 
@@ -38,13 +39,15 @@ pub struct Synthetic {
     pub context: Context,
     /// Bytes from the stack pointer upwards. Empty: a page of zeros.
     pub stack: Vec<u8>,
+    /// How many processors the machine has, up to [`Synthetic::MAX_PROCESSORS`]. All of them show the same registers.
+    pub processors: u32,
     /// The kernel's build lab, for example `26100.1.amd64fre.ge_release.240331-1435`; empty when unknown.
     pub build_lab: String,
     /// First address of [`Synthetic::AREA`] bytes that no module and no memory of the dump occupies.
     pub area: u64,
 }
 
-const PROCESSOR_BLOCK: u64 = 0x1000;
+const PROCESSOR_BLOCK: u64 = 0x8000;
 const MODULE_LIST: u64 = 0x1100;
 const PROCESS_LIST: u64 = 0x1200;
 const BUILD_LAB: u64 = 0x1800;
@@ -62,6 +65,8 @@ const STACK_SIZE: usize = 0x1000;
 impl Synthetic {
     /// Bytes of the address area.
     pub const AREA: u64 = 0x20000;
+    /// The most processors that there is room for: as many as Windows supports.
+    pub const MAX_PROCESSORS: u32 = 2048;
     /// Where the area lies unless told otherwise: between the user's half and the kernel's, in a stretch that Windows
     /// gives to no one by default (hyperspace's neighbour on x64).
     pub const DEFAULT_AREA: u64 = 0xffff_f680_0000_0000;
@@ -72,6 +77,7 @@ impl Synthetic {
             kernel_base,
             context: context.into(),
             stack: Vec::new(),
+            processors: 1,
             build_lab: String::new(),
             area: Self::DEFAULT_AREA,
         }
@@ -114,10 +120,11 @@ impl Synthetic {
         let mut build_lab = self.build_lab.clone().into_bytes();
         build_lab.truncate(BUILD_LAB_SIZE - 1);
         build_lab.resize(BUILD_LAB_SIZE, 0);
+        let processors = self.processors.clamp(1, Self::MAX_PROCESSORS);
         let block = |offset, bytes: Vec<u8>| MemoryRange::from_vec(self.at(offset), Protection::READ_WRITE, bytes);
         let memory = vec![
             block(0, data.as_bytes().to_vec()),
-            block(PROCESSOR_BLOCK, self.at(PRCB).to_le_bytes().to_vec()),
+            block(PROCESSOR_BLOCK, self.at(PRCB).to_le_bytes().repeat(processors as usize)),
             block(MODULE_LIST, self.ring(MODULE_LIST)),
             block(PROCESS_LIST, self.ring(PROCESS_LIST)),
             block(BUILD_LAB, build_lab),
@@ -127,7 +134,7 @@ impl Synthetic {
             block(PRCB, prcb.clone()),
         ];
         Dump {
-            system: System { machine, ..System::default() },
+            system: System { machine, processors, ..System::default() },
             bugcheck: Bugcheck::default(),
             anchors: Anchors {
                 directory_table_base: DIRECTORY_TABLE_BASE,
