@@ -95,15 +95,31 @@ impl<'a> Buffer<'a> {
     where
         'a: 's,
     {
-        if let Some(events) = self.plain_events() {
-            return Ok(events);
+        self.unpack(scratch)?;
+        Ok(self.opened(scratch))
+    }
+
+    /// Decompresses the body into `scratch`, if it is compressed.
+    pub(crate) fn unpack(&self, scratch: &mut Scratch) -> Result<()> {
+        if !self.is_compressed() {
+            return Ok(());
         }
         let lost = |what| Error::lost(self.offset, u64::from(self.header.size), "compressed buffer", what);
         if self.cut {
             return Err(lost("the file ends inside it").losing((BUFFER_HEADER + self.body.len()) as u64));
         }
-        let body = compress::decompress(self.format, self.body, self.filled, scratch).map_err(lost)?;
-        Ok(Events::new(body, self.offset, true, self.header.processor, false))
+        compress::decompress(self.format, self.body, self.filled, scratch).map_err(lost)?;
+        Ok(())
+    }
+
+    /// The events, once [`Self::unpack`] has filled `scratch`.
+    pub(crate) fn opened<'s>(&self, scratch: &'s Scratch) -> Events<'s>
+    where
+        'a: 's,
+    {
+        let compressed = self.is_compressed();
+        let body = if compressed { scratch.first(self.filled) } else { self.body };
+        Events::new(body, self.offset, compressed, self.header.processor, self.cut)
     }
 }
 

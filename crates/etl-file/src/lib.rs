@@ -9,6 +9,7 @@ mod error;
 mod event;
 mod file;
 mod guid;
+mod merge;
 mod raw;
 mod records;
 mod survey;
@@ -21,6 +22,7 @@ pub use error::{Error, Result};
 pub use event::{Event, EventId, Events, ExtendedItem, ExtendedItems, Filter, ProviderEvent, RawEvent, WppMessage};
 pub use file::{CompressionFormat, LogFileMode, LogHeader, Trace};
 pub use guid::Guid;
+pub use merge::{Merged, Walked};
 pub use raw::{BufferFlags, BufferType, ExtendedType, HeaderKind, HookId, ProviderGuid};
 pub use records::{
     BuildInfo, ConfigCpu, ConfigProcessor, ContextSwitch, DebugId, DeviceFamily, FileVersion, Image, ImageAction,

@@ -46,7 +46,7 @@ fn best(run: impl Fn() -> u64) -> f64 {
         black_box(run());
         start.elapsed().as_secs_f64()
     };
-    (0..5).map(time).fold(f64::INFINITY, f64::min)
+    (0..20).map(time).fold(f64::INFINITY, f64::min)
 }
 
 criterion_group!(benches, packets);

@@ -144,7 +144,7 @@ struct Lane {
 /// When the first lane does not (damage, or bytes that look like a PSB), the second lane's work is thrown away. Running
 /// the lanes of whole segments first and sorting afterwards would need memory in proportion to the trace.
 struct Ahead {
-    /// Offset of the PSB after which the lane began; nothing when there is no second lane.
+    /// Offset of the PSB that the lane began with; nothing when there is no second lane.
     start: Option<usize>,
     lane: Lane,
     /// False once the lane met a packet that needs care.
@@ -186,86 +186,97 @@ impl Ahead {
 /// Moves the first lane to its next packet that needs care, and the second one as far as it gets meanwhile.
 #[inline(always)]
 fn run(bytes: &[u8], lane: &mut Lane, ahead: &mut Ahead, hit: &mut impl FnMut(Hit)) {
-    if ahead.runs {
-        let (mut first, mut second, mut found) = (*lane, ahead.lane, ahead.found);
-        let on = loop {
-            if !turn(bytes, &mut first, hit) {
-                break false;
+    let Some(mut rest) = bytes.get(lane.at..) else { return };
+    let mut ip = lane.ip;
+    let mut both = ahead.runs;
+    if let Some(mut second) = bytes.get(ahead.lane.at..).filter(|_| both) {
+        let (mut second_ip, mut found) = (ahead.lane.ip, ahead.found);
+        let first_on = loop {
+            match turn(rest, &mut ip, &mut |left, kind, ip| hit(Hit { offset: bytes.len() - left, kind, ip })) {
+                Some(next) => rest = next,
+                None => break false,
             }
             let Some(slot) = ahead.hits.get_mut(found) else { break true };
-            if !turn(bytes, &mut second, &mut |hit| {
-                *slot = hit;
+            match turn(second, &mut second_ip, &mut |left, kind, ip| {
+                *slot = Hit { offset: bytes.len() - left, kind, ip };
                 found += 1;
             }) {
-                break true;
+                Some(next) => second = next,
+                None => break true,
             }
         };
-        ahead.runs = !on;
-        (*lane, ahead.lane, ahead.found) = (first, second, found);
-        if !on {
-            return;
+        ahead.lane = Lane { at: bytes.len() - second.len(), ip: second_ip };
+        ahead.found = found;
+        ahead.runs = !first_on;
+        both = !first_on;
+    }
+    if !both {
+        while let Some(next) =
+            turn(rest, &mut ip, &mut |left, kind, ip| hit(Hit { offset: bytes.len() - left, kind, ip }))
+        {
+            rest = next;
         }
     }
-    while turn(bytes, lane, hit) {}
+    *lane = Lane { at: bytes.len() - rest.len(), ip };
 }
 
-/// How far ahead a turn looks: up to 7 short packets, then one of up to 10 bytes, the longest in its tables.
-const WINDOW: usize = 17;
+/// How far ahead a turn looks: more than 7 short packets and the longest packet in its tables.
+const WINDOW: usize = 24;
 
-/// Goes over some packets, of which the last at most has an address. False, with the lane at that packet, when one
-/// needs care: a PSB, an OVF, a BBP, a packet near the end, anything rare or wrong.
+/// Goes over some packets, of which the last at most has an address, and returns what is left. Nothing when the first
+/// packet needs care: a PSB, an OVF, a BBP, a packet near the end, anything rare or wrong.
 ///
 /// It looks at 8 bytes as one number and jumps over the short TNT and PAD packets at their start at once: they are the
 /// even bytes other than 02. What follows is an address packet nearly always. Its length and its address come from
 /// constants indexed by IPBytes, without a branch, because IPBytes is what a branch predictor cannot guess.
 #[inline(always)]
-fn turn(bytes: &[u8], lane: &mut Lane, hit: &mut impl FnMut(Hit)) -> bool {
-    let Some(window) = bytes.get(lane.at..).and_then(|rest| rest.first_chunk::<WINDOW>()) else {
-        return false;
-    };
+fn turn<'a>(rest: &'a [u8], ip: &mut u64, hit: &mut impl FnMut(usize, HitKind, u64)) -> Option<&'a [u8]> {
+    let window = rest.first_chunk::<WINDOW>()?;
     let word = load(window, 0);
     let odd = word & LOW_BITS;
-    let twos = word ^ (2 * LOW_BITS);
-    // Bit 7 of each byte that is 02. Bytes above the first may be marked falsely, which does no harm.
-    let twos = twos.wrapping_sub(LOW_BITS) & !twos & (0x80 * LOW_BITS);
-    // The bits below the first odd byte; all, if there is none.
-    if twos & odd.wrapping_sub(1) & !odd != 0 {
-        let run = (twos.trailing_zeros() / 8) as usize;
-        lane.at += run;
-        let code = window[run + 1];
-        let len = EXT_LEN[usize::from(code)];
-        // A long TNT without a stop bit is damage.
-        let damaged = code == ext::LONG_TNT && (load(window, run + 1) >> 8) & MASK_48 < 2;
-        if len == 0 || damaged {
-            return false;
-        }
-        lane.at += usize::from(len);
-        return true;
+    // Bit 7 of each byte below 3. Bytes above the first may be marked falsely, which does no harm.
+    let small = word.wrapping_sub(3 * LOW_BITS) & !word & (0x80 * LOW_BITS);
+    // Looks at the bits below the first odd byte only; at all, if there is none.
+    if small & odd.wrapping_sub(1) != 0 {
+        return even(rest, window, (small.trailing_zeros() / 8) as usize);
     }
     if odd == 0 {
-        lane.at += 8;
-        return true;
+        return rest.get(8..);
     }
-    let shift = odd.trailing_zeros();
-    let run = (shift / 8) as usize;
-    let first = (word >> shift) as u8;
-    lane.at += run;
-    let low = first & op::IP_PACKET_MASK;
-    let bits = u32::from(first >> 5);
-    if IP_PACKETS >> low & 1 == 0 || RESERVED >> bits & 1 == 1 {
-        let len = ONE_LEN[usize::from(first)];
-        lane.at += usize::from(len);
-        return len != 0;
+    let bits = odd.trailing_zeros();
+    let (run, first) = ((bits / 8) as usize, (word >> bits) as u8);
+    let packet = &ODD[usize::from(first)];
+    let len = usize::from(packet.len & 0xf);
+    if let Some(kind) = packet.kind {
+        let field = &FIELDS[usize::from(first >> 5)];
+        let value = load(window, run + 1) & field.take;
+        *ip = *ip & field.keep | (value ^ field.sign).wrapping_sub(field.sign);
+        if len != 1 {
+            hit(rest.len() - run, kind, *ip);
+        }
+    } else if len == 0 {
+        return if run == 0 { None } else { rest.get(run..) };
     }
-    let cut = IP_CUT[bits as usize];
-    let keep = IP_KEEP[bits as usize];
-    let value = (((load(window, run + 1) << cut) as i64) >> cut) as u64;
-    lane.ip = lane.ip & keep | value & !keep;
-    if bits != 0 {
-        hit(Hit { offset: lane.at, kind: KINDS[usize::from(low >> 2)], ip: lane.ip });
+    rest.get(run + len..)
+}
+
+/// The part of a turn that goes over a PAD or a packet that begins with 02 at `run`.
+fn even<'a>(rest: &'a [u8], window: &[u8; WINDOW], run: usize) -> Option<&'a [u8]> {
+    if window[run] == op::PAD {
+        let pads = rest.iter().skip(run).take_while(|byte| **byte == op::PAD).count();
+        return rest.get(run + pads..);
     }
-    lane.at += (IP_LEN >> (4 * bits) & 0xf) as usize;
-    true
+    let code = window[run + 1];
+    let len = usize::from(EXT_LEN[usize::from(code)]);
+    // A long TNT without a stop bit is damage.
+    let damaged = code == ext::LONG_TNT && (load(window, run + 1) >> 8) & MASK_48 < 2;
+    if len != 0 && !damaged {
+        rest.get(run + len..)
+    } else if run != 0 {
+        rest.get(run..)
+    } else {
+        None
+    }
 }
 
 #[inline(always)]
@@ -279,36 +290,65 @@ fn load(window: &[u8; WINDOW], at: usize) -> u64 {
 const LOW_BITS: u64 = u64::MAX / 255;
 const MASK_48: u64 = (1 << 48) - 1;
 
-/// The packets with an address, by the low 5 bits of their opcode.
-const IP_PACKETS: u32 = 1 << op::TIP | 1 << op::TIP_PGE | 1 << op::TIP_PGD | 1 << op::FUP;
-/// Their kinds, by bits 4:2.
-const KINDS: [HitKind; 8] = {
-    let mut kinds = [HitKind::Tip; 8];
-    kinds[op::TIP_PGE as usize >> 2] = HitKind::TipPge;
-    kinds[op::TIP_PGD as usize >> 2] = HitKind::TipPgd;
-    kinds[op::FUP as usize >> 2] = HitKind::Fup;
-    kinds
-};
-/// The values of IPBytes that no processor writes.
-const RESERVED: u8 = 1 << 5 | 1 << 7;
-/// A packet's length, 4 bits for each value of IPBytes: 1, 3, 5, 7, 7, -, 9, -.
-const IP_LEN: u32 = 0x0907_7531;
-/// By IPBytes: the bits to shift out and in again, with the sign, so that the address field remains.
-const IP_CUT: [u32; 8] = [0, 48, 32, 16, 16, 0, 0, 0];
-/// By IPBytes: the bits of the last IP that stay.
-const IP_KEEP: [u64; 8] = [!0, !0xffff, !0xffff_ffff, 0, !MASK_48, !0, 0, !0];
+/// How an address field is put into the last IP. Aligned, because the offset of an entry is then three bits of the opcode
+/// as they stand.
+#[repr(align(32))]
+struct Field {
+    /// Bits of the last IP that stay.
+    keep: u64,
+    /// Bits taken from the packet.
+    take: u64,
+    /// The bit that is copied to all above it, or 0.
+    sign: u64,
+}
 
-/// Lengths of packets with one opcode byte other than TNT, PAD and those with an address; 0 for those that need care.
-const ONE_LEN: [u8; 256] = {
-    let mut table = [0; 256];
+/// By IPBytes. The reserved values 5 and 7 never get here.
+const FIELDS: [Field; 8] = [
+    Field { keep: !0, take: 0, sign: 0 },
+    Field { keep: !0xffff, take: 0xffff, sign: 0 },
+    Field { keep: !0xffff_ffff, take: 0xffff_ffff, sign: 0 },
+    Field { keep: 0, take: MASK_48, sign: 1 << 47 },
+    Field { keep: !MASK_48, take: MASK_48, sign: 0 },
+    Field { keep: !0, take: 0, sign: 0 },
+    Field { keep: 0, take: !0, sign: 0 },
+    Field { keep: !0, take: 0, sign: 0 },
+];
+
+/// A packet whose first byte is odd.
+#[derive(Clone, Copy)]
+struct Odd {
+    /// 0 for packets that need care.
+    len: u8,
+    /// Of the packets with an address.
+    kind: Option<HitKind>,
+}
+
+/// By the first byte.
+const ODD: [Odd; 256] = {
+    let mut table = [Odd { len: 0, kind: None }; 256];
     let mut byte = 0;
     while byte < 256 {
         let opcode = byte as u8;
-        table[byte] = match opcode {
-            op::TSC => 8,
-            op::MTC | op::MODE => 2,
-            _ if opcode & (op::CYC_MASK | op::CYC_MORE_FIRST) == op::CYC => 1,
-            _ => 0,
+        let kind = match opcode & op::IP_PACKET_MASK {
+            op::TIP => Some(HitKind::Tip),
+            op::TIP_PGE => Some(HitKind::TipPge),
+            op::TIP_PGD => Some(HitKind::TipPgd),
+            op::FUP => Some(HitKind::Fup),
+            _ => None,
+        };
+        table[byte] = match (kind, opcode) {
+            (Some(_), _) => match opcode >> 5 {
+                0 => Odd { len: 1, kind },
+                1 => Odd { len: 3, kind },
+                2 => Odd { len: 5, kind },
+                3 | 4 => Odd { len: 7, kind },
+                6 => Odd { len: 9, kind },
+                _ => Odd { len: 0, kind: None },
+            },
+            (None, op::TSC) => Odd { len: 8, kind },
+            (None, op::MTC | op::MODE) => Odd { len: 2, kind },
+            (None, _) if opcode & (op::CYC_MASK | op::CYC_MORE_FIRST) == op::CYC => Odd { len: 1, kind },
+            (None, _) => Odd { len: 0, kind },
         };
         byte += 1;
     }

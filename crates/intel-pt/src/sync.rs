@@ -13,9 +13,15 @@ const PHASE_82: u64 = 0x0282_0282_0282_0282;
 /// in such bytes), the PSB is the end of the run, as libipt has it.
 pub fn sync_forward(bytes: &[u8], from: usize) -> Option<usize> {
     // Any 16 bytes in a row contain one whole 8-byte word of this stride, wherever they begin, and inside a PSB that
-    // word has one of two values. All other words are passed over with two compares.
+    // word has one of two values. Most of a trace is far from any PSB: there, whole blocks are passed over.
     let mut at = from;
-    while let Some(found) = word(bytes, at) {
+    loop {
+        while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk::<64>())
+            && !may_hold_psb(block)
+        {
+            at += block.len();
+        }
+        let found = word(bytes, at)?;
         if found == PHASE_02 || found == PHASE_82 {
             let start = run_start(bytes, if found == PHASE_02 { at } else { at + 1 }, from);
             let end = run_end(bytes, start);
@@ -27,7 +33,15 @@ pub fn sync_forward(bytes: &[u8], from: usize) -> Option<usize> {
             at += 8;
         }
     }
-    None
+}
+
+/// True when one of the block's words may be one of the two. Looks at 4-byte words, which is what vector instructions
+/// compare on every processor.
+fn may_hold_psb(block: &[u8; 64]) -> bool {
+    block.as_chunks::<4>().0.iter().fold(false, |any, word| {
+        let word = u32::from_le_bytes(*word);
+        any | (word == PHASE_02 as u32) | (word == PHASE_82 as u32)
+    })
 }
 
 /// The offset of the last PSB that begins before `before`. The PSB itself may reach beyond `before`.
@@ -43,7 +57,7 @@ pub fn sync_backward(bytes: &[u8], before: usize) -> Option<usize> {
                 return Some(stop - PSB.len());
             }
             // The run is no PSB or begins too late; nothing before its start can reach into it.
-            end = start + 7;
+            end = start.min(at) + 7;
         } else {
             end = at;
         }

@@ -39,10 +39,6 @@ impl<'a> Bytes<'a> {
         Ok(bytes.try_into().expect("slice returns exactly the bytes asked for"))
     }
 
-    pub(crate) fn u8(self, offset: u64, structure: &str) -> Result<u8, Error> {
-        Ok(self.array::<1>(offset, structure)?[0])
-    }
-
     pub(crate) fn u16(self, offset: u64, structure: &str) -> Result<u16, Error> {
         Ok(u16::from_le_bytes(self.array(offset, structure)?))
     }

@@ -144,7 +144,8 @@ fn modules() {
 #[test]
 fn every_rule_has_a_case_above() {
     let source = include_str!("validate.rs");
-    for rule in mdmp::RULES {
+    // The rules of triage dumps are broken in tests/kernel.rs.
+    for rule in mdmp::RULES.iter().filter(|rule| !rule.id.starts_with("triage-")) {
         assert!(source.contains(&format!("\"{}\"", rule.id)), "no case breaks {:?}", rule.id);
         assert!(!rule.text.is_empty() && !rule.readers.is_empty());
     }

@@ -76,6 +76,9 @@ pub struct ModulesArgs {
     /// Directory, symbol store, mounted Windows volume or zip archive with module files; repeatable [default: .]
     #[arg(short, long, value_name = "DIR")]
     pub modules: Vec<PathBuf>,
+    /// Do not remember what was read of module files
+    #[arg(long)]
+    pub no_cache: bool,
 }
 
 /// Which of a source's modules.
@@ -122,6 +125,14 @@ pub struct BuildArgs {
     /// Kind of file
     #[arg(long, value_enum, default_value_t = Format::Minidump, value_name = "KIND")]
     pub format: Format,
+    /// Fetch missing modules from this symbol server while building
+    #[cfg(feature = "fetch")]
+    #[arg(long, value_name = "URL")]
+    pub symbol_server: Option<String>,
+    /// Symbol store that fetched files go into [default: the cache in _NT_SYMBOL_PATH, else ./symbols]
+    #[cfg(feature = "fetch")]
+    #[arg(long, value_name = "DIR", requires = "symbol_server")]
+    pub store: Option<PathBuf>,
     /// Exit with 1 when a module is missing or mismatches
     #[arg(long)]
     pub strict: bool,
@@ -183,6 +194,13 @@ pub enum Format {
 pub enum Command {
     /// List the modules that a trace or dump names
     Modules(ModulesCommand),
+    /// Fetch missing modules from a symbol server, or list where they are
+    #[cfg(feature = "fetch")]
+    Fetch(FetchCommand),
+    /// Write a script that collects the modules a symbol server does not have, for the trace's owner
+    Request(RequestCommand),
+    /// Do the whole job on built-in data
+    Demo(DemoCommand),
 }
 
 /// `mkdump modules`.
@@ -200,4 +218,64 @@ pub struct ModulesCommand {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `mkdump fetch`.
+#[cfg(feature = "fetch")]
+#[derive(Clone, Debug, Args)]
+pub struct FetchCommand {
+    /// Where the modules are named.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Where files are already.
+    #[command(flatten)]
+    pub modules: ModulesArgs,
+    /// Which modules.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Ask this server; repeatable [default: those in _NT_SYMBOL_PATH, else Microsoft's]
+    #[arg(long, value_name = "URL")]
+    pub symbol_server: Vec<String>,
+    /// Symbol store that files go into [default: the cache in _NT_SYMBOL_PATH, else ./symbols]
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Fetch the modules' PDBs too
+    #[arg(long)]
+    pub pdbs: bool,
+    /// Print name, key and URL of each missing file, for fetching on another machine; no network
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// `mkdump request`.
+#[derive(Clone, Debug, Args)]
+pub struct RequestCommand {
+    /// Where the modules are named.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Where files are already.
+    #[command(flatten)]
+    pub modules: ModulesArgs,
+    /// Which modules.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Ask this server first, fetch what it has, and request only the rest
+    #[cfg(feature = "fetch")]
+    #[arg(long, value_name = "URL")]
+    pub symbol_server: Option<String>,
+    /// Symbol store that fetched files go into [default: the cache in _NT_SYMBOL_PATH, else ./symbols]
+    #[cfg(feature = "fetch")]
+    #[arg(long, value_name = "DIR", requires = "symbol_server")]
+    pub store: Option<PathBuf>,
+    /// The script to write [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// `mkdump demo`.
+#[derive(Clone, Debug, Args)]
+pub struct DemoCommand {
+    /// Directory to put the demo's trace, modules and dump into
+    #[arg(default_value = "mkdump-demo", value_name = "DIR")]
+    pub directory: PathBuf,
 }

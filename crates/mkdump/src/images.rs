@@ -160,7 +160,13 @@ impl<'a> Bound<'a> {
         entries.filter_map(|(index, entry)| self.image(index, entry, policy(index), stubs)).collect()
     }
 
-    fn image(&'a self, index: usize, entry: &'a Entry, policy: Policy, stubs: Option<&'a StubBlock>) -> Option<Image<'a>> {
+    fn image(
+        &'a self,
+        index: usize,
+        entry: &'a Entry,
+        policy: Policy,
+        stubs: Option<&'a StubBlock>,
+    ) -> Option<Image<'a>> {
         let file = self.parsed.files[index].as_ref().filter(|_| entry.status == Status::Included)?;
         let binding = &self.bindings[index];
         let mut mapped = MappedImage::new(file, entry.module.base, Some(binding), policy);

@@ -5,22 +5,25 @@ mod build;
 pub mod catalog;
 mod error;
 pub mod images;
+pub mod keep;
 mod list;
 mod map;
 mod output;
 mod progress;
 pub mod report;
+mod search;
 mod select;
 pub mod snapshot;
 mod source;
+pub mod threads;
 
-pub use build::{
-    BuildOptions, Choice, Format, ListKind, PROVENANCE_STREAM, Provenance, Selection, UsedFile, build,
-};
+pub use build::{BuildOptions, Choice, Format, ListKind, PROVENANCE_STREAM, Provenance, Selection, UsedFile, build};
 pub use error::{Error, Result};
 pub use list::{ListOptions, list_modules, why_no_modules};
 pub use map::FileBytes;
 pub use output::Output;
 pub use progress::{Progress, Silent};
+pub use search::{Search, missing};
 pub use select::NameFilter;
+pub use source::dump;
 pub use source::{Reading, Source, Wanted};

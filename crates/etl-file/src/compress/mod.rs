@@ -24,6 +24,13 @@ pub(crate) const TOO_LONG: Fault = "more data than the buffer header declares";
 #[derive(Clone, Debug, Default)]
 pub struct Scratch(Vec<u8>);
 
+impl Scratch {
+    /// What was decompressed last.
+    pub(crate) fn first(&self, count: usize) -> &[u8] {
+        self.0.get(..count).unwrap_or_default()
+    }
+}
+
 /// Decompresses `input` to exactly `expected` bytes.
 ///
 /// The body of a buffer, when it is compressed, is one such stream; this is the layer below

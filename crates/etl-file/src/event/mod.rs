@@ -66,6 +66,16 @@ impl<'d> Events<'d> {
         Self { body, at: 0, buffer, compressed, processor, cut, seen: 0 }
     }
 
+    /// The same events from `position` on, which is where one begins.
+    pub(crate) fn starting_at(self, position: usize) -> Self {
+        Self { at: position, ..self }
+    }
+
+    /// Where the next event begins.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
     /// Events passed so far, those that a filter held back included.
     pub fn seen(&self) -> u64 {
         self.seen

@@ -3,14 +3,13 @@
 use super::{IptSnapshot, Trigger};
 use crate::buffer::Buffer;
 use crate::clock::Tick;
-use crate::compress::Scratch;
-use crate::event::{Event, Events};
+use crate::event::{Event, Events, Filter};
 use crate::file::Trace;
 use crate::raw::HookId;
 use crate::records::{ContextSwitch, Ipt, Record, hook_of};
-use rayon::prelude::*;
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 /// One event's data, and where in its processor's stream it stood.
 pub(super) struct Piece<'a> {
@@ -126,23 +125,16 @@ fn find_far_triggers(trace: &Trace<'_>, pieces: &mut [Piece<'_>]) {
         return;
     }
     let threads: Vec<u32> = pieces.iter().map(|piece| piece.tid).collect();
-    let found: Vec<(usize, Candidate)> = trace
-        .buffers()
-        .filter_map(Result::ok)
-        .par_bridge()
-        .map_init(Scratch::default, |scratch, buffer| {
-            let mut found = Vec::new();
-            let events = buffer.events(scratch).ok().into_iter().flatten();
-            for event in events.filter_map(|raw| raw.ok()?.parse().ok()) {
-                let Some(tick) = event.timestamp else { continue };
-                for &index in wanted.get(&(event.processor, tick)).into_iter().flatten() {
-                    found.extend(candidate(&event, threads[index]).map(|candidate| (index, candidate)));
-                }
-            }
-            found
-        })
-        .flatten_iter()
-        .collect();
+    let found = Mutex::new(Vec::new());
+    trace.walk_unordered(Filter::all(), |raw| {
+        let Ok(event) = raw.parse() else { return };
+        let indexes = event.timestamp.and_then(|tick| wanted.get(&(event.processor, tick)));
+        for &index in indexes.into_iter().flatten() {
+            let candidate = candidate(&event, threads[index]).map(|candidate| (index, candidate));
+            found.lock().unwrap_or_else(PoisonError::into_inner).extend(candidate);
+        }
+    });
+    let found: Vec<(usize, Candidate)> = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     for (index, candidate) in found {
         pieces[index].trigger = pieces[index].trigger.max(Some(candidate));
     }

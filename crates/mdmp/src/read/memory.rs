@@ -90,7 +90,7 @@ impl<'a> Segments<'a> {
         Segments { sorted }
     }
 
-    /// Adds the parts of `extra` that are not held yet. At most two segments more than both have come out.
+    /// Adds the parts of `extra` that are not held yet. The result has at most twice the segments of both.
     pub fn fill(&mut self, extra: &Segments<'a>) {
         let mut parts = Vec::new();
         for &segment in &extra.sorted {

@@ -63,8 +63,9 @@ impl<'a> Directory<'a> {
             timestamp: bytes.u32(20, "header: TimeDateStamp")?,
             flags: Flags(bytes.u64(24, "header: Flags")?),
         };
-        let mut entries = Vec::new();
-        for at in bytes.table(header.directory.into(), header.streams.into(), 12, "directory")? {
+        let table = bytes.table(header.directory.into(), header.streams.into(), 12, "directory")?;
+        let mut entries = Vec::with_capacity(table.len());
+        for at in table {
             entries.push(Entry {
                 at,
                 stream_type: StreamType(bytes.u32(at, "directory: StreamType")?),

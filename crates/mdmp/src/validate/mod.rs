@@ -62,7 +62,7 @@ impl Report {
 /// Checks a dump against all rules that are known: see [`RULES`].
 ///
 /// Reads the whole file's structures and none of its memory, but where two memory ranges overlap. Untrusted input:
-/// never panics; memory used is at most 16 times the file's size, for tables of hostile files that are nothing but
+/// never panics; memory used is at most 8 times the file's size, for tables of hostile files that are nothing but
 /// tables.
 ///
 /// # Errors

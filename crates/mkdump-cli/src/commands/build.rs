@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use mkdump::report::Status;
-use mkdump::{BuildOptions, Choice, Format, ListKind, NameFilter, Selection, Wanted};
+use mkdump::{BuildOptions, Choice, Format, ListKind, NameFilter, Reading, Selection, Wanted};
 
-use super::{Outcome, open, print_json, warn};
+use super::{Outcome, open, print_json, search, warn};
 use crate::args::{self, BuildArgs, TalkArgs};
 use crate::progress::Bars;
 use crate::show::text;
@@ -14,8 +14,8 @@ pub fn run(command: &BuildArgs, talk: TalkArgs) -> Result<Outcome> {
     let bars = Bars::new(talk.quiet, talk.verbose);
     let source = open(&command.source)?;
     let format = Format::from(command.format);
-    let options = BuildOptions {
-        modules: command.modules.modules.clone(),
+    let mut options = BuildOptions {
+        search: search(&command.modules),
         output: command.output.clone().unwrap_or_else(|| source.default_output(format.extension())),
         at: command.select.at.clone(),
         names: NameFilter::new(&command.select.include, &command.select.exclude)?,
@@ -26,6 +26,7 @@ pub fn run(command: &BuildArgs, talk: TalkArgs) -> Result<Outcome> {
         format,
     };
     let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &bars)?;
+    fetch_missing(command, &reading, &mut options, &bars)?;
     let report = mkdump::build(&source, &reading, &options, &bars)?;
     bars.finish();
     warn(&report.warnings, talk);
@@ -36,6 +37,27 @@ pub fn run(command: &BuildArgs, talk: TalkArgs) -> Result<Outcome> {
     }
     let amiss = report.modules.iter().any(|m| matches!(m.status, Status::Missing | Status::Mismatch));
     Ok(if command.strict && amiss { Outcome::Amiss } else { Outcome::Done })
+}
+
+/// Fetches what is missing, when a server was named, and adds the store to the places to look in.
+#[cfg(feature = "fetch")]
+fn fetch_missing(command: &BuildArgs, reading: &Reading<'_>, options: &mut BuildOptions, bars: &Bars) -> Result<()> {
+    use mkdump::catalog::{ServerFile, SymbolPath};
+
+    let Some(server) = &command.symbol_server else { return Ok(()) };
+    let modules = super::kernel_modules(reading, &command.select)?;
+    let index = options.search.index(&modules, bars)?;
+    let missing = mkdump::missing(&modules, &index);
+    let files: Vec<_> = missing.iter().filter_map(|module| ServerFile::image(&module.wanted()).ok()).collect();
+    let store = super::fetch::store(command.store.clone(), &SymbolPath::from_environment());
+    super::fetch::fetch_all(&files, std::slice::from_ref(server), store.clone(), bars)?;
+    options.search.symbol_path.push(store);
+    Ok(())
+}
+
+#[cfg(not(feature = "fetch"))]
+fn fetch_missing(_: &BuildArgs, _: &Reading<'_>, _: &mut BuildOptions, _: &Bars) -> Result<()> {
+    Ok(())
 }
 
 impl From<args::Switch> for Choice {

@@ -4,14 +4,20 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use mkdump::Source;
+use mkdump::catalog::{Cache, SymbolPath};
+use mkdump::snapshot::Module;
+use mkdump::{NameFilter, Reading, Search, Source};
 use serde::Serialize;
 
-use crate::args::{Cli, Command, SourceArgs, TalkArgs};
+use crate::args::{Cli, Command, ModulesArgs, SelectArgs, SourceArgs, TalkArgs};
 use crate::show::text;
 
 mod build;
+mod demo;
+#[cfg(feature = "fetch")]
+mod fetch;
 mod modules;
+mod request;
 
 /// How a command ended, when it was not an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +42,10 @@ pub fn run(cli: Cli) -> Result<Outcome> {
     match cli.command {
         None => build::run(&cli.build, cli.talk),
         Some(Command::Modules(command)) => modules::run(&command, cli.talk),
+        #[cfg(feature = "fetch")]
+        Some(Command::Fetch(command)) => fetch::run(&command, cli.talk),
+        Some(Command::Request(command)) => request::run(&command, cli.talk),
+        Some(Command::Demo(command)) => demo::run(&command, cli.talk),
     }
 }
 
@@ -70,4 +80,23 @@ fn open(source: &SourceArgs) -> Result<Source> {
         Some(etl) => Ok(Source::open_etl(etl)?),
         None => unreachable!("clap asks for a source"),
     }
+}
+
+/// Where module files are looked for: the directories given, and those of the environment's symbol path.
+fn search(modules: &ModulesArgs) -> Search {
+    let mut search = Search::new(modules.modules.clone(), &SymbolPath::from_environment());
+    if modules.no_cache {
+        search.cache = Cache::Off;
+    }
+    search
+}
+
+/// The kernel modules of a source that the arguments select.
+fn kernel_modules(reading: &Reading<'_>, select: &SelectArgs) -> Result<Vec<Module>> {
+    let names = NameFilter::new(&select.include, &select.exclude)?;
+    let moment = select.at.as_deref().map(|at| reading.moment(Some(at))).transpose()?;
+    let wanted = |module: &&Module| {
+        module.kernel && names.rejects(&module.name).is_none() && moment.is_none_or(|at| module.live_at(at))
+    };
+    Ok(reading.snapshot.modules.iter().filter(wanted).cloned().collect())
 }

@@ -6,7 +6,6 @@ use std::path::Path;
 use mdmp::{Plan, RawDirectory};
 use pe_image::{ImportCalls, Policy};
 
-use crate::catalog::{Cache, Index, IndexOptions, Wanted};
 use crate::error::{Error, Result};
 use crate::images::{Bound, Files, Image};
 use crate::output::{Output, OutputDirectory};
@@ -53,7 +52,7 @@ pub fn build(
         // The hash reads the whole source, which nothing else here waits for.
         let hash = scope.spawn(|| provenance::sha256(source.path()));
 
-        let index = index(&modules, options, progress)?;
+        let index = options.search.index_some(&modules, progress)?;
         progress.phase("reading module files", None);
         let mut files = Files::find(&modules, &excluded, &index);
         let parsed = files.parse();
@@ -68,7 +67,9 @@ pub fn build(
             None
         });
         if retpoline.on && stubs.is_none() {
-            warnings.push("retpoline is on, but the kernel's file with the stubs is not there: sites stay as linked".into());
+            warnings.push(
+                "retpoline is on, but the kernel's file with the stubs is not there: sites stay as linked".into(),
+            );
         }
         let policy = |index: usize| Policy {
             import_calls: if import_optimization.on { ImportCalls::Optimized } else { ImportCalls::AsLinked },
@@ -184,26 +185,8 @@ fn excluded(modules: &[Module], displaced: &[Option<usize>], options: &BuildOpti
     modules.iter().zip(displaced).map(reason).collect()
 }
 
-/// Indexes the module directories.
-fn index(modules: &[Module], options: &BuildOptions, progress: &dyn Progress) -> Result<Index> {
-    let wanted: Vec<Wanted> = modules.iter().map(Module::wanted).collect();
-    let here = [std::path::PathBuf::from(".")];
-    let roots = if options.modules.is_empty() { &here[..] } else { &options.modules };
-    progress.phase("indexing module files", None);
-    let options = IndexOptions { roots: roots.to_vec(), wanted, cache: Cache::Off, ..IndexOptions::default() };
-    let index = Index::build(&options)?;
-    if index.files().is_empty() {
-        return Err(Error::NoFiles { roots: options.roots, looked_at: index.looked_at() });
-    }
-    Ok(index)
-}
-
 fn used_file(image: &Image<'_>) -> UsedFile {
-    UsedFile {
-        name: image.entry.module.name.clone(),
-        base: Hex(image.mapped.base()),
-        image_key: image.image_key(),
-    }
+    UsedFile { name: image.entry.module.name.clone(), base: Hex(image.mapped.base()), image_key: image.image_key() }
 }
 
 /// The report's line for each module, in the order of the snapshot.

@@ -45,11 +45,15 @@ pub fn import_optimization(choice: Choice, machine: &Machine) -> Mode {
     match choice {
         Choice::On => Mode::new(true, "asked for"),
         Choice::Off => Mode::new(false, "asked for"),
-        Choice::Auto if machine.architecture != Architecture::Amd64 => Mode::new(false, "only x64 kernels are known to have it"),
+        Choice::Auto if machine.architecture != Architecture::Amd64 => {
+            Mode::new(false, "only x64 kernels are known to have it")
+        }
         Choice::Auto if build >= FIRST_BUILD => {
             Mode::new(true, format!("Windows build {build} has it on unless switched off; no IPT data says otherwise"))
         }
-        Choice::Auto => Mode::new(false, format!("Windows build {build} is older than {FIRST_BUILD}, the first to have it")),
+        Choice::Auto => {
+            Mode::new(false, format!("Windows build {build} is older than {FIRST_BUILD}, the first to have it"))
+        }
     }
 }
 

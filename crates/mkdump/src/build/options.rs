@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use crate::build::Choice;
+use crate::search::Search;
 use crate::select::NameFilter;
 
 /// A dump to build from a source.
 #[derive(Clone, Debug, Default)]
 pub struct BuildOptions {
     /// Where module files are looked for.
-    pub modules: Vec<PathBuf>,
+    pub search: Search,
     /// The dump.
     pub output: PathBuf,
     /// The moment to show, as [`crate::Reading::moment`] takes it; the end when `None`.

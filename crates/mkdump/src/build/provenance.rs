@@ -49,7 +49,11 @@ impl Provenance {
     pub fn comment(&self) -> String {
         let mut text = format!("{}: code of {} kernel modules", self.tool, self.files.len());
         let _ = write!(text, ", laid out from {} (SHA-256 {})", self.source, self.source_sha256);
-        let _ = write!(text, "; import optimization {}: {}", self.import_optimization.mode, self.import_optimization.reason);
+        let _ = write!(
+            text,
+            "; import optimization {}: {}",
+            self.import_optimization.mode, self.import_optimization.reason
+        );
         let _ = write!(text, "; retpoline {}: {}", self.retpoline.mode, self.retpoline.reason);
         text
     }

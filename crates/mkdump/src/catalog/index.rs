@@ -12,6 +12,7 @@ use pe_image::Identity;
 use rayon::prelude::*;
 
 use super::cache::{Cache, Memory, Stamp};
+use super::key::PdbId;
 use super::location::Location;
 use super::name::FileName;
 use super::nt_path::NtPath;
@@ -55,6 +56,14 @@ pub struct ModuleFile {
     pub name: String,
     /// Who it is.
     pub identity: Identity,
+}
+
+impl ModuleFile {
+    /// The PDB that the file names: its identity and its file name.
+    pub fn pdb(&self) -> Option<(Option<PdbId>, Option<String>)> {
+        let id = pdb_id(&self.identity)?;
+        Some((Some(id), self.identity.pdb.as_ref().map(pe_image::CodeView::name)))
+    }
 }
 
 /// The answer to "where is this module?".

@@ -30,9 +30,8 @@ pub(super) fn read<'a>(bytes: &'a FileBytes, wanted: Wanted, progress: &dyn Prog
             revision: system.revision,
         },
         // A session without per-processor buffers writes 1 into the log-file header, whatever the machine has.
-        processors: Some(system.processors).filter(|_| {
-            system.cpu.is_some() || !survey.header.mode.has(LogFileMode::NO_PER_PROCESSOR_BUFFERING)
-        }),
+        processors: Some(system.processors)
+            .filter(|_| system.cpu.is_some() || !survey.header.mode.has(LogFileMode::NO_PER_PROCESSOR_BUFFERING)),
         pointer_size: system.pointer_size,
         architecture: match (system.architecture, system.pointer_size) {
             (Some(PROCESSOR_ARCHITECTURE_ARM64), _) => Architecture::Arm64,

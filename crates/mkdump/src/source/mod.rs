@@ -11,6 +11,7 @@ use crate::progress::Progress;
 use crate::report::SourceReport;
 use crate::snapshot::Snapshot;
 
+pub mod dump;
 mod etl;
 
 /// An opened trace or dump.

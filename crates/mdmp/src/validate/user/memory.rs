@@ -32,7 +32,7 @@ impl Memory {
         } else {
             memory.read_list32(dump);
         }
-        memory.ranges.sort_by_key(|range| (range.addresses.start(), range.at));
+        memory.ranges.sort_unstable_by_key(|range| (range.addresses.start(), range.at));
         memory.check_overlap(dump);
         memory
     }
@@ -41,7 +41,9 @@ impl Memory {
         let at = u64::from(dump.stream(StreamType::MEMORY_LIST, 4)?.offset);
         let count = dump.bytes.u32(at, "MemoryList: NumberOfMemoryRanges").ok()?;
         let table = dump.bytes.table(at + 4, count.into(), 16, "MemoryList");
-        for at in dump.findings.take(&rules::FORMAT, table)? {
+        let table = dump.findings.take(&rules::FORMAT, table)?;
+        self.ranges.reserve_exact(table.len());
+        for at in table {
             let start = dump.bytes.u64(at, "MemoryList: StartOfMemoryRange").ok()?;
             let size = dump.bytes.u32(at + 8, "MemoryList: DataSize").ok()?;
             let data = dump.bytes.u32(at + 12, "MemoryList: Rva").ok()?;
@@ -62,7 +64,9 @@ impl Memory {
         }
         let mut data = dump.bytes.u64(at + 8, "Memory64List: BaseRva").ok()?;
         let table = dump.bytes.table(at + 16, count, 16, "Memory64List");
-        for at in dump.findings.take(&rules::FORMAT, table)? {
+        let table = dump.findings.take(&rules::FORMAT, table)?;
+        self.ranges.reserve_exact(table.len());
+        for at in table {
             let start = dump.bytes.u64(at, "Memory64List: StartOfMemoryRange").ok()?;
             let size = dump.bytes.u64(at + 8, "Memory64List: DataSize").ok()?;
             self.add(dump, at, start, size, data);

@@ -18,6 +18,14 @@ struct Dump<'a, 'f> {
     findings: &'f mut Findings,
 }
 
+/// What lies somewhere in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Header,
+    Directory,
+    Stream(StreamType),
+}
+
 pub(super) fn check(file: &[u8], findings: &mut Findings) {
     let Some(directory) = findings.take(&rules::FORMAT, Directory::read(file)) else { return };
     let mut dump = Dump { bytes: Bytes::new(file), directory, findings };
@@ -56,11 +64,11 @@ impl<'a> Dump<'a, '_> {
 
     fn check_directory(&mut self) {
         let header = self.directory.header;
-        let mut extents = vec![(0u64, 32u64, "header".to_owned())];
-        extents.push((header.directory.into(), 12 * u64::from(header.streams), "directory".into()));
+        let table = (header.directory.into(), 12 * u64::from(header.streams));
+        let mut extents = Vec::with_capacity(self.directory.entries.len() + 2);
+        extents.extend([(0, 32, Part::Header), (table.0, table.1, Part::Directory)]);
         let mut types = HashSet::new();
-        for entry in self.directory.entries.clone() {
-            let Entry { at, stream_type, size, offset } = entry;
+        for &Entry { at, stream_type, size, offset } in &self.directory.entries {
             if stream_type == StreamType::UNUSED {
                 continue;
             }
@@ -79,15 +87,15 @@ impl<'a> Dump<'a, '_> {
                 });
                 continue;
             }
-            extents.push((offset.into(), size.into(), format!("{stream_type:?}")));
+            extents.push((offset.into(), size.into(), Part::Stream(stream_type)));
         }
-        extents.retain(|(_, size, _)| *size > 0);
-        extents.sort();
+        extents.retain(|&(_, size, _)| size > 0);
+        extents.sort_unstable();
         for pair in extents.windows(2) {
-            let ((first, size, name), (second, _, other)) = (&pair[0], &pair[1]);
-            if first + size > *second {
-                let message = || format!("{name} at {first:#x}+{size:#x} runs into {other} at {second:#x}");
-                self.findings.add(&rules::STREAM_OVERLAP, *second, message);
+            let ((first, size, part), (second, _, other)) = (pair[0], pair[1]);
+            if first + size > second {
+                let message = || format!("{part:?} at {first:#x}+{size:#x} runs into {other:?} at {second:#x}");
+                self.findings.add(&rules::STREAM_OVERLAP, second, message);
             }
         }
     }

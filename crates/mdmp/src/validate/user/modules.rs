@@ -14,7 +14,7 @@ pub(super) fn check(dump: &mut Dump<'_, '_>) -> Vec<(u64, AddressRange)> {
     let mut modules = Vec::new();
     check_loaded(dump, &mut modules);
     let mut sorted: Vec<_> = modules.iter().collect();
-    sorted.sort_by_key(|(_, range)| range.start());
+    sorted.sort_unstable_by_key(|(_, range)| range.start());
     for pair in sorted.windows(2) {
         let ((_, first), (at, second)) = (pair[0], pair[1]);
         if first.overlaps(*second) {

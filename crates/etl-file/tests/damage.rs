@@ -1,0 +1,203 @@
+//! Damage stays local, is told once, and never costs more than it must.
+
+use etl_file::{CompressionFormat, Error, Scratch, Survey, SurveyOptions, Trace, decompress, survey};
+use proptest::prelude::*;
+use testkit::trace::{Compression, Module, TraceFile, lznt1, shaped_buffer, xpress, xpress_huffman};
+
+const BUFFER: usize = 4096;
+
+/// Ten buffers with one kernel module each.
+fn ten(compression: Compression) -> Vec<u8> {
+    let mut trace = TraceFile::new();
+    trace.buffer_size = BUFFER;
+    trace.compression = compression;
+    for index in 0..10 {
+        let path = format!(r"\SystemRoot\System32\drivers\driver{index}.sys");
+        trace.module(
+            0,
+            2_000_000 + index,
+            &Module::kernel(&path, 0xffff_f800_0000_0000 + ((index as u64) << 24), 0x8000),
+        );
+        // Something for the compressors to do.
+        for _ in 0..20 {
+            trace.kernel_base(0, 2_000_000 + index, 0xffff_f800_0000_0000);
+        }
+        trace.flush(0);
+    }
+    trace.finish()
+}
+
+fn scan(file: &[u8]) -> etl_file::Result<Survey<'_>> {
+    Ok(survey(&Trace::open(file)?, &SurveyOptions::default(), &|_| ()))
+}
+
+fn bounds(file: &[u8]) -> Vec<usize> {
+    let trace = Trace::open(file).unwrap();
+    trace.buffers().map(|buffer| buffer.unwrap().offset() as usize).chain([file.len()]).collect()
+}
+
+#[test]
+fn a_cut_file_gives_what_is_left_and_one_warning() {
+    for compression in [Compression::None, Compression::Xpress] {
+        let file = ten(compression);
+        let bounds = bounds(&file);
+        for cut in 0..=file.len() {
+            let found = scan(&file[..cut]);
+            if cut < bounds[1] {
+                continue;
+            }
+            let found = found.unwrap();
+            let whole = bounds.partition_point(|&bound| bound <= cut) - 2;
+            // A plain buffer gives its events up to the cut; a compressed one none. The first event is the module.
+            assert!(
+                found.modules.len() == whole || compression == Compression::None && found.modules.len() == whole + 1
+            );
+            let expected = usize::from(!bounds.contains(&cut));
+            assert_eq!(found.warnings.len(), expected, "{compression:?} cut at {cut:#x}: {:?}", found.warnings);
+        }
+    }
+}
+
+#[test]
+fn a_lost_buffer_is_one_warning_with_place_and_length() {
+    let check = |compression, damage: fn(&mut [u8]), lost_buffers: usize, whole_buffer: bool| {
+        for index in 2..9 {
+            let mut file = ten(compression);
+            let bounds = bounds(&file);
+            let (from, to) = (bounds[index], bounds[index + 1]);
+            damage(&mut file[from..to]);
+            let found = scan(&file).unwrap();
+            assert_eq!(found.modules.len(), 10 - lost_buffers, "{compression:?}: {:?}", found.warnings);
+            let warnings: Vec<&Error> = found.warnings.iter().collect();
+            assert_eq!(warnings.len(), 1, "{warnings:?}");
+            if whole_buffer {
+                assert_eq!((warnings[0].offset(), warnings[0].length()), (from as u64, (to - from) as u64));
+            }
+        }
+    };
+    for compression in [Compression::None, Compression::Xpress, Compression::Lznt1, Compression::XpressHuffman] {
+        // The header wiped out, as a whole and only its size.
+        check(compression, |buffer| buffer[..0x48].fill(0xa5), 1, true);
+        check(compression, |buffer| buffer[..4].fill(0), 1, true);
+        check(compression, |buffer| buffer[..4].fill(0xff), 1, true);
+        check(compression, |buffer| buffer.fill(0), 1, true);
+    }
+    // The marker of the first event.
+    check(Compression::None, |buffer| buffer[0x4b] = 0, 1, false);
+    check(Compression::None, |buffer| buffer[0x4c..0x4e].fill(0xff), 1, false);
+    // A body that is no stream any more: a match at its very start.
+    check(Compression::Xpress, |buffer| buffer[0x48..0x4c].fill(0xff), 1, true);
+}
+
+#[test]
+fn what_is_no_trace_is_refused_with_a_reason() {
+    let check = |file: &[u8], reason: &str| {
+        let error = Trace::open(file).unwrap_err();
+        assert!(error.to_string().contains(reason), "{error}");
+    };
+    check(b"", "0 bytes there, 72 needed");
+    check(&[0; 0x48], "it holds no event");
+    check(&[0; 0x100], "event marker is 0x0");
+    check(&b"MZ\x90\0".repeat(100), "event marker");
+    let mut other = TraceFile::new();
+    other.kernel_base(0, 1, 1);
+    let file = other.finish();
+    // A file that begins in its second buffer.
+    check(&file[other.buffer_size..], "not a log-file header");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn flipped_bytes_cost_at_most_two_buffers(
+        at in 0usize..1 << 20,
+        bit in 0u8..8,
+        which in 0usize..4,
+    ) {
+        let compression =
+            [Compression::None, Compression::Xpress, Compression::Lznt1, Compression::XpressHuffman][which];
+        let mut file = ten(compression);
+        let first = bounds(&file)[1];
+        let at = at % file.len();
+        file[at] ^= 1 << bit;
+        let found = scan(&file);
+        if at >= first {
+            let found = found.unwrap();
+            prop_assert!(found.modules.len() >= 8, "{} modules, {:?}", found.modules.len(), found.warnings);
+            prop_assert!(found.warnings.len() <= 2, "{:?}", found.warnings);
+        }
+    }
+
+    #[test]
+    fn decompressors_survive_any_input(
+        input in proptest::collection::vec(any::<u8>(), 0..2000),
+        expected in 0usize..100_000,
+        format in 0u16..6,
+    ) {
+        let mut scratch = Scratch::default();
+        if let Ok(out) = decompress(CompressionFormat(format), &input, expected, &mut scratch) {
+            prop_assert_eq!(out.len(), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_compressed_comes_back(
+        pieces in proptest::collection::vec((any::<[u8; 5]>(), 1usize..6, 1usize..400), 0..60),
+        tail in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
+        // Runs of short patterns, so that matches of all distances and lengths occur, and noise.
+        let mut data: Vec<u8> = Vec::new();
+        for (bytes, pattern, count) in pieces {
+            data.extend(bytes[..pattern.min(5)].iter().copied().cycle().take(count));
+        }
+        data.extend(tail);
+        check_round_trip(&data)?;
+    }
+}
+
+fn check_round_trip(data: &[u8]) -> Result<(), TestCaseError> {
+    let mut scratch = Scratch::default();
+    let packers: [(CompressionFormat, fn(&[u8]) -> Vec<u8>); 3] = [
+        (CompressionFormat::XPRESS, xpress),
+        (CompressionFormat::XPRESS_HUFFMAN, xpress_huffman),
+        (CompressionFormat::LZNT1, lznt1),
+    ];
+    for (format, pack) in packers {
+        let packed = pack(data);
+        let out = decompress(format, &packed, data.len(), &mut scratch);
+        prop_assert!(out == Ok(data), "{}", format);
+        // Less input, or more output than there is, is an error and nothing worse.
+        if data.len() > 64 {
+            prop_assert!(decompress(format, &packed[..packed.len() / 2], data.len(), &mut scratch).is_err());
+            // The padding of a Huffman stream decodes to something, so only the others notice.
+            let longer = decompress(format, &packed, data.len() + 1, &mut scratch).is_err();
+            prop_assert!(longer || format == CompressionFormat::XPRESS_HUFFMAN, "{}", format);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn large_bodies_and_long_matches_come_back() {
+    for data in [
+        vec![7; 300_000],
+        (0..200_000u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect(),
+        shaped_buffer(1 << 20, 3, 1),
+        [vec![1; 65_539], vec![2; 65_536], vec![1; 70_000]].concat(),
+    ] {
+        check_round_trip(&data).unwrap();
+    }
+}
+
+/// Another implementation's decoders, so that our encoders and decoders cannot agree on a mistake. (Its XPRESS encoder
+/// is of no use: it writes the shared nibble over the wrong byte.)
+#[test]
+fn another_implementation_agrees() {
+    for data in [b"abcabcabcabcabcabcabc".to_vec(), vec![0; 5000], shaped_buffer(9000, 1, 3), (0..=255).collect()] {
+        let same = lzxpress::data::decompress(&xpress(&data)).unwrap() == data;
+        assert!(same, "XPRESS, {} bytes", data.len());
+        let same = lzxpress::lznt1::decompress(&lznt1(&data)).unwrap() == data;
+        assert!(same, "LZNT1, {} bytes", data.len());
+    }
+}

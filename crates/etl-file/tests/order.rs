@@ -1,0 +1,124 @@
+//! Order of time, and what of it survives damage and odd clocks.
+
+use etl_file::{Filter, HookId, Trace};
+use proptest::prelude::*;
+use std::sync::atomic::{AtomicU64, Ordering};
+use testkit::trace::{Compression, Event, Header, Payload, TraceFile};
+
+/// Processor and timestamp of every event, in merged order; the log-file header left out.
+fn merged(file: &[u8]) -> Vec<(u16, i64)> {
+    let trace = Trace::open(file).unwrap();
+    let mut events = trace.events_by_time();
+    let mut order = Vec::new();
+    while let Some(event) = events.next_event() {
+        let event = event.unwrap();
+        if event.hook() != Some(HookId::LOG_HEADER) {
+            order.push((event.processor, event.timestamp.map_or(-1, |tick| tick.0)));
+        }
+    }
+    order
+}
+
+#[test]
+fn streams_of_processors_are_merged_by_time() {
+    let mut trace = TraceFile::new();
+    trace.start_tick = 0;
+    let base = |trace: &mut TraceFile, processor, ticks: &[i64]| {
+        for &tick in ticks {
+            trace.kernel_base(processor, tick, 0);
+        }
+        trace.flush(processor);
+    };
+    base(&mut trace, 0, &[10, 20, 30]);
+    base(&mut trace, 1, &[15, 25, 27]);
+    base(&mut trace, 1, &[60]);
+    base(&mut trace, 0, &[70, 80]);
+    let expected = [(0, 10), (1, 15), (0, 20), (1, 25), (1, 27), (0, 30), (1, 60), (0, 70), (0, 80)];
+    for compression in [Compression::None, Compression::Xpress, Compression::Lznt1, Compression::XpressHuffman] {
+        for rotate in 0..4 {
+            (trace.compression, trace.rotate) = (compression, rotate);
+            assert_eq!(merged(&trace.finish()), expected, "{compression:?}, rotated by {rotate}");
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_steps_back_keeps_its_processors_order() {
+    let mut trace = TraceFile::new();
+    trace.start_tick = 0;
+    for tick in [10, 50, 20, 60] {
+        trace.kernel_base(0, tick, 0);
+    }
+    for tick in [30, 55] {
+        trace.kernel_base(1, tick, 0);
+    }
+    // 20 stands right behind 50, its predecessor.
+    assert_eq!(merged(&trace.finish()), [(0, 10), (1, 30), (0, 50), (0, 20), (1, 55), (0, 60)]);
+}
+
+#[test]
+fn an_event_without_a_time_stays_where_it_was_logged() {
+    let mut trace = TraceFile::new();
+    trace.start_tick = 0;
+    trace.kernel_base(0, 10, 0);
+    trace.log(0, Event::class(Header::Error, "00000000-0000-0000-0000-000000000000", 0, 0, 0, vec![0; 12]));
+    trace.kernel_base(0, 30, 0).kernel_base(1, 20, 0);
+    assert_eq!(merged(&trace.finish()), [(0, 10), (0, -1), (1, 20), (0, 30)]);
+}
+
+#[test]
+fn damage_comes_between_the_events_and_costs_one_buffer() {
+    let mut trace = TraceFile::new();
+    trace.buffer_size = 4096;
+    for tick in 0..10 {
+        trace.kernel_base(0, 2_000_000 + tick, 0).flush(0);
+    }
+    let mut file = trace.finish();
+    // The marker of the only event of the third buffer.
+    file[3 * 4096 + 0x48 + 3] = 0x40;
+    let trace = Trace::open(&file).unwrap();
+    let (mut whole, mut lost) = (0, Vec::new());
+    let mut events = trace.events_by_time();
+    while let Some(event) = events.next_event() {
+        match event {
+            Ok(_) => whole += 1,
+            Err(error) => lost.push((error.offset(), error.length())),
+        }
+    }
+    assert_eq!((whole, lost), (10, vec![(3 * 4096 + 0x48, 24)]));
+    let walked = trace.walk_unordered(Filter::all(), |_| ());
+    assert_eq!((walked.events, walked.buffers, walked.damage.len()), (10, 11, 1));
+}
+
+proptest! {
+    #[test]
+    fn merged_and_unordered_walks_see_every_event_once(
+        ticks in proptest::collection::vec((0u16..4, 1i64..1000), 0..400),
+        compressed: bool,
+        rotate in 0usize..9,
+    ) {
+        let mut trace = TraceFile::new();
+        trace.buffer_size = 1024;
+        trace.start_tick = 0;
+        trace.rotate = rotate;
+        trace.compression = if compressed { Compression::Xpress } else { Compression::None };
+        let mut sorted = ticks.clone();
+        // Each processor's clock runs forward.
+        sorted.sort_by_key(|&(_, tick)| tick);
+        for &(processor, tick) in &sorted {
+            trace.payload(processor, tick, &Payload::KernelBase(tick as u64));
+        }
+        let file = trace.finish();
+        let order = merged(&file);
+        prop_assert!(order.is_sorted_by_key(|&(processor, tick)| (tick, processor)));
+        prop_assert_eq!(order.len(), ticks.len());
+
+        let sum = AtomicU64::new(0);
+        let filter = Filter::none().hooks(&[HookId::KERNEL_BASE]);
+        let walked = Trace::open(&file).unwrap().walk_unordered(&filter, |raw| {
+            sum.fetch_add(raw.parse().unwrap().timestamp.unwrap().0 as u64, Ordering::Relaxed);
+        });
+        prop_assert_eq!(walked.events, ticks.len() as u64 + 1);
+        prop_assert_eq!(sum.into_inner(), ticks.iter().map(|&(_, tick)| tick as u64).sum::<u64>());
+    }
+}

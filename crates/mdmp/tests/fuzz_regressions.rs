@@ -1,0 +1,42 @@
+//! Replays the inputs in `fuzz/regressions/`, and runs the fuzz targets' bodies on random input for a moment.
+
+#[path = "../fuzz/src/lib.rs"]
+mod bodies;
+
+use proptest::prelude::*;
+
+fn replay(target: &str, body: fn(&[u8])) {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions").join(target);
+    let mut count = 0;
+    for entry in std::fs::read_dir(&directory).unwrap() {
+        let path = entry.unwrap().path();
+        println!("{}", path.display());
+        body(&std::fs::read(&path).unwrap());
+        count += 1;
+    }
+    assert!(count > 0, "{} is empty", directory.display());
+}
+
+#[test]
+fn validate() {
+    replay("validate", bodies::validate);
+}
+
+#[test]
+fn write() {
+    replay("write", bodies::write);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn validate_random(input in proptest::collection::vec(any::<u8>(), 0..64)) {
+        bodies::validate(&input);
+    }
+
+    #[test]
+    fn write_random(input in proptest::collection::vec(any::<u8>(), 0..128)) {
+        bodies::write(&input);
+    }
+}

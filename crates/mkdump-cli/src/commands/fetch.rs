@@ -1,0 +1,130 @@
+//! `mkdump fetch`: missing modules from a symbol server, or where they are.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Result;
+use mkdump::catalog::fetch::{FetchOptions, FetchProgress, Outcome as Fetched, fetch};
+use mkdump::catalog::{Lookup, MICROSOFT_SERVER, ServerFile, SymbolPath, Wanted as WantedFile};
+use mkdump::snapshot::Module;
+use mkdump::{Progress, Wanted};
+
+use super::{Outcome, kernel_modules, open, print, search, warn};
+use crate::args::{FetchCommand, TalkArgs};
+use crate::progress::Bars;
+use crate::show::text::{self, Table};
+
+/// Fetches what is missing, or lists it.
+pub fn run(command: &FetchCommand, talk: TalkArgs) -> Result<Outcome> {
+    let bars = Bars::new(talk.quiet, talk.verbose);
+    let source = open(&command.source)?;
+    let reading = source.read(Wanted::default(), &bars)?;
+    let modules = kernel_modules(&reading, &command.select)?;
+    warn(&reading.warnings, talk);
+    if modules.is_empty() {
+        eprintln!("{}", mkdump::why_no_modules(&reading));
+        return Ok(Outcome::Done);
+    }
+    let index = search(&command.modules).index(&modules, &bars)?;
+    let missing = mkdump::missing(&modules, &index);
+    let mut files = Vec::new();
+    let mut amiss = false;
+    let mut take = |file: Result<ServerFile, mkdump::catalog::Unfetchable>| match file {
+        Ok(file) => files.push(file),
+        Err(error) => {
+            amiss = true;
+            warn(&[error.to_string()], talk);
+        }
+    };
+    for module in &missing {
+        take(ServerFile::image(&module.wanted()));
+    }
+    if command.pdbs {
+        for wanted in modules.iter().filter_map(|module| with_pdb(module, &index)) {
+            take(ServerFile::pdb(&wanted));
+        }
+    }
+    let environment = SymbolPath::from_environment();
+    let servers = servers(&command.symbol_server, &environment);
+    if command.list {
+        let lines = files.iter().flat_map(|file| servers.iter().flat_map(|server| file.listing(server)));
+        print(&lines.map(|line| format!("{line}\n")).collect::<String>())?;
+        return Ok(Outcome::Done);
+    }
+    let store = store(command.store.clone(), &environment);
+    let outcomes = fetch_all(&files, &servers, store.clone(), &bars)?;
+    bars.finish();
+    let mut table = Table::new(&["file", "key", "result"], &[]);
+    let mut here = 0;
+    for (file, outcome) in files.iter().zip(&outcomes) {
+        let (there, words) = describe(outcome);
+        here += usize::from(there);
+        amiss |= !there;
+        table.row([file.name().to_string(), file.key().to_owned(), words]);
+    }
+    if !talk.quiet && !files.is_empty() {
+        eprint!("{}", table.render(2));
+        eprintln!("{here} of {} files are in {}", files.len(), store.display());
+        if here > 0 {
+            eprintln!("build with them:  mkdump --etl … --modules {}", store.display());
+        }
+    } else if !talk.quiet {
+        eprintln!("nothing is missing");
+    }
+    Ok(if amiss { Outcome::Amiss } else { Outcome::Done })
+}
+
+/// The module with its PDB's identity, from the source or else from its file.
+fn with_pdb(module: &Module, index: &mkdump::catalog::Index) -> Option<WantedFile> {
+    let mut wanted = module.wanted();
+    if wanted.said_pdb().is_none() {
+        let Lookup::Found { file, .. } = index.find(&wanted) else { return None };
+        (wanted.pdb, wanted.pdb_name) = file.pdb()?;
+    }
+    Some(wanted)
+}
+
+/// The servers to ask: those given, else those of the environment, else Microsoft's.
+fn servers(given: &[String], environment: &SymbolPath) -> Vec<String> {
+    let mut servers = given.to_vec();
+    if servers.is_empty() {
+        servers = environment.urls().into_iter().map(str::to_owned).collect();
+    }
+    if servers.is_empty() {
+        servers.push(MICROSOFT_SERVER.to_owned());
+    }
+    servers
+}
+
+/// The store that files go into.
+pub(super) fn store(given: Option<PathBuf>, environment: &SymbolPath) -> PathBuf {
+    given.or_else(|| environment.download_store().cloned()).unwrap_or_else(|| PathBuf::from("symbols"))
+}
+
+/// Fetches files with a progress bar.
+pub(super) fn fetch_all(
+    files: &[ServerFile],
+    servers: &[String],
+    store: PathBuf,
+    bars: &Bars,
+) -> Result<Vec<Fetched>> {
+    bars.phase("fetching", None);
+    let received = AtomicU64::new(0);
+    let progress = |now: FetchProgress<'_>| {
+        bars.advance(now.received.saturating_sub(received.fetch_max(now.received, Ordering::Relaxed)));
+    };
+    let options = FetchOptions { servers: servers.to_vec(), progress: Some(&progress), ..FetchOptions::new("", store) };
+    Ok(fetch(files, &options)?)
+}
+
+/// Whether the file is there now, and what happened.
+fn describe(outcome: &Fetched) -> (bool, String) {
+    match outcome {
+        Fetched::Present { .. } => (true, "was there".into()),
+        Fetched::Fetched { url, warnings, .. } if warnings.is_empty() => (true, format!("fetched from {url}")),
+        Fetched::Fetched { url, warnings, .. } => (true, format!("fetched from {url}; {}", warnings.join("; "))),
+        Fetched::NotThere => (false, "no server has it".into()),
+        Fetched::Discarded { url, reason } => (false, format!("{url} is another file: {reason}")),
+        Fetched::Failed { url, reason } => (false, format!("{url}: {}", text::printable(reason))),
+    }
+}

@@ -1,0 +1,83 @@
+//! `mkdump request`: a script that asks the trace's owner for what nobody else has.
+
+use std::io::Write;
+
+use anyhow::Result;
+use mkdump::catalog::{Request, RequestItem, Why};
+use mkdump::snapshot::Module;
+use mkdump::{Output, Wanted};
+
+use super::{Outcome, kernel_modules, open, print, search, warn};
+use crate::args::{RequestCommand, TalkArgs};
+use crate::progress::Bars;
+use crate::show::text::printable;
+
+/// Writes the script, and says which modules it asks for.
+pub fn run(command: &RequestCommand, talk: TalkArgs) -> Result<Outcome> {
+    let bars = Bars::new(talk.quiet, talk.verbose);
+    let source = open(&command.source)?;
+    let reading = source.read(Wanted::default(), &bars)?;
+    let modules = kernel_modules(&reading, &command.select)?;
+    warn(&reading.warnings, talk);
+    let index = search(&command.modules).index(&modules, &bars)?;
+    let missing = mkdump::missing(&modules, &index);
+    let items = items(&missing, command, &bars)?;
+    bars.finish();
+    let request = Request::new(&items);
+    if !talk.quiet {
+        for (name, why) in request.modules() {
+            let why = match why {
+                Why::NotOnServer => "the symbol server does not have it",
+                Why::NotAsked => "no server was asked; the script leaves it out if it is Microsoft's",
+            };
+            eprintln!("  {}: {why}", printable(name));
+        }
+        for (name, why) in request.left_out() {
+            eprintln!("  {} cannot be asked for: {why}", printable(name));
+        }
+    }
+    match &command.output {
+        None => print(&request.script())?,
+        Some(path) => {
+            let mut output = Output::create(path)?;
+            output.write_all(request.script().as_bytes())?;
+            output.commit()?;
+            if !talk.quiet {
+                eprintln!("{}: {} modules asked for", path.display(), request.modules().count());
+            }
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// What to ask for: all that is missing, or what the server does not have.
+fn items(missing: &[&Module], command: &RequestCommand, bars: &Bars) -> Result<Vec<RequestItem>> {
+    let all = |why| move |module: &&Module| RequestItem { wanted: module.wanted(), why };
+    #[cfg(feature = "fetch")]
+    if let Some(server) = &command.symbol_server {
+        use mkdump::catalog::fetch::Outcome as Fetched;
+        use mkdump::catalog::{ServerFile, SymbolPath};
+
+        let store = super::fetch::store(command.store.clone(), &SymbolPath::from_environment());
+        let mut items = Vec::new();
+        let (mut files, mut asked) = (Vec::new(), Vec::new());
+        for module in missing {
+            match ServerFile::image(&module.wanted()) {
+                Ok(file) => {
+                    files.push(file);
+                    asked.push(*module);
+                }
+                Err(_) => items.push(all(Why::NotAsked)(module)),
+            }
+        }
+        let outcomes = super::fetch::fetch_all(&files, std::slice::from_ref(server), store, bars)?;
+        items.extend(asked.into_iter().zip(outcomes).filter_map(|(module, outcome)| match outcome {
+            Fetched::Present { .. } | Fetched::Fetched { .. } => None,
+            Fetched::NotThere | Fetched::Discarded { .. } => Some(all(Why::NotOnServer)(&module)),
+            Fetched::Failed { .. } => Some(all(Why::NotAsked)(&module)),
+        }));
+        return Ok(items);
+    }
+    let _ = (command, bars);
+    Ok(missing.iter().map(all(Why::NotAsked)).collect())
+}

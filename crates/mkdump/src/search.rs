@@ -1,0 +1,70 @@
+//! Where module files are looked for, and what is missing there.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::catalog::{Cache, Index, IndexOptions, Lookup, SymbolPath};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::snapshot::Module;
+
+/// Where module files are looked for.
+#[derive(Clone, Debug, Default)]
+pub struct Search {
+    /// Directories with all below them, symbol stores, mounted volumes, archives, single files.
+    pub roots: Vec<PathBuf>,
+    /// Directories of a symbol path: only the keys that are wanted are looked up in them.
+    pub symbol_path: Vec<PathBuf>,
+    /// Where to remember what was read.
+    pub cache: Cache,
+}
+
+impl Search {
+    /// These roots, or the current directory when there are none, and the directories that `_NT_SYMBOL_PATH` and
+    /// `_NT_EXECUTABLE_IMAGE_PATH` name.
+    pub fn new(roots: Vec<PathBuf>, environment: &SymbolPath) -> Self {
+        let symbol_path = environment.directories().into_iter().map(PathBuf::from).collect();
+        let roots = if roots.is_empty() { vec![PathBuf::from(".")] } else { roots };
+        Self { roots, symbol_path, cache: Cache::Default }
+    }
+
+    /// Indexes the files.
+    ///
+    /// # Errors
+    /// When a root is not there.
+    pub fn index(&self, modules: &[Module], progress: &dyn Progress) -> Result<Index> {
+        progress.phase("indexing module files", None);
+        let before = AtomicUsize::new(0);
+        let report = |now: crate::catalog::Progress| {
+            let last = before.fetch_max(now.done, Ordering::Relaxed);
+            progress.advance(now.done.saturating_sub(last) as u64);
+        };
+        let options = IndexOptions {
+            roots: self.roots.clone(),
+            symbol_path: self.symbol_path.clone(),
+            wanted: modules.iter().map(Module::wanted).collect(),
+            cache: self.cache.clone(),
+            progress: Some(&report),
+        };
+        Ok(Index::build(&options)?)
+    }
+
+    /// As [`Search::index`], but no image at all is an error: a mistyped directory should not give an empty dump.
+    ///
+    /// # Errors
+    /// When a root is not there, or nothing that was found is a PE image.
+    pub fn index_some(&self, modules: &[Module], progress: &dyn Progress) -> Result<Index> {
+        let index = self.index(modules, progress)?;
+        if index.files().is_empty() {
+            return Err(Error::NoFiles { roots: self.roots.clone(), looked_at: index.looked_at() });
+        }
+        Ok(index)
+    }
+}
+
+/// The modules of which no file of the right identity is in the index, in their order, each file once.
+pub fn missing<'m>(modules: &'m [Module], index: &Index) -> Vec<&'m Module> {
+    let mut seen = std::collections::HashSet::new();
+    let absent = modules.iter().filter(|module| !matches!(index.find(&module.wanted()), Lookup::Found { .. }));
+    absent.filter(|module| seen.insert((module.name.to_lowercase(), module.timestamp, module.size))).collect()
+}

@@ -1,0 +1,105 @@
+//! Where a thread object keeps what: from the kernel's PDB, from the dump, or by hand.
+
+use std::io::Cursor;
+
+use mdmp::kernel::{DebuggerData, FieldOffset};
+use pdb2::{FallibleIterator, TypeData, TypeFinder, TypeIndex};
+
+/// Offsets in `ETHREAD`, whose first member is `KTHREAD`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadLayout {
+    /// `KTHREAD.Process`.
+    pub process: u32,
+    /// `KTHREAD.KernelStack`. The dump's debugger data has it too, and wins.
+    pub kernel_stack: u32,
+    /// `KTHREAD.StackLimit`.
+    pub stack_limit: u32,
+    /// `KTHREAD.StackBase`.
+    pub stack_base: u32,
+    /// `ETHREAD.Cid`: process id, then thread id.
+    pub client_id: u32,
+}
+
+impl Default for ThreadLayout {
+    fn default() -> ThreadLayout {
+        ThreadLayout::AMD64_19041
+    }
+}
+
+/// Why a PDB did not tell.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayoutError {
+    /// The file is no PDB, or a damaged one.
+    #[error("PDB: {0}")]
+    Pdb(#[from] pdb2::Error),
+    /// The PDB is not the kernel's, or a public one without types.
+    #[error("the PDB has no {0}: it is not the kernel's, or has no types")]
+    NoField(&'static str),
+}
+
+impl ThreadLayout {
+    /// Windows 10 19041 to 19045, x64 (checked on a dump of that build: the current thread's fields hold what other
+    /// parts of the dump say).
+    pub const AMD64_19041: ThreadLayout =
+        ThreadLayout { process: 0x220, kernel_stack: 0x58, stack_limit: 0x30, stack_base: 0x38, client_id: 0x478 };
+
+    /// Reads the offsets from the kernel's PDB.
+    ///
+    /// # Errors
+    /// When the file is no PDB, or one without the types `_KTHREAD` and `_ETHREAD`.
+    pub fn from_pdb(pdb: &[u8]) -> Result<ThreadLayout, LayoutError> {
+        let mut pdb = pdb2::PDB::open(Cursor::new(pdb))?;
+        let types = pdb.type_information()?;
+        let mut finder = types.finder();
+        let mut classes = Vec::new();
+        let mut iter = types.iter();
+        while let Some(item) = iter.next()? {
+            finder.update(&iter);
+            let Ok(TypeData::Class(class)) = item.parse() else { continue };
+            if class.properties.forward_reference() {
+                continue;
+            }
+            if let (Some(fields), name @ (b"_KTHREAD" | b"_ETHREAD")) = (class.fields, class.name.as_bytes()) {
+                classes.push((name == b"_ETHREAD", fields));
+            }
+        }
+        let find = |extended: bool, name: &'static str| {
+            let mut of_class = classes.iter().filter(|&&(kind, _)| kind == extended);
+            of_class
+                .find_map(|&(_, fields)| field(&finder, fields, name.rsplit('.').next()?, 0))
+                .ok_or(LayoutError::NoField(name))
+        };
+        Ok(ThreadLayout {
+            process: find(false, "_KTHREAD.Process")?,
+            kernel_stack: find(false, "_KTHREAD.KernelStack")?,
+            stack_limit: find(false, "_KTHREAD.StackLimit")?,
+            stack_base: find(false, "_KTHREAD.StackBase")?,
+            client_id: find(true, "_ETHREAD.Cid")?,
+        })
+    }
+
+    /// With the fields that the dump itself states.
+    pub(super) fn or_debugger_data(mut self, data: Option<&DebuggerData>) -> ThreadLayout {
+        if let Some(offset @ 1..) = data.map(|data| data.offset(FieldOffset::KTHREAD_KERNEL_STACK)) {
+            self.kernel_stack = offset.into();
+        }
+        self
+    }
+}
+
+/// Long field lists go on in further records; a hostile PDB may chain them in a ring.
+const MAX_CHAIN: u32 = 64;
+
+fn field(finder: &TypeFinder<'_>, list: TypeIndex, name: &str, depth: u32) -> Option<u32> {
+    let Ok(TypeData::FieldList(list)) = finder.find(list).ok()?.parse() else { return None };
+    for member in &list.fields {
+        if let TypeData::Member(member) = member
+            && member.name.as_bytes() == name.as_bytes()
+        {
+            return u32::try_from(member.offset).ok();
+        }
+    }
+    let next = list.continuation.filter(|_| depth < MAX_CHAIN)?;
+    field(finder, next, name, depth + 1)
+}
