@@ -21,7 +21,7 @@ impl Check {
         Check { command: command.into(), expected: Vec::new(), forbidden: Vec::new() }
     }
 
-    /// Some line of the answer must match; see [`matches`].
+    /// Some line of the answer must match; see [`matches()`].
     pub fn has(mut self, pattern: impl Into<String>) -> Check {
         self.expected.push(pattern.into());
         self
