@@ -1,0 +1,69 @@
+//! Replays the inputs in `fuzz/regressions/`, and runs the fuzz targets' bodies on random input for a moment.
+
+#[path = "../fuzz/src/lib.rs"]
+mod bodies;
+
+use proptest::prelude::*;
+
+fn replay(target: &str, body: fn(&[u8])) {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions").join(target);
+    let mut count = 0;
+    for entry in std::fs::read_dir(&directory).unwrap() {
+        let path = entry.unwrap().path();
+        println!("{}", path.display());
+        body(&std::fs::read(&path).unwrap());
+        count += 1;
+    }
+    assert!(count > 0, "{} is empty", directory.display());
+}
+
+#[test]
+fn walk() {
+    replay("walk", bodies::walk);
+}
+
+#[test]
+fn survey() {
+    replay("survey", bodies::survey);
+}
+
+#[test]
+fn records() {
+    replay("records", bodies::records);
+}
+
+#[test]
+fn decompress() {
+    replay("decompress", bodies::decompress);
+}
+
+/// Edits to a sample of a random kind.
+fn edits() -> impl Strategy<Value = Vec<u8>> {
+    let edit = (any::<[u8; 2]>(), 0u8..6, any::<u8>()).prop_map(|(at, kind, value)| [at[0], at[1], kind, value]);
+    (any::<u8>(), proptest::collection::vec(edit, 0..8))
+        .prop_map(|(kind, edits)| [&[1, kind][..], &edits.concat()].concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn walk_edited(input in edits()) {
+        bodies::walk(&input);
+    }
+
+    #[test]
+    fn survey_edited(input in edits()) {
+        bodies::survey(&input);
+    }
+
+    #[test]
+    fn records_random(input in proptest::collection::vec(any::<u8>(), 0..128)) {
+        bodies::records(&input);
+    }
+
+    #[test]
+    fn decompress_random(input in proptest::collection::vec(any::<u8>(), 0..300)) {
+        bodies::decompress(&input);
+    }
+}

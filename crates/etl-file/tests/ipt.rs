@@ -1,0 +1,137 @@
+//! Intel PT snapshots: put together, turned the right way round, and tied to what triggered them.
+
+use etl_file::{HookId, RingOrder, Survey, SurveyOptions, Trace, survey};
+use testkit::trace::{Compression, Event, Header, Payload, TraceFile};
+
+const PSB: [u8; 16] = [2, 0x82, 2, 0x82, 2, 0x82, 2, 0x82, 2, 0x82, 2, 0x82, 2, 0x82, 2, 0x82];
+
+fn scan(file: &[u8]) -> Survey<'_> {
+    survey(&Trace::open(file).unwrap(), &SurveyOptions::default(), &|_| ())
+}
+
+fn ipt(trigger: i64, owner: (u32, u32), data: &[u8]) -> Payload {
+    Payload::Ipt { trigger, owner, options: 0x0106_0011, ring_offset: 0, data: data.to_vec() }
+}
+
+#[test]
+fn both_forms_of_the_event_are_found() {
+    let payload = ipt(2_000_000, (4, 8), &[1, 2, 3]);
+    let mut forms = vec![payload.relogged(2_000_001, 8), payload.relogged(2_000_001, 4)];
+    for header in [Header::Perfinfo64, Header::System64, Header::Compact64, Header::Perfinfo32, Header::System32] {
+        forms.push(Event { header, ..payload.event(2_000_001, 8) });
+    }
+    for form in forms {
+        let mut trace = TraceFile::new();
+        trace.log(3, form.clone());
+        let file = trace.finish();
+        let found = scan(&file);
+        assert_eq!((found.counts.ipt_events, found.ipt.len()), (1, 1), "{form:?}");
+        let snapshot = &found.ipt[0];
+        assert_eq!((snapshot.processor, snapshot.pid, snapshot.tid), (3, 4, 8));
+        assert_eq!((*snapshot.stored()).to_vec(), [1, 2, 3]);
+        assert_eq!((snapshot.trigger, found.warnings.len()), (None, 0));
+    }
+}
+
+#[test]
+fn snapshots_are_told_apart_by_trigger_thread_and_processor() {
+    let mut trace = TraceFile::new();
+    let log = |trace: &mut TraceFile, processor, trigger, tid, byte: u8| {
+        trace.payload(processor, trigger + 1, &ipt(trigger, (4, tid), &[byte]));
+    };
+    log(&mut trace, 0, 2_000_000, 8, 1);
+    log(&mut trace, 1, 2_000_000, 8, 2);
+    log(&mut trace, 0, 2_000_000, 12, 3);
+    log(&mut trace, 0, 2_000_500, 8, 4);
+    log(&mut trace, 0, 2_000_500, 8, 5);
+    let file = trace.finish();
+    let found = scan(&file);
+    let all: Vec<(u16, u32, i64, Vec<u8>)> = found
+        .ipt
+        .iter()
+        .map(|snapshot| (snapshot.processor, snapshot.tid, snapshot.trigger_time.0, snapshot.stored().into_owned()))
+        .collect();
+    assert_eq!(
+        all,
+        [
+            (0, 8, 2_000_000, vec![1]),
+            (0, 12, 2_000_000, vec![3]),
+            (0, 8, 2_000_500, vec![4, 5]),
+            (1, 8, 2_000_000, vec![2]),
+        ]
+    );
+}
+
+#[test]
+fn the_trigger_is_the_event_of_that_time_processor_and_thread() {
+    for compression in [Compression::None, Compression::Xpress] {
+        for far in [false, true] {
+            let mut trace = TraceFile::new();
+            trace.compression = compression;
+            let tick = 2_000_000;
+            // Same time, but another processor; a stack, which triggers nothing; and a sample of another thread.
+            trace.payload(1, tick, &Payload::SampledProfile { address: 1, tid: 8 });
+            trace.payload(0, tick, &Payload::StackWalk { tick, owner: (4, 8), frames: vec![1] });
+            trace.payload(0, tick, &Payload::SampledProfile { address: 1, tid: 999 });
+            trace.payload(0, tick, &Payload::ContextSwitch { new: 8, old: 12 });
+            if far {
+                trace.flush(0);
+            }
+            trace.payload(0, tick + 1, &ipt(tick, (4, 8), &[1]));
+            let file = trace.finish();
+            let trigger = scan(&file).ipt[0].trigger.unwrap();
+            assert_eq!((trigger.hook, trigger.name), (HookId::CONTEXT_SWITCH, Some("CSwitch")), "far: {far}");
+        }
+    }
+}
+
+#[test]
+fn a_wrapped_ring_is_turned_where_its_boundaries_say_so() {
+    // A stream with packet stream boundaries, and where the writer stood.
+    let stream: Vec<u8> = (0..4).flat_map(|index: u8| [&PSB[..], &[index; 60]].concat()).collect();
+    let check = |data: &[u8], offset: u32, order: RingOrder, bytes: &[u8]| {
+        let mut trace = TraceFile::new();
+        trace.ipt(0, 2_000_000, (4, 8), data, offset);
+        let file = trace.finish();
+        let snapshot = &scan(&file).ipt[0];
+        assert_eq!(snapshot.likely_order(), order, "offset {offset}");
+        assert_eq!(&*snapshot.bytes(order), bytes, "offset {offset}");
+        assert_eq!(&*snapshot.bytes(RingOrder::Stored), data);
+    };
+    for turn in 0..stream.len() {
+        let mut ring = stream.clone();
+        ring.rotate_right(turn);
+        let expected = if turn == 0 { RingOrder::Stored } else { RingOrder::Unwrapped };
+        check(&ring, turn as u32, expected, &stream);
+    }
+    // Offsets that are none leave the data as it stands.
+    check(&stream, stream.len() as u32, RingOrder::Stored, &stream);
+    check(&stream, u32::MAX, RingOrder::Stored, &stream);
+    // The word is no ring offset after all: a boundary lies across it, and none across the ends.
+    check(&stream, 8, RingOrder::Stored, &stream);
+}
+
+#[test]
+fn a_snapshot_that_was_cut_keeps_what_is_there() {
+    let mut trace = TraceFile::new();
+    let mut event = ipt(2_000_000, (4, 8), &[7; 100]).event(2_000_001, 8);
+    event.payload.truncate(32 + 60);
+    trace.log(0, event);
+    let file = trace.finish();
+    let found = scan(&file);
+    assert_eq!((found.ipt[0].declared, found.ipt[0].stored().len()), (100, 60));
+    assert_eq!(found.warnings.len(), 1);
+    assert!(found.warnings[0].is_truncation(), "{}", found.warnings[0]);
+}
+
+#[test]
+fn data_of_plain_buffers_is_borrowed_from_the_file() {
+    for (compression, borrowed) in [(Compression::None, true), (Compression::Xpress, false)] {
+        let mut trace = TraceFile::new();
+        trace.compression = compression;
+        trace.ipt(0, 2_000_000, (4, 8), &[9; 50], 0);
+        let file = trace.finish();
+        let found = scan(&file);
+        assert_eq!(matches!(found.ipt[0].pieces[0], std::borrow::Cow::Borrowed(_)), borrowed);
+    }
+}
