@@ -130,10 +130,10 @@ impl<'a> Content<'a> {
             _ => amd64::Context::kernel(kernel, STACK).into(),
         };
         let mut synthetic = Synthetic::new(kernel, context);
-        synthetic.processors = machine.processors.unwrap_or(1);
         synthetic.build_lab = machine.build_lab.clone().unwrap_or_default();
         let mut dump = kernel::Dump::synthetic(synthetic);
         dump.system.build = machine.os.build;
+        dump.system.processors = machine.processors.unwrap_or(1).max(1);
         dump.system.time = filetime(self.snapshot).unwrap_or(0);
         dump.comment = comment;
         dump.drivers.extend(self.modules.into_iter().map(|module| Driver {
