@@ -156,7 +156,7 @@ impl<'a> Buffers<'a> {
     }
 
     /// File offset of what comes next.
-    pub fn position(&self) -> u64 {
+    pub fn offset(&self) -> u64 {
         self.at as u64
     }
 

@@ -156,9 +156,12 @@ proptest! {
     }
 }
 
+/// One of testkit's encoders.
+type Packer = fn(&[u8]) -> Vec<u8>;
+
 fn check_round_trip(data: &[u8]) -> Result<(), TestCaseError> {
     let mut scratch = Scratch::default();
-    let packers: [(CompressionFormat, fn(&[u8]) -> Vec<u8>); 3] = [
+    let packers: [(CompressionFormat, Packer); 3] = [
         (CompressionFormat::XPRESS, xpress),
         (CompressionFormat::XPRESS_HUFFMAN, xpress_huffman),
         (CompressionFormat::LZNT1, lznt1),

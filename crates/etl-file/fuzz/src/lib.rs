@@ -171,6 +171,9 @@ pub fn records(input: &[u8]) {
     }
 }
 
+/// One of testkit's encoders.
+type Packer = fn(&[u8]) -> Vec<u8>;
+
 /// Decompresses hostile input, and brings back what was compressed from it.
 pub fn decompress(input: &[u8]) {
     let Some((choice, rest)) = input.split_at_checked(3) else { return };
@@ -179,7 +182,7 @@ pub fn decompress(input: &[u8]) {
     if let Ok(out) = etl_file::decompress(CompressionFormat(u16::from(choice[0]) % 6), rest, expected, &mut scratch) {
         assert_eq!(out.len(), expected);
     }
-    let packers: [(CompressionFormat, fn(&[u8]) -> Vec<u8>); 3] = [
+    let packers: [(CompressionFormat, Packer); 3] = [
         (CompressionFormat::XPRESS, xpress),
         (CompressionFormat::XPRESS_HUFFMAN, xpress_huffman),
         (CompressionFormat::LZNT1, lznt1),

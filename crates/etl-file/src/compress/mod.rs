@@ -12,6 +12,9 @@ use crate::file::CompressionFormat;
 /// Bytes behind the expected output that decoders may scribble on, so that copies can go in whole words.
 pub(crate) const SLACK: usize = 64;
 
+/// Fills the first bytes of an output that is [`SLACK`] longer: input, output, how many bytes.
+type Decoder = fn(&[u8], &mut [u8], usize) -> Result<(), Fault>;
+
 /// Why a stream could not be decompressed.
 pub(crate) type Fault = &'static str;
 
@@ -41,7 +44,7 @@ pub fn decompress<'s>(
     expected: usize,
     scratch: &'s mut Scratch,
 ) -> Result<&'s [u8], &'static str> {
-    let decode: fn(&[u8], &mut [u8], usize) -> Result<(), Fault> = match format {
+    let decode: Decoder = match format {
         CompressionFormat::XPRESS => xpress::decompress,
         CompressionFormat::XPRESS_HUFFMAN => huffman::decompress,
         CompressionFormat::LZNT1 => lznt1::decompress,

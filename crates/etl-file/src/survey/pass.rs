@@ -3,7 +3,7 @@
 use super::ipt::{self, Piece};
 use super::system::SystemFacts;
 use super::{SurveyOptions, Volume, WARNINGS_KEPT};
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Buffers};
 use crate::clock::Tick;
 use crate::compress::Scratch;
 use crate::error::Error;
@@ -62,43 +62,70 @@ pub(super) fn run<'a>(trace: &Trace<'a>, options: &SurveyOptions, progress: &(dy
     // Exact duplicates of image events are one event, and would else fill memory if there were very many.
     let mut known_images = HashSet::new();
     let mut buffers = trace.buffers();
-    loop {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
-        while bytes < BATCH_BYTES && batch.len() < BATCH_BUFFERS {
-            match buffers.next() {
-                Some(Ok(buffer)) => {
-                    bytes += u64::from(buffer.header().filled.max(buffer.header().size));
-                    batch.push(buffer);
-                }
-                Some(Err(error)) => total.warnings.push(error),
-                None => break,
-            }
-        }
-        if batch.is_empty() {
-            break;
-        }
-        total.buffers += batch.len() as u64;
-        // A few pieces of work per thread, so that none waits long for another.
-        let pieces = 8 * rayon::current_num_threads();
-        let found: Vec<_> = batch
-            .par_chunks(batch.len().div_ceil(pieces))
-            .map_init(Scratch::default, |scratch, chunk| {
-                let mut found = Found::default();
-                for buffer in chunk {
-                    found.buffer(buffer, &filter, options, pointer_size, scratch);
-                }
-                found
-            })
-            .collect();
+    let mut batch = Batch::gather(&mut buffers);
+    while !batch.is_empty() {
+        // The walk from header to header waits for memory at every step, so the next batch is gathered meanwhile.
+        let scan = || batch.scan(&filter, options, pointer_size);
+        let (found, next) = rayon::join(scan, || Batch::gather(&mut buffers));
+        total.buffers += batch.buffers.len() as u64;
+        batch.damage.into_iter().for_each(|error| total.warnings.push(error));
         for part in found {
             total.absorb(part, &mut known_images);
         }
-        progress(buffers.position());
+        progress(batch.end);
+        batch = next;
     }
     total.images = known_images.into_iter().collect();
     total.warnings.kept.sort_by_key(Error::offset);
     total
+}
+
+/// Buffers that are scanned together.
+struct Batch<'a> {
+    buffers: Vec<Buffer<'a>>,
+    damage: Vec<Error>,
+    /// File offset behind the last.
+    end: u64,
+}
+
+impl<'a> Batch<'a> {
+    fn gather(source: &mut Buffers<'a>) -> Self {
+        let mut batch = Self { buffers: Vec::new(), damage: Vec::new(), end: 0 };
+        let mut bytes = 0;
+        // Damage counts as a buffer does, so that a file of nothing else is told in batches too.
+        while bytes < BATCH_BYTES && batch.buffers.len() + batch.damage.len() < BATCH_BUFFERS {
+            match source.next() {
+                Some(Ok(buffer)) => {
+                    bytes += u64::from(buffer.header().filled.max(buffer.header().size));
+                    batch.buffers.push(buffer);
+                }
+                Some(Err(error)) => batch.damage.push(error),
+                None => break,
+            }
+        }
+        batch.end = source.offset();
+        batch
+    }
+
+    fn is_empty(&self) -> bool {
+        self.buffers.is_empty() && self.damage.is_empty()
+    }
+
+    /// What the buffers hold, in their order.
+    fn scan(&self, filter: &Filter, options: &SurveyOptions, pointer_size: u8) -> Vec<Found<'a>> {
+        // A few pieces of work per thread, so that none waits long for another.
+        let pieces = 8 * rayon::current_num_threads();
+        self.buffers
+            .par_chunks(self.buffers.len().div_ceil(pieces).max(1))
+            .map_init(Scratch::default, |scratch, chunk| {
+                let mut found = Found::default();
+                for buffer in chunk {
+                    found.buffer(buffer, filter, options, pointer_size, scratch);
+                }
+                found
+            })
+            .collect()
+    }
 }
 
 /// Everything a survey may collect.
