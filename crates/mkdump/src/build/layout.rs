@@ -119,7 +119,7 @@ impl<'a> Content<'a> {
 
     /// A kernel triage dump. `nt` is the first module of the list.
     pub fn triage(self) -> Result<Plan<'a>, mdmp::Error> {
-        let comment = truncated(self.provenance.comment(), COMMENT);
+        let comment = truncated(&self.provenance.comment(), COMMENT);
         if let Some(kept) = self.kept() {
             return keep::triage(kept, self.memory, &comment).plan();
         }
@@ -220,6 +220,6 @@ fn filetime(snapshot: &Snapshot) -> Option<u64> {
 }
 
 /// At most `limit` bytes of ASCII: what does not fit is cut off.
-fn truncated(text: String, limit: usize) -> String {
+fn truncated(text: &str, limit: usize) -> String {
     text.chars().map(|c| if c.is_ascii() { c } else { '?' }).take(limit).collect()
 }
