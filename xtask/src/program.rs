@@ -1,6 +1,7 @@
 //! Running other programs: shown before they run, bounded in time, their output kept where a check reads it.
 
 use std::io::Read;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -76,7 +77,8 @@ pub fn exists(name: &str) -> bool {
 
 /// A command as one would type it.
 pub fn shown(command: &Command) -> String {
-    let mut text = command.get_program().to_string_lossy().into_owned();
+    let program = Path::new(command.get_program());
+    let mut text = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
     for argument in command.get_args() {
         text.push(' ');
         text += &argument.to_string_lossy();

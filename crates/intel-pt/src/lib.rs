@@ -57,6 +57,11 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(any(test, feature = "flow")), no_std)]
 
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod bytes;
 mod decode;
 mod encode;

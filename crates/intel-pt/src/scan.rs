@@ -48,7 +48,7 @@ pub struct Totals {
 
 /// Reports every address in TIP, TIP.PGE, TIP.PGD and FUP packets, from the first PSB on, in order.
 ///
-/// It finds what [`Packets`](crate::Packets) and [`LastIp`] find, several times faster.
+/// It finds what [`Packets`](crate::Packets) and [`LastIp`] find, several times faster, and needs 24 KiB of stack.
 pub fn scan(bytes: &[u8], hit: impl FnMut(Hit)) -> Totals {
     scan_with_gaps(bytes, hit, |_| {})
 }

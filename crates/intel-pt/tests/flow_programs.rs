@@ -86,8 +86,8 @@ fn flow_gives_back_exactly_what_was_executed() {
         let mut blocks = Blocks::new(Image(&program));
         let mut log = Log::default();
         let stop = Walker::new(&run.packets).run(&mut blocks, &mut log);
-        if let Some(n) = (0..run.executed.len().max(log.executed.len()))
-            .find(|n| run.executed.get(*n) != log.executed.get(*n))
+        if let Some(n) =
+            (0..run.executed.len().max(log.executed.len())).find(|n| run.executed.get(*n) != log.executed.get(*n))
         {
             let near = n.saturating_sub(3);
             panic!(
@@ -110,6 +110,8 @@ fn flow_gives_back_exactly_what_was_executed() {
         paging += run.paging;
     }
     // The generator must not lose what makes the test hard.
-    println!("{executed} instructions, {deferred} deferred TIPs, {compressed} compressed returns, {overflows} overflows");
+    println!(
+        "{executed} instructions, {deferred} deferred TIPs, {compressed} compressed returns, {overflows} overflows"
+    );
     assert!(deferred > 0 && compressed > 0 && overflows > 0 && paging > 0);
 }

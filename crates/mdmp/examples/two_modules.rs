@@ -56,10 +56,10 @@ fn two_modules(architecture: Architecture) -> Result<Dump<'static>, mdmp::Error>
     for (base, name, pdb, key) in
         [(bases[0], "ntoskrnl.exe", "ntkrnlmp.pdb", 0x11u8), (bases[1], "fakedrv.sys", "fakedrv.pdb", 0x22)]
     {
-        let timestamp = 0x5f5e_1000 + u32::from(key);
+        let (timestamp, checksum) = (0x5f5e_1000 + u32::from(key), 0x1_0000 + u32::from(key));
         let mut module = Module::new(name, base, 0x3000);
         module.timestamp = timestamp;
-        module.checksum = 0x1_0000 + u32::from(key);
+        module.checksum = checksum;
         module.version = Some(FixedFileInfo {
             file_version: [10, 0, 19041, 508],
             product_version: [10, 0, 19041, 508],
@@ -70,7 +70,7 @@ fn two_modules(architecture: Architecture) -> Result<Dump<'static>, mdmp::Error>
         });
         module.codeview = Some(CodeView::Rsds { guid: [key; 16], age: 1, pdb: pdb.into() });
         dump.modules.push(module);
-        let header = header_page(architecture, timestamp);
+        let header = header_page(architecture, timestamp, checksum);
         dump.memory.push(MemoryRange::from_vec(base, Protection::READ_ONLY, header));
         let code = code_page(architecture, key);
         dump.memory.push(MemoryRange::from_vec(base + 0x1000, Protection::EXECUTE_READ, code));
@@ -79,8 +79,8 @@ fn two_modules(architecture: Architecture) -> Result<Dump<'static>, mdmp::Error>
     Ok(dump)
 }
 
-/// The least of a PE header that a debugger checks: machine, stamp, SizeOfImage, one code section.
-fn header_page(architecture: Architecture, timestamp: u32) -> Vec<u8> {
+/// The least of a PE header that a debugger checks: machine, stamp, SizeOfImage, CheckSum, one code section.
+fn header_page(architecture: Architecture, timestamp: u32, checksum: u32) -> Vec<u8> {
     let mut page = vec![0u8; 0x1000];
     let mut put = |at: usize, bytes: &[u8]| page[at..at + bytes.len()].copy_from_slice(bytes);
     let (machine, magic, optional) = match architecture {
@@ -102,6 +102,8 @@ fn header_page(architecture: Architecture, timestamp: u32) -> Vec<u8> {
     put(0x98 + 0x24, &0x200u32.to_le_bytes());
     put(0x98 + 0x38, &0x3000u32.to_le_bytes());
     put(0x98 + 0x3c, &0x400u32.to_le_bytes());
+    // dbgeng warns "Unable to verify checksum" when the one in the header is 0.
+    put(0x98 + 0x40, &checksum.to_le_bytes());
     put(0x98 + 0x44, &1u16.to_le_bytes());
     put(0x98 + usize::from(optional) - 0x84, &16u32.to_le_bytes());
     let section = 0x98 + usize::from(optional);

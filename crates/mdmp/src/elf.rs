@@ -21,6 +21,7 @@ pub struct Core<'a> {
 }
 
 const ET_CORE: u16 = 4;
+const OSABI_LINUX: u8 = 3;
 const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
 const NT_PRSTATUS: u32 = 1;
@@ -194,8 +195,10 @@ fn segment(table: &mut Blob, class: &Class, kind: u32, flags: u32, content: Blob
 fn file_header(class: &Class, segments: BlobId, sections: Option<BlobId>, count: usize) -> Blob {
     let (header, segment, section) = class.sizes();
     let mut blob = Blob::new("ELF header");
-    // Class, little-endian, version, System V ABI; e_version; no entry point.
-    blob.bytes(b"\x7fELF").u8(if class.wide { 2 } else { 1 }).u8(1).u8(1).zeros(9);
+    // Class, little-endian, version. The ABI is Linux's, whose notes these are: lldb refuses a core file of another
+    // ("Unsupported OS", measured with 16).
+    blob.bytes(b"\x7fELF").u8(if class.wide { 2 } else { 1 }).u8(1).u8(1).u8(OSABI_LINUX).zeros(8);
+    // e_version is 1, and there is no entry point.
     blob.u16(ET_CORE).u16(class.machine).u32(1);
     class.word(&mut blob, 0);
     class.offset(&mut blob, segments);

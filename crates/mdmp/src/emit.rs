@@ -23,7 +23,7 @@ pub(crate) fn emit<W: Write + ?Sized>(
         output.pad_to(piece)?;
         match &piece.content {
             Content::Bytes { bytes, .. } => output.bytes(bytes, piece)?,
-            Content::Memory(range) => output.memory(range, piece)?,
+            Content::Memory(range) | Content::Source { range, .. } => output.memory(range, piece)?,
         }
     }
     if let Some(last) = pieces.last() {
@@ -112,8 +112,8 @@ impl<W: Write + ?Sized> Output<'_, W> {
             if let Err(source) = range.source.read_at(done, &mut self.buffer[start..]) {
                 self.buffer.truncate(start);
                 let address = range.address.wrapping_add(done);
-                let (offset, start, size) = (piece.offset + done, range.address, range.size);
-                return Err(Error::Source { address, offset, start, size, source });
+                let (offset, structure) = (piece.offset + done, piece.content.name().into_owned());
+                return Err(Error::Source { structure, size: range.size, address, offset, source });
             }
             done += count as u64;
         }

@@ -61,17 +61,17 @@ pub enum Error {
         field: u64,
     },
 
-    /// The source of a memory range failed while the dump was being written.
-    #[error("memory at {address:#x} (file offset {offset:#x}, range {start:#x}+{size:#x}): {source}")]
+    /// The source of a memory range, or of a stream's content, failed while the dump was being written.
+    #[error("{structure}, {size:#x} bytes: reading {address:#x} for file offset {offset:#x}: {source}")]
     Source {
-        /// First address that could not be read.
+        /// `memory at 0x…`, which names the range by its start, or a stream.
+        structure: String,
+        /// Bytes of the range or stream.
+        size: u64,
+        /// First address that could not be read; in a stream the offset of the byte.
         address: u64,
         /// Its place in the output.
         offset: u64,
-        /// Start of the range.
-        start: u64,
-        /// Bytes of the range.
-        size: u64,
         /// What the source said.
         source: io::Error,
     },

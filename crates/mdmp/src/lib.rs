@@ -51,6 +51,7 @@
 //! bounded by a multiple of the input that each names.
 #![forbid(unsafe_code)]
 
+mod blob;
 mod bytes;
 mod context;
 pub mod elf;
@@ -64,10 +65,11 @@ pub mod read;
 pub mod user;
 mod validate;
 
+pub use blob::{Blob, BlobId};
 pub use context::{Context, amd64, arm64, x86};
 pub use error::Error;
 pub use memory::{AddressRange, Fill, Memory, MemoryRange, Protection};
-pub use plan::{Blob, BlobId, Extent, Layout, Plan};
+pub use plan::{Extent, Layout, Plan};
 pub use raw::{RawDirectory, RawFile};
 pub use validate::{Finding, Format, RULES, Report, Rule, Severity, validate};
 

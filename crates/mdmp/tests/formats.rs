@@ -73,7 +73,7 @@ fn elf_64() {
         threads: vec![Thread::new(7, 1, amd64::Context::kernel(base + 0x1234, 0x8000))],
     };
     let file = core.plan().unwrap().to_vec().unwrap();
-    assert_eq!(&file[..8], b"\x7fELF\x02\x01\x01\0");
+    assert_eq!(&file[..8], b"\x7fELF\x02\x01\x01\x03");
     assert_eq!(file[16..20], [4, 0, 62, 0], "ET_CORE, EM_X86_64");
     let elf = Elf { file: &file, wide: true };
     let loads: Vec<_> = elf.segments().into_iter().filter(|segment| segment[0] == 1).collect();

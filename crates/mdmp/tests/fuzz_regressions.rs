@@ -18,6 +18,11 @@ fn replay(target: &str, body: fn(&[u8])) {
 }
 
 #[test]
+fn triage() {
+    replay("triage", bodies::triage);
+}
+
+#[test]
 fn validate() {
     replay("validate", bodies::validate);
 }
@@ -29,6 +34,11 @@ fn write() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn triage_random(input in proptest::collection::vec(any::<u8>(), 0..64)) {
+        bodies::triage(&input);
+    }
 
     #[test]
     fn validate_random(input in proptest::collection::vec(any::<u8>(), 0..64)) {

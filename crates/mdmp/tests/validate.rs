@@ -99,6 +99,14 @@ fn memory() {
         recipe.ranges.push(range(0xffff_f804_1234_0010, 1));
         recipe.ranges.push(range(0xffff_f804_1234_0200, 2));
     });
+    check(&["address-extension", "context"], |recipe| {
+        recipe.architecture = Some(0);
+        for range in &mut recipe.ranges {
+            range.start &= 0xffff_ffff;
+        }
+        module(recipe).base = 0xffff_ffff_1234_0000;
+        recipe.ranges[0].start = 0xffff_ffff_1234_0000;
+    });
     check(&["memory-info"], |recipe| recipe.regions = None);
     check64(&["memory-info-64"], |recipe| recipe.regions = None);
     check64(&["memory-info-start"], |recipe| recipe.regions = Some(vec![0xffff_f804_1234_0000, 0x1_0000, 0x2_0000]));

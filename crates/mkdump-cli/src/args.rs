@@ -68,6 +68,9 @@ pub struct SourceArgs {
     /// An ETW trace with Loader events
     #[arg(long, value_name = "FILE")]
     pub etl: Option<PathBuf>,
+    /// A Windows dump: kernel triage, full or bitmap, or user minidump; several triage dumps of one boot are merged
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub from_dump: Vec<PathBuf>,
 }
 
 /// Where module files are looked for.
@@ -125,6 +128,9 @@ pub struct BuildArgs {
     /// Kind of file
     #[arg(long, value_enum, default_value_t = Format::Minidump, value_name = "KIND")]
     pub format: Format,
+    /// Put all threads found in the dump into the output, not only the current one
+    #[arg(long, requires = "from_dump")]
+    pub threads: bool,
     /// Fetch missing modules from this symbol server while building
     #[cfg(feature = "fetch")]
     #[arg(long, value_name = "URL")]

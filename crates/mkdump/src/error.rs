@@ -35,6 +35,22 @@ pub enum Error {
         /// Where and what.
         source: etl_file::Error,
     },
+    /// The file is no Windows dump, or so damaged that nothing can be read from it.
+    #[error("{path}: {source}")]
+    Dump {
+        /// The dump.
+        path: PathBuf,
+        /// Where and what.
+        source: Box<crate::source::dump::DumpError>,
+    },
+    /// Dumps that do not belong together.
+    #[error("{path} and the dumps given with it: {source}")]
+    Merge {
+        /// The first dump.
+        path: PathBuf,
+        /// What does not fit.
+        source: crate::source::dump::MergeError,
+    },
     /// The source names no kernel module, so there is nothing to put into a dump.
     #[error("{path}: {why}")]
     NoModules {

@@ -231,7 +231,8 @@ impl<'a> Image<'a> {
     /// where they are not part of the selection.
     pub fn memory(&'a self, selection: Selection, debug: bool) -> Vec<MemoryRange<'a>> {
         let ranges = self.mapped.ranges(selection);
-        let mut pieces: Vec<(Rva, u32, u32)> = ranges.iter().map(|range| (range.rva, range.size, range.flags)).collect();
+        let mut pieces: Vec<(Rva, u32, u32)> =
+            ranges.iter().map(|range| (range.rva, range.size, range.flags)).collect();
         if debug {
             for (rva, size) in self.mapped.file().debug_ranges() {
                 let overlaps = |&(start, length, _): &(Rva, u32, u32)| {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use mdmp::kernel;
 use mdmp::read::{Origin, Segments, Triage};
 use mdmp::user;
-use mdmp::{AddressRange, Context, Memory, MemoryRange, Protection, amd64};
+use mdmp::{AddressRange, Context, Memory, MemoryRange, Protection, amd64, arm64};
 use zerocopy::FromBytes;
 
 use crate::snapshot::{Machine, Module};
@@ -30,6 +30,11 @@ pub struct Kept<'k, 'a> {
     /// Its memory, or that of all dumps of its boot.
     pub memory: &'k Segments<'a>,
 }
+
+/// Process id of the System process, where kernel threads live.
+const SYSTEM_PROCESS: u32 = 4;
+/// Where threads without a TEB pretend to have one.
+const ABSENT_TEB: u64 = 0x7fff_0000_0000;
 
 /// A triage dump with the same state and the memory of both.
 ///
@@ -75,8 +80,9 @@ pub fn triage<'a>(kept: Kept<'_, 'a>, code: Vec<MemoryRange<'a>>, comment: &str)
 
 /// A user minidump with the dump's memory and code, its threads and its exception.
 ///
-/// `modules` are those of the result ([`modules`] makes them of a snapshot's). Threads without a stack pointer are left
-/// out, but never the current one.
+/// `modules` are those of the result ([`modules`] makes them of a snapshot's). Threads of which no stack was captured
+/// are left out, but never the current one: a debugger could show nothing of them. Thread names are not written, as
+/// the engines of the rig warn about the stream; `mkdump threads` lists what is known of each thread.
 pub fn user<'a>(
     kept: Kept<'_, 'a>,
     machine: &Machine,
@@ -87,7 +93,11 @@ pub fn user<'a>(
     let Kept { dump, memory } = kept;
     let header = dump.header();
     let os = machine.os;
-    let mut info = user::SystemInfo::new(user::Architecture::AMD64, os.major, os.minor, os.build);
+    let architecture = match header.system().machine {
+        kernel::Machine::ARM64 => user::Architecture::ARM64,
+        _ => user::Architecture::AMD64,
+    };
+    let mut info = user::SystemInfo::new(architecture, os.major, os.minor, os.build);
     info.processors = machine.processors.unwrap_or(1).clamp(1, u8::MAX.into()) as u8;
     info.product_type = user::ProductType(u8::try_from(header.system().product_type).unwrap_or(1));
     let mut result = user::Dump::new(info);
@@ -97,8 +107,13 @@ pub fn user<'a>(
     result.memory = captured(memory);
     result.memory.extend(around(memory, code));
 
+    let process =
+        threads.iter().find_map(|thread| thread.client_id).and_then(|(process, _)| u32::try_from(process).ok());
+    result.misc_info =
+        Some(user::MiscInfo { process_id: Some(process.unwrap_or(SYSTEM_PROCESS)), ..Default::default() });
+
     let mut ids = std::collections::HashSet::new();
-    for thread in threads {
+    for thread in threads.iter().filter(|thread| thread.captured > 0 || thread.found == Found::Current) {
         let Some(context) = thread_context(dump, memory, thread) else { continue };
         let own = thread.client_id.and_then(|(_, id)| u32::try_from(id).ok());
         // Idle threads all have the id 0, and debuggers want each id once and none 0.
@@ -106,11 +121,12 @@ pub fn user<'a>(
         let id = id.unwrap_or_else(|| (0xffff_0000u32..).find(|id| !ids.contains(id)).unwrap_or(u32::MAX));
         ids.insert(id);
         let stack = memory.at(context.stack_pointer());
+        // System threads have no TEB. With 0 the debugger warns after most commands, and what it can read it takes for
+        // a TEB: an address of user space, of which the dump has nothing, keeps it quiet.
+        let teb = ABSENT_TEB + 0x2000 * result.threads.len() as u64;
         result.threads.push(user::Thread {
-            // System threads have no TEB; any other address than 0 keeps the debugger quiet.
             stack: stack.and_then(|segment| segment.range()),
-            name: Some(thread_name(thread)),
-            ..user::Thread::new(id, thread.address, context)
+            ..user::Thread::new(id, teb, context)
         });
         if thread.found == Found::Current {
             let exception = header.exception();
@@ -220,7 +236,8 @@ impl Memory for Part<'_> {
     }
 }
 
-/// Registers of a thread: the processor's for one that ran, else those that the scheduler left on its stack.
+/// Registers of a thread: the processor's for one that ran, else those that the scheduler left on its stack (x64; of
+/// an ARM64 thread that waits only the stack pointer is known).
 ///
 /// ```text
 /// KernelStack + 0x00  KSWITCH_FRAME: P1Home … P5Home, MxCsr
@@ -239,6 +256,9 @@ fn thread_context(dump: &Triage<'_>, memory: &Segments<'_>, thread: &Thread) -> 
         return context_from(dump.header().context());
     }
     let frame = thread.stack_pointer?;
+    if dump.header().system().machine == kernel::Machine::ARM64 {
+        return Some(arm64::Context::new(0, frame).into());
+    }
     let at = |offset: u64| memory.pointer_at(frame.checked_add(offset)?);
     let context = match (at(0x38), frame.checked_add(0x40)) {
         (Some(rip), Some(rsp)) => {
@@ -251,14 +271,8 @@ fn thread_context(dump: &Triage<'_>, memory: &Segments<'_>, thread: &Thread) -> 
     Some(context.into())
 }
 
+/// The two kinds differ in size.
 fn context_from(bytes: &[u8]) -> Option<Context> {
-    amd64::Context::read_from_bytes(bytes).ok().map(Context::from)
-}
-
-fn thread_name(thread: &Thread) -> String {
-    let ids = thread.client_id.map(|(process, id)| format!(" {process:x}.{id:x}")).unwrap_or_default();
-    match thread.processor {
-        Some(number) => format!("ETHREAD {:#x}{ids} on processor {number}", thread.address),
-        None => format!("ETHREAD {:#x}{ids}", thread.address),
-    }
+    let x64 = amd64::Context::read_from_bytes(bytes).ok().map(Context::from);
+    x64.or_else(|| arm64::Context::read_from_bytes(bytes).ok().map(Context::from))
 }

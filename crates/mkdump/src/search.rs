@@ -23,7 +23,7 @@ impl Search {
     /// These roots, or the current directory when there are none, and the directories that `_NT_SYMBOL_PATH` and
     /// `_NT_EXECUTABLE_IMAGE_PATH` name.
     pub fn new(roots: Vec<PathBuf>, environment: &SymbolPath) -> Self {
-        let symbol_path = environment.directories().into_iter().map(PathBuf::from).collect();
+        let symbol_path = environment.directories();
         let roots = if roots.is_empty() { vec![PathBuf::from(".")] } else { roots };
         Self { roots, symbol_path, cache: Cache::Default }
     }

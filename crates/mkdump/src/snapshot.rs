@@ -184,7 +184,7 @@ mod tests {
             kernel: true,
             base,
             size: 0x3000,
-            timestamp: Some(0x1234_567),
+            timestamp: Some(0x0123_4567),
             checksum: None,
             pdb: None,
             loaded,

@@ -18,6 +18,7 @@
 //! the threads that are known for certain.
 
 mod layout;
+mod msf;
 
 use std::collections::BTreeMap;
 
@@ -142,9 +143,10 @@ pub fn threads(dump: &Triage<'_>, memory: &Segments<'_>, options: &ThreadOptions
     threads
 }
 
-/// `Rsp` of an x64 context.
+/// `Rsp` of an x64 context, `Sp` of an ARM64 one; they differ in size.
 fn stack_pointer(context: &[u8]) -> Option<u64> {
-    Some(u64::from_le_bytes(context.get(0x98..0xa0)?.try_into().expect("8 bytes"))).filter(|&rsp| rsp != 0)
+    let at = if context.len() == 912 { 0x100 } else { 0x98 };
+    Some(u64::from_le_bytes(context.get(at..at + 8)?.try_into().expect("8 bytes"))).filter(|&pointer| pointer != 0)
 }
 
 struct Search<'s, 'a> {

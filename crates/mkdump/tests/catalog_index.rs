@@ -243,17 +243,16 @@ fn damage_is_noted_with_its_place_and_costs_only_itself() {
     put(dir.path(), "good.sys", &module(1).file());
     put(dir.path(), "dos.exe", b"MZ and nothing more");
     put(dir.path(), "empty.sys", b"");
+    put(dir.path(), "half.sys.partial", &module(5).file()[..0x500]);
     put(dir.path(), "hurt.sys", &Module { size_of_image: 0x1000, ..module(4) }.file());
     put(dir.path(), "cut.zip", &zip(&[("a.sys", &module(2).file())])[..200]);
     put(dir.path(), "cut.sy_", &cabinet("a.sys", &module(3).file())[..60]);
     let index = index(dir.path());
     assert_eq!(index.files().len(), 1);
     let notes = index.notes().join("\n");
+    assert!(notes.contains("cut.zip") && notes.contains("cut.sy_") && notes.contains("hurt.sys"), "{notes}");
     assert!(
-        notes.contains("cut.zip")
-            && notes.contains("cut.sy_")
-            && notes.contains("hurt.sys")
-            && index.notes().len() == 3,
+        notes.contains("half.sys.partial: cut short, 768 bytes are missing") && index.notes().len() == 4,
         "{notes}"
     );
     let gone = IndexOptions { roots: vec![dir.path().join("gone")], cache: Cache::Off, ..Default::default() };

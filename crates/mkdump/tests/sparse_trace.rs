@@ -28,7 +28,11 @@ fn ten_gigabytes_take_less_than_64_megabytes() {
     let mut trace = TraceFile::new();
     for index in 0..ISLANDS {
         let path = format!(r"\SystemRoot\System32\drivers\driver{index}.sys");
-        trace.module(0, 2_000_000 + index as i64, &Module::kernel(&path, 0xffff_f800_0000_0000 + (index << 24), 0x8000));
+        trace.module(
+            0,
+            2_000_000 + index as i64,
+            &Module::kernel(&path, 0xffff_f800_0000_0000 + (index << 24), 0x8000),
+        );
         trace.flush(0);
     }
     let built = trace.finish();

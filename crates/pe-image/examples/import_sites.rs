@@ -51,7 +51,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         });
         let import = slot.map_or("(no slot)".to_owned(), |slot| format!("{}!{}", slot.dll, slot.name));
         let outcome = match site.outcome {
-            Outcome::Direct(target) => format!("{:#x} ({} + {})", target.address, modules.module(target.module).name, target.rva),
+            Outcome::Direct(target) => {
+                format!("{:#x} ({} + {})", target.address, modules.module(target.module).name, target.rva)
+            }
             other => format!("{other:?}"),
         };
         writeln!(out, "{:#x} {kind} {import} -> {outcome}", image.address(site.rva))?;

@@ -232,9 +232,7 @@ impl<'a> Modules<'a> {
             }
             "hal" => with_rule(HAL_NAMES.iter().find_map(named), Rule::HalName, hops)
                 .or_else(|| with_rule(self.kernel(), Rule::HalInKernel, hops)),
-            "kdcom" | "kdstub" => {
-                KD_NAMES.iter().find_map(|name| with_rule(named(name), Rule::KdTransport, hops))
-            }
+            "kdcom" | "kdstub" => KD_NAMES.iter().find_map(|name| with_rule(named(name), Rule::KdTransport, hops)),
             _ => None,
         };
         found.ok_or_else(|| match self.by_name.get(&key) {
@@ -288,9 +286,9 @@ impl<'a> Modules<'a> {
                 } else {
                     sign_extend((loaded.module.base as u32).wrapping_add(rva.0))
                 };
-                let retpolined = *loaded.retpolined.get_or_init(|| {
-                    file.load_config().ok().flatten().is_some_and(|config| config.is_retpolined())
-                });
+                let retpolined = *loaded
+                    .retpolined
+                    .get_or_init(|| file.load_config().ok().flatten().is_some_and(|config| config.is_retpolined()));
                 Ok(Target { module: number, rva, address, rule: None, retpolined })
             }
             Some(Export::Forwarder(text)) => {

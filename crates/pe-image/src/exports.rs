@@ -81,7 +81,8 @@ impl<'a> Exports<'a> {
                     names.entry(name).or_insert(index);
                 }
                 Ok(_) if errors.len() < MOST_ERRORS => {
-                    let place = Place::Rva(Rva(table.address_of_name_ordinals.get(LE).saturating_add(2 * number as u32)));
+                    let place =
+                        Place::Rva(Rva(table.address_of_name_ordinals.get(LE).saturating_add(2 * number as u32)));
                     let allowed = format!("less than NumberOfFunctions ({:#x})", functions.len() / 4);
                     errors.push(Error::field(place, "export ordinal table", "index", index, allowed));
                 }

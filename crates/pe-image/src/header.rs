@@ -154,16 +154,15 @@ impl Headers {
         })?;
         let nt_offset = dos.nt_headers_offset();
         let place = Place::Offset(nt_offset.into());
-        let too_short = |need: u64| Error::truncated(place, "IMAGE_NT_HEADERS", need, have.saturating_sub(nt_offset.into()));
+        let too_short =
+            |need: u64| Error::truncated(place, "IMAGE_NT_HEADERS", need, have.saturating_sub(nt_offset.into()));
         if have < u64::from(nt_offset) + 26 {
             return Err(too_short(26));
         }
         match optional_header_magic(data) {
             Ok(pe::IMAGE_NT_OPTIONAL_HDR64_MAGIC) => Self::parse_as::<pe::ImageNtHeaders64>(data, nt_offset),
             Ok(pe::IMAGE_NT_OPTIONAL_HDR32_MAGIC) => Self::parse_as::<pe::ImageNtHeaders32>(data, nt_offset),
-            Ok(other) => {
-                Err(Error::field(place, "IMAGE_NT_HEADERS", "OptionalHeader.Magic", other, "0x10b or 0x20b"))
-            }
+            Ok(other) => Err(Error::field(place, "IMAGE_NT_HEADERS", "OptionalHeader.Magic", other, "0x10b or 0x20b")),
             Err(_) => Err(Error::other(place, "IMAGE_NT_HEADERS", "the signature is not PE\\0\\0")),
         }
     }

@@ -201,7 +201,7 @@ fn debug_entry(headers: &Headers, wanted: u32, mut read: impl FnMut(u64, u32) ->
     let size = entry.size_of_data.get(LE).min(LARGEST_CODE_VIEW);
     match entry.pointer_to_raw_data.get(LE) {
         0 => {
-            let (offset, have) = headers.file_offset(crate::Rva(entry.address_of_raw_data.get(LE)))?;
+            let (offset, have) = headers.file_offset(Rva(entry.address_of_raw_data.get(LE)))?;
             read(offset, size.min(have as u32))
         }
         offset => read(offset.into(), size),
@@ -242,11 +242,9 @@ impl CodeView {
             Some(bytes::until_nul(bytes).unwrap_or(bytes).to_vec())
         };
         match record.get(..4)? {
-            b"RSDS" => Some(Self::Rsds {
-                guid: bytes::array_at(record, 4)?,
-                age: bytes::u32_at(record, 20)?,
-                path: path(24)?,
-            }),
+            b"RSDS" => {
+                Some(Self::Rsds { guid: bytes::array_at(record, 4)?, age: bytes::u32_at(record, 20)?, path: path(24)? })
+            }
             b"NB10" => Some(Self::Nb10 {
                 offset: bytes::u32_at(record, 4)?,
                 signature: bytes::u32_at(record, 8)?,

@@ -72,7 +72,9 @@ impl PeFile<'_> {
             Error::other(Place::Rva(directory.rva), "IMAGE_RESOURCE_DIRECTORY", error.to_string())
         };
         let root = resources.root().map_err(wrong)?;
-        let Some(entry) = root.entries.iter().find(|entry| !entry.has_name() && entry.name_or_id.get(LE) == VERSION_TYPE) else {
+        let Some(entry) =
+            root.entries.iter().find(|entry| !entry.has_name() && entry.name_or_id.get(LE) == VERSION_TYPE)
+        else {
             return Ok(None);
         };
         // Type, name, language; one level more is allowed for.
@@ -108,8 +110,12 @@ impl<'a> Iterator for Nodes<'a> {
         let node = self.0.get(..length)?;
         let value_length = usize::from(u16_at(node, 2)?);
         let is_text = u16_at(node, 4)? == 1;
-        let key: Vec<u16> =
-            node.get(6..)?.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]])).take_while(|&unit| unit != 0).collect();
+        let key: Vec<u16> = node
+            .get(6..)?
+            .chunks_exact(2)
+            .map(|unit| u16::from_le_bytes([unit[0], unit[1]]))
+            .take_while(|&unit| unit != 0)
+            .collect();
         let value_at = (6 + 2 * (key.len() + 1)).next_multiple_of(4);
         let body = node.get(value_at..).unwrap_or_default();
         self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();

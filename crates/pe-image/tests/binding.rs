@@ -139,9 +139,12 @@ fn debugger_transports() {
         assert_eq!(resolve(modules, "kdcom.dll", "KdSendPacket"), Ok((0x1000, Some(Rule::KdTransport))));
         assert_eq!(resolve(modules, "kdcom.dll", "KdNothing"), Err(Unbound::NotLoaded("kdcom.dll".into())));
     });
-    with_modules(&[("kd.dll", Some(exporter("kd.dll", &["KdSendPacket"]))), ("kdnet.dll", Some(transport))], |modules| {
-        assert_eq!(resolve(modules, "KDCOM.dll", "KdSendPacket"), Ok((0x1000, Some(Rule::KdTransport))));
-    });
+    with_modules(
+        &[("kd.dll", Some(exporter("kd.dll", &["KdSendPacket"]))), ("kdnet.dll", Some(transport))],
+        |modules| {
+            assert_eq!(resolve(modules, "KDCOM.dll", "KdSendPacket"), Ok((0x1000, Some(Rule::KdTransport))));
+        },
+    );
 }
 
 const CONTRACT: &str = "ext-ms-win-ntos-werkernel-l1-1-1.dll";

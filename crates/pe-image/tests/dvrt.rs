@@ -1,8 +1,6 @@
 //! The dynamic relocation table, decoded: versions, widths, symbols, padding, and errors that say where.
 
-use pe_image::{
-    Arm64xFixup, Dvrt, Fixups, MappedImage, OverrideSiteKind, PeFile, Policy, RelocationKind, Rva, Symbol,
-};
+use pe_image::{Arm64xFixup, Dvrt, Fixups, MappedImage, OverrideSiteKind, PeFile, Policy, RelocationKind, Rva, Symbol};
 use testkit::image::{ARM64, At, Driver, Entry, OverrideSpec, SiteSpec, padded_u16s, page_blocks, u32s};
 
 fn blocks(pages: &[(u32, Vec<u8>)]) -> Vec<u8> {
@@ -12,7 +10,8 @@ fn blocks(pages: &[(u32, Vec<u8>)]) -> Vec<u8> {
 fn driver_with(entries: &[(u64, Vec<u8>)]) -> Driver {
     let mut driver = Driver::new("driver.sys");
     driver.code(".text", 0x3000);
-    driver.entries = entries.iter().map(|(symbol, payload)| Entry { symbol: *symbol, payload: payload.clone() }).collect();
+    driver.entries =
+        entries.iter().map(|(symbol, payload)| Entry { symbol: *symbol, payload: payload.clone() }).collect();
     driver
 }
 
@@ -36,7 +35,8 @@ fn check_table(entries: &[(u64, Vec<u8>)], check: impl Fn(&Dvrt<'_>)) {
 
 #[test]
 fn records_of_symbols_3_4_and_5() {
-    let imports = blocks(&[(0x1000, u32s(&[0x1000 | 5 << 13, 0x010 | 0x7_ffff << 13])), (0x2000, u32s(&[0xfff | 1 << 13]))]);
+    let imports =
+        blocks(&[(0x1000, u32s(&[0x1000 | 5 << 13, 0x010 | 0x7_ffff << 13])), (0x2000, u32s(&[0xfff | 1 << 13]))]);
     let indirect = blocks(&[(0x1000, padded_u16s(&[0x5004, 0x2008, 0x100c]))]);
     let switches = blocks(&[(0x3000, padded_u16s(&[0xf020]))]);
     check_table(&[(3, imports), (4, indirect), (5, switches)], |table| {
@@ -56,7 +56,8 @@ fn records_of_symbols_3_4_and_5() {
 /// Offset 0 counts as the first record of a block only.
 #[test]
 fn padding() {
-    let indirect = blocks(&[(0x1000, padded_u16s(&[0x1000, 0x1004, 0x0000, 0x1008])), (0x2000, padded_u16s(&[0x0000]))]);
+    let indirect =
+        blocks(&[(0x1000, padded_u16s(&[0x1000, 0x1004, 0x0000, 0x1008])), (0x2000, padded_u16s(&[0x0000]))]);
     check_table(&[(4, indirect)], |table| {
         let Fixups::IndirectTransfers(records) = table.entries[0].fixups() else { panic!() };
         let records: Vec<_> = records.map(|record| record.unwrap().rva.0).collect();
@@ -110,7 +111,11 @@ fn arm64x_fixups() {
 fn function_overrides() {
     let mut driver = driver_with(&[]);
     driver.overrides = vec![
-        OverrideSpec { original: At(0, 0x10), alternatives: vec![At(0, 0x10)], calls: vec![At(0, 0x100), At(0, 0x1ffe)] },
+        OverrideSpec {
+            original: At(0, 0x10),
+            alternatives: vec![At(0, 0x10)],
+            calls: vec![At(0, 0x100), At(0, 0x1ffe)],
+        },
         OverrideSpec { original: At(0, 0x20), alternatives: vec![At(0, 0x30), At(0, 0x40)], calls: vec![At(0, 0x200)] },
     ];
     let built = driver.build();
@@ -195,7 +200,11 @@ fn errors_say_where_and_what() {
     // Offset in the table, value, expected error; "" where the table as such can be read.
     let cases = [
         (0, 3, format!("IMAGE_DYNAMIC_RELOCATION_TABLE at RVA {dvrt:#x}: Version is 0x3, allowed is 1 or 2")),
-        (4, 0xffff_ffff, format!("IMAGE_DYNAMIC_RELOCATION_TABLE at RVA {dvrt:#x}: Size is 0xffffffff, allowed is at most 0x1f8")),
+        (
+            4,
+            0xffff_ffff,
+            format!("IMAGE_DYNAMIC_RELOCATION_TABLE at RVA {dvrt:#x}: Size is 0xffffffff, allowed is at most 0x1f8"),
+        ),
     ];
     for (offset, value, expected) in cases {
         let mut built = driver().build();
@@ -205,10 +214,20 @@ fn errors_say_where_and_what() {
     }
     // Entry 1: symbol at 8, size at 16, block at 20 (page, size), record at 28. Entry 2 starts at 32.
     let cases = [
-        (16, 0x1000, format!("IMAGE_DYNAMIC_RELOCATION at RVA {:#x}: BaseRelocSize is 0x1000, allowed is at most", dvrt + 8), 0),
+        (
+            16,
+            0x1000,
+            format!("IMAGE_DYNAMIC_RELOCATION at RVA {:#x}: BaseRelocSize is 0x1000, allowed is at most", dvrt + 8),
+            0,
+        ),
         (4, 0x20, format!("IMAGE_DYNAMIC_RELOCATION at RVA {:#x}: needs 0xc bytes, there are 0x8", dvrt + 32), 1),
         (24, 7, format!("IMAGE_BASE_RELOCATION at RVA {:#x}: SizeOfBlock is 0x7, allowed is 8 to 0xc", dvrt + 20), 0),
-        (24, 0x100, format!("IMAGE_BASE_RELOCATION at RVA {:#x}: SizeOfBlock is 0x100, allowed is 8 to 0xc", dvrt + 20), 0),
+        (
+            24,
+            0x100,
+            format!("IMAGE_BASE_RELOCATION at RVA {:#x}: SizeOfBlock is 0x100, allowed is 8 to 0xc", dvrt + 20),
+            0,
+        ),
     ];
     for (offset, value, expected, left) in cases {
         let mut built = driver().build();

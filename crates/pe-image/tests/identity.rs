@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use pe_image::{CodeView, Identity, IdentityError, Machine, PeFile, PdbChecksum};
+use pe_image::{CodeView, Identity, IdentityError, Machine, PdbChecksum, PeFile};
 use testkit::image::{Driver, PdbSpec, VersionSpec};
 
 fn driver() -> Driver {
@@ -158,8 +158,11 @@ fn version_resource() {
     assert_eq!(version.string("Nothing"), None);
 
     // pelite reads the same.
-    let aligned: Vec<u64> =
-        built.bytes.chunks(8).map(|chunk| u64::from_le_bytes(std::array::from_fn(|i| *chunk.get(i).unwrap_or(&0)))).collect();
+    let aligned: Vec<u64> = built
+        .bytes
+        .chunks(8)
+        .map(|chunk| u64::from_le_bytes(std::array::from_fn(|i| *chunk.get(i).unwrap_or(&0))))
+        .collect();
     use pelite::pe64::Pe;
     let peer = pelite::pe64::PeFile::from_bytes(zerocopy::IntoBytes::as_bytes(&aligned[..])).unwrap();
     let info = peer.resources().unwrap().version_info().unwrap();

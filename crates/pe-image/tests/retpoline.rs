@@ -220,5 +220,8 @@ fn a_stub_header_that_leads_out_of_the_block_is_an_error() {
     let built = kernel.build();
     let file = PeFile::parse(&built.bytes).unwrap();
     let error = StubBlock::from_kernel(&MappedImage::new(&file, KERNEL_BASE, None, Policy::AS_LINKED)).unwrap_err();
-    assert_eq!(error.to_string(), "retpoline stub header at RVA 0x204c: stub offset is 0x2000, allowed is 0x50 to 0xfff");
+    assert_eq!(
+        error.to_string(),
+        "retpoline stub header at RVA 0x204c: stub offset is 0x2000, allowed is 0x50 to 0xfff"
+    );
 }

@@ -132,8 +132,14 @@ fn every_fault_has_its_count() {
     ]);
     let binding = modules.bind(0);
     let image = MappedImage::new(&file, DRIVER_BASE, Some(&binding), Policy::default());
-    let expected =
-        ImportCounts { listed: 6, optimized: 2, no_index: 1, unbound: 2, unexpected_bytes: 1, ..ImportCounts::default() };
+    let expected = ImportCounts {
+        listed: 6,
+        optimized: 2,
+        no_index: 1,
+        unbound: 2,
+        unexpected_bytes: 1,
+        ..ImportCounts::default()
+    };
     assert_eq!(image.counts().import, expected);
     let off = MappedImage::new(&file, DRIVER_BASE, Some(&binding), Policy::AS_LINKED);
     assert_eq!(off.counts().import, ImportCounts { optimized: 0, ..expected });
@@ -197,7 +203,8 @@ fn sites_across_pages_and_reads() {
                 }
                 assert!(pieces == whole, "offset {offset:#x}, step {step:#x}");
             }
-            let pieces: Vec<u8> = image.pieces(Rva(0x1000), 0x3000).flat_map(|piece| piece.bytes.into_owned()).collect();
+            let pieces: Vec<u8> =
+                image.pieces(Rva(0x1000), 0x3000).flat_map(|piece| piece.bytes.into_owned()).collect();
             assert!(pieces == whole);
             assert_eq!(recognise(&whole[offset as usize..], image.address(Rva(site))).unwrap().size(), 12);
         });

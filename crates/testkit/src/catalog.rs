@@ -74,6 +74,38 @@ pub fn szdd_stored(content: &[u8], last_letter: u8) -> Vec<u8> {
     szdd(content.len() as u32, last_letter, &data)
 }
 
+/// A cabinet with the single file `a.sys` in one folder of this compression method (1 MSZIP, 0x0f03 LZX with a window of
+/// 32 KiB) and these data blocks, each with the size that it says it unpacks to.
+pub fn cabinet(method: u16, blocks: &[(&[u8], u16)]) -> Vec<u8> {
+    let unpacked: u32 = blocks.iter().map(|(_, size)| u32::from(*size)).sum();
+    let mut asm = Asm::new();
+    let (file, data, end) = (asm.label(), asm.label(), asm.label());
+    // Size of the cabinet, place of the first file, version 1.3, one folder, one file, no flags, set 0, first of it.
+    asm.bytes(b"MSCF").u32(0).u32_of(end).u32(0).u32_of(file).u32(0);
+    asm.u8(3).u8(1).u16(1).u16(1).u16(0).u16(0).u16(0);
+    asm.u32_of(data).u16(blocks.len() as u16).u16(method);
+    // The file: size, offset in the folder, folder, date, time, attributes, name.
+    asm.bind(file).u32(unpacked).u32(0).u16(0).u16(0).u16(0).u16(0x20).cstr("a.sys");
+    asm.bind(data);
+    for (block, size) in blocks {
+        asm.u32(0).u16(block.len() as u16).u16(*size).bytes(block);
+    }
+    asm.bind(end);
+    asm.finish()
+}
+
+/// An LZX block that stores its bytes: no E8 translation, type 3, 24 bits of size, the three last match offsets.
+pub fn lzx_stored(bytes: &[u8], offsets: [u32; 3]) -> Vec<u8> {
+    let head = 3 << 28 | (bytes.len() as u32) << 4;
+    let mut asm = Asm::new();
+    asm.u16((head >> 16) as u16).u16(head as u16);
+    offsets.iter().for_each(|&offset| {
+        asm.u32(offset);
+    });
+    asm.bytes(bytes);
+    asm.finish()
+}
+
 /// A PDB with nothing in it but who it is: the multi-stream file (MSF 7.00) with blocks of 512 bytes, stream 1 with
 /// version, signature, age and GUID, stream 3 with a DBI header of the same age.
 pub fn pdb(guid: &str, age: u32) -> Vec<u8> {

@@ -36,7 +36,7 @@ pub fn run(data: &Path) -> Result<Outcome> {
         keys.insert(image_key(wanted.timestamp.unwrap_or_default(), wanted.size));
         match index.find(wanted) {
             Lookup::Found { file, warnings } if file.location.file().ends_with(path) && warnings.is_empty() => {
-                outcome.add_pass()
+                outcome.add_pass();
             }
             other => outcome.add_failure(format!("{path}: {other:?}")),
         }

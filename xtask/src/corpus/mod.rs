@@ -5,8 +5,10 @@
 
 mod build;
 mod catalog;
+mod dumps;
 mod etl;
 mod import_forms;
+mod ptdump;
 mod ptxed;
 
 use std::path::{Path, PathBuf};
@@ -26,8 +28,10 @@ struct Part {
 const PARTS: &[Part] = &[
     Part { name: "build", samples: "pe", run: build::run },
     Part { name: "catalog", samples: "pe", run: catalog::run },
+    Part { name: "dumps", samples: "dumps", run: dumps::run },
     Part { name: "etl", samples: "etl", run: etl::run },
     Part { name: "import-forms", samples: "pt/import-forms", run: import_forms::run },
+    Part { name: "ptdump", samples: "pt/libipt", run: ptdump::run },
     Part { name: "ptxed", samples: "pt/libipt", run: ptxed::run },
 ];
 

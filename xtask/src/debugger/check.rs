@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use super::rig::{Engine, Rig};
 use crate::outcome::Outcome;
@@ -21,7 +21,7 @@ impl Check {
         Check { command: command.into(), expected: Vec::new(), forbidden: Vec::new() }
     }
 
-    /// Some line of the answer must match; see [`matches`].
+    /// Some line of the answer must match; see [`matches()`].
     pub fn has(mut self, pattern: impl Into<String>) -> Check {
         self.expected.push(pattern.into());
         self
@@ -50,11 +50,16 @@ pub struct Suite<'a> {
 }
 
 impl Suite<'_> {
-    /// Runs the suite in both engines, one session each, and prints a line per check.
+    /// Runs the suite in both engines at the same time, one session each, and prints a line per check.
     pub fn run(&self, rig: &Rig, outcome: &mut Outcome) -> Result<()> {
         let commands: Vec<String> = self.checks.iter().map(|check| check.command.clone()).collect();
-        for engine in Engine::ALL {
-            let session = rig.session(engine, self.dump, self.symbols, &commands)?;
+        let sessions = std::thread::scope(|scope| {
+            let open = |engine| rig.session(engine, self.dump, self.symbols, &commands);
+            let running = Engine::ALL.map(|engine| (engine, scope.spawn(move || open(engine))));
+            running.map(|(engine, thread)| (engine, thread.join()))
+        });
+        for (engine, session) in sessions {
+            let session = session.map_err(|_| anyhow!("the session's thread panicked"))??;
             let place = format!("{}, dbgeng {}", self.name, engine.version());
             if session.code != Some(0) {
                 outcome.add_failure(format!("{place}: not opened, status {:?}\n{}", session.code, session.opening));

@@ -309,16 +309,7 @@ impl<C: Code> Blocks<C> {
             }
         };
         let id = self.table.blocks.len() as u32;
-        self.table.blocks.push(Block {
-            start,
-            end: at,
-            instructions,
-            exit,
-            heat: 0,
-            width,
-            lengths,
-            next: [NONE; 2],
-        });
+        self.table.blocks.push(Block { start, end: at, instructions, exit, heat: 0, width, lengths, next: [NONE; 2] });
         self.by_address[width_index(width)].insert(start, id);
         BlockId(id)
     }

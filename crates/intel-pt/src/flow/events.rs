@@ -305,7 +305,12 @@ impl<'a> Feed<'a> {
                     self.attached.push(Event::Exec(exec));
                 }
                 Some(Ok(
-                    Packet::Pad | Packet::Tsc(_) | Packet::Mtc(_) | Packet::Tma { .. } | Packet::Cyc(_) | Packet::Cbr(_),
+                    Packet::Pad
+                    | Packet::Tsc(_)
+                    | Packet::Mtc(_)
+                    | Packet::Tma { .. }
+                    | Packet::Cyc(_)
+                    | Packet::Cbr(_),
                 )) => {}
                 _ => {
                     (self.at, self.context, self.last_ip) = before;
@@ -362,9 +367,7 @@ impl<'a> Feed<'a> {
             let before = (self.at, self.context, self.last_ip);
             match self.packet() {
                 Some(Ok(Packet::Fup(ip))) => return Item::Overflow(self.last_ip.update(ip)),
-                Some(Ok(
-                    Packet::Pad | Packet::Tsc(_) | Packet::Mtc(_) | Packet::Tma { .. } | Packet::Cyc(_),
-                )) => {}
+                Some(Ok(Packet::Pad | Packet::Tsc(_) | Packet::Mtc(_) | Packet::Tma { .. } | Packet::Cyc(_))) => {}
                 Some(Ok(packet @ (Packet::Cbr(_) | Packet::Mnt(_)))) if self.attached.len() < ATTACHED => {
                     self.attach(packet);
                 }

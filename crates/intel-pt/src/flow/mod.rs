@@ -39,6 +39,7 @@
 //! assert_eq!(ranges.list(), [(0x1000, 0x1002), (0x1003, 0x1005)]);
 //! ```
 
+mod checks;
 mod code;
 mod error;
 mod events;
@@ -48,6 +49,7 @@ mod stack;
 mod visit;
 mod walk;
 
+pub use checks::{Checks, Finding, Knowledge, NoKnowledge, follows_call};
 pub use code::{Block, BlockId, Blocks, Code, Exit, Table};
 pub use error::{Error, ErrorKind, Found, Need};
 pub use events::Event;

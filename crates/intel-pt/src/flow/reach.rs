@@ -179,12 +179,7 @@ impl Walker<'_> {
     }
 
     /// Walks to the goal without a packet. Nothing is visited unless the goal, or an address to stop at, is reached.
-    fn walk<C: Code, V: Visitor>(
-        &mut self,
-        blocks: &mut Blocks<C>,
-        visitor: &mut V,
-        goal: Goal,
-    ) -> Result<(), Stop> {
+    fn walk<C: Code, V: Visitor>(&mut self, blocks: &mut Blocks<C>, visitor: &mut V, goal: Goal) -> Result<(), Stop> {
         if let Goal::Address(at) = goal
             && at == self.ip
         {
@@ -226,11 +221,7 @@ impl Walker<'_> {
     }
 
     /// The way to the goal, or to an address to stop at, which is then given too.
-    fn find<C: Code>(
-        &mut self,
-        blocks: &mut Blocks<C>,
-        goal: Goal,
-    ) -> Result<(Way, Option<u64>), (u64, ErrorKind)> {
+    fn find<C: Code>(&mut self, blocks: &mut Blocks<C>, goal: Goal) -> Result<(Way, Option<u64>), (u64, ErrorKind)> {
         let mut id = blocks.at_hint(self.hint, self.ip, self.width);
         let mut circle = Circle::new(self.options.budget);
         let mut way = Way { blocks: 0, instructions: 0 };

@@ -47,7 +47,8 @@ pub enum Stop {
     /// [`Options::limit`] is reached.
     Limit,
     /// The walk is at one of the addresses of [`Blocks::break_at`], before the instruction there. The next run goes on
-    /// where [`Walker::jump`] or [`Walker::call`] say.
+    /// where [`Walker::jump`] or [`Walker::call`] say. Neither takes a packet, so that code may lead back to the same
+    /// address for ever: who goes on by them counts, and gives up by [`Walker::lose`].
     Break {
         /// The address.
         ip: u64,
@@ -130,6 +131,11 @@ impl<'a> Walker<'a> {
         (self.phase == Phase::On).then_some(self.ip)
     }
 
+    /// TNT bits taken from the trace and not yet consumed.
+    pub fn bits_left(&self) -> u8 {
+        self.tnt_len
+    }
+
     /// The stack that compressed returns refer to.
     pub fn stack(&self) -> &ReturnStack {
         &self.stack
@@ -150,6 +156,11 @@ impl<'a> Walker<'a> {
     pub fn call(&mut self, ip: u64, back: u64) {
         self.stack.push(back);
         self.jump(ip);
+    }
+
+    /// Gives up the position: the next run resynchronises, as after an error.
+    pub fn lose(&mut self) {
+        self.phase = Phase::Lost;
     }
 
     /// Takes the TIP that an indirect branch at the current address would take: the next one, behind at most one TNT.
@@ -174,6 +185,14 @@ impl<'a> Walker<'a> {
                 }
                 item => return Err(found(item)),
             }
+        }
+    }
+
+    /// The address of the TIP that is the very next packet of flow, with no TNT bits left before it.
+    pub fn tip_is_next(&mut self) -> Option<u64> {
+        match self.feed.peek() {
+            Item::Tip(ip) if self.tnt_len == 0 => ip,
+            _ => None,
         }
     }
 
@@ -241,7 +260,7 @@ impl<'a> Walker<'a> {
                     self.fresh = false;
                     circle = Circle::new(self.options.budget);
                     id = end;
-                    if self.tnt_len == 0 {
+                    if self.tnt_len == 0 && !self.run_paths(blocks, visitor, &mut id) {
                         self.stand_at(blocks, id);
                         return Ok(());
                     }
@@ -297,6 +316,22 @@ impl<'a> Walker<'a> {
                 return Ok(());
             }
         }
+    }
+
+    /// Takes short TNTs for as long as paths are known for them: the loop that hot code is decoded by. True when a TNT
+    /// is left over that needs the long way.
+    #[inline]
+    fn run_paths<C: Code, V: Visitor>(&mut self, blocks: &mut Blocks<C>, visitor: &mut V, id: &mut BlockId) -> bool {
+        while self.feed.offset() < self.options.limit {
+            let Some(payload) = self.feed.short_tnt() else { return false };
+            let Some((table, ids, end)) = blocks.path(*id, payload) else {
+                self.load(u64::from(payload), payload.ilog2() as u8);
+                return true;
+            };
+            visitor.blocks(table, ids);
+            *id = end;
+        }
+        false
     }
 
     /// A block whose successor needs no packet. Tracing may end with it all the same.
@@ -382,11 +417,7 @@ impl<'a> Walker<'a> {
         let width = self.width;
         self.take(visitor, offset);
         // A far transfer may change the width of code, of which the block's memory of its successor knows nothing.
-        let next = if self.width == width {
-            blocks.indirect_successor(id, to)
-        } else {
-            blocks.at(to, self.width)
-        };
+        let next = if self.width == width { blocks.indirect_successor(id, to) } else { blocks.at(to, self.width) };
         Ok(Some(next))
     }
 
@@ -438,6 +469,7 @@ impl<'a> Walker<'a> {
         self.exec = None;
     }
 
+    #[inline]
     pub(super) fn load(&mut self, bits: u64, len: u8) {
         self.tnt = bits;
         self.tnt_len = len.min(Tnt::MAX);

@@ -1,8 +1,10 @@
 //! The bodies of the fuzz targets: ordinary functions that panic when something is wrong.
+#![forbid(unsafe_code)]
 
 use mdmp::user::{Architecture, CodeView, Comment, Directory, Dump, MemoryListKind, Module, RawStream, StreamType};
 use mdmp::user::{SystemInfo, Thread};
 use mdmp::{AddressRange, Fill, MemoryRange, Protection, Report, Severity, amd64};
+use testkit::dump::kernel::Machine;
 use testkit::dump::user::{Parsed, Recipe};
 
 /// Checks a hostile dump. An even first byte: the rest are the file. An odd one: the rest are edits of 4 bytes (offset,
@@ -30,6 +32,42 @@ fn validate_file(file: &[u8]) {
     assert!(report.findings.len() as u64 <= Report::PER_RULE * mdmp::RULES.len() as u64);
     for finding in &report.findings {
         assert!(finding.to_string().len() < 4096, "{finding}");
+    }
+}
+
+/// Reads a hostile triage dump. An even first byte: the rest are the file. An odd one: the rest are edits of 4 bytes
+/// (offset, offset, offset, value) to testkit's triage dump, cut at the last edit's offset when the bit of 2 is set.
+pub fn triage(input: &[u8]) {
+    let Some((&kind, rest)) = input.split_first() else { return };
+    if kind % 2 == 0 {
+        return triage_file(rest);
+    }
+    let mut file = Machine::sample().triage();
+    let mut end = file.len();
+    for edit in rest.chunks_exact(4) {
+        end = u32::from_le_bytes([edit[0], edit[1], edit[2], 0]) as usize % file.len();
+        file[end] = edit[3];
+    }
+    if kind & 2 != 0 {
+        file.truncate(end);
+    }
+    triage_file(&file);
+}
+
+fn triage_file(file: &[u8]) {
+    let _ = mdmp::validate(file);
+    let Ok(dump) = mdmp::read::Triage::open(file) else { return };
+    let _ = (format!("{dump:?}"), dump.unloaded(), dump.broken_driver(), dump.drivers().count());
+    let _ = (dump.processors().count(), dump.secondary(), dump.mm(), dump.data_page(), dump.call_stack());
+    let blocks = dump.data_blocks().count();
+    assert!(dump.memory().all().len() <= 2 * (blocks + 5), "more memory than blocks");
+    let mut before = None;
+    for segment in dump.memory().all() {
+        assert!(before < Some(segment.address), "segments are disjoint and sorted");
+        before = segment.range().and_then(AddressRange::last);
+        let mut out = [0; 9];
+        let held = dump.memory().read(segment.address, &mut out);
+        assert_eq!(out[..held.min(segment.bytes.len())], segment.bytes[..held.min(segment.bytes.len())]);
     }
 }
 

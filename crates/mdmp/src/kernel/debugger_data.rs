@@ -113,7 +113,7 @@ impl DebuggerData {
         &self.bytes
     }
 
-    /// `OwnerTag`; [`OWNER_TAG`] in a block that is one.
+    /// `OwnerTag`; "KDBG" in a block that is one.
     pub fn owner_tag(&self) -> u32 {
         u32::from_le_bytes(self.get(16))
     }

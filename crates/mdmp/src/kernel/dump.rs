@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::drivers::{encode_list, encode_names, encode_unloaded};
 use super::header::{self, Values};
 use super::raw::{self, DriverEntry64, Triage64};
-use super::{Anchors, Bugcheck, DebuggerData, Driver, Exception, Parts, Synthetic, System, UnloadedDriver};
+use super::{Anchors, Bugcheck, DebuggerData, Driver, Exception, Machine, Parts, Synthetic, System, UnloadedDriver};
 use crate::{AddressRange, Blob, Error, Layout, MemoryRange, Plan};
 use zerocopy::IntoBytes;
 
@@ -221,6 +221,10 @@ impl<'a> Dump<'a> {
             |structure: &str, found: String, allowed: &str| Err(Error::rule(structure, found, allowed, "dbgeng"));
         if self.drivers.is_empty() {
             return rule("TRIAGE_DUMP64.DriverCount", "0".into(), "at least 1, the kernel first");
+        }
+        if ![Machine::AMD64, Machine::ARM64].contains(&self.system.machine) {
+            let found = format!("{:#x}", self.system.machine.0);
+            return rule("DUMP_HEADER64.MachineImageType", found, "0x8664 (x64) or 0xaa64 (ARM64)");
         }
         if self.system.processors == 0 {
             return rule("DUMP_HEADER64.NumberProcessors", "0".into(), "at least 1");

@@ -48,6 +48,8 @@ impl fmt::Display for DumpType {
 pub struct Machine(pub u32);
 
 impl Machine {
+    /// 32-bit x86, whose dumps have another header ("PAGEDUMP") and are not written.
+    pub const I386: Machine = Machine(0x14c);
     /// x64.
     pub const AMD64: Machine = Machine(0x8664);
     /// ARM64.

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! area + 0x0000   KdDebuggerDataBlock    KDDEBUGGER_DATA64
-//! area + 0x1000   KiProcessorBlock[1]    ──► KPRCB
-//!      + 0x1100   PsLoadedModuleList     empty ring
+//! area + 0x1100   PsLoadedModuleList     empty ring
 //!      + 0x1200   PsActiveProcessHead    empty ring
 //!      + 0x1800   NtBuildLab             text
 //! area + 0x2000   CONTEXT                ◄── KPRCB + OffsetPrcbContext
 //! area + 0x3000   EPROCESS               ◄── ETHREAD + OffsetKThreadApcProcess
 //! area + 0x4000   ETHREAD                ◄── KPRCB + OffsetPrcbCurrentThread
+//! area + 0x8000   KiProcessorBlock       ──► KPRCB, as many times as there can be processors
 //! area + 0x10000  KPRCB
 //! ```
 //!
@@ -21,7 +21,12 @@
 //! | `KDDEBUGGER_DATA64` in its own place | "GetContextState failed 0x8007001E", no registers | the same |
 //! | page table root in the header | "Invalid directory table base value 0x0" | the same |
 //! | NtBuildLab | no "Built by:" line | the same |
-//! | KiProcessorBlock, EPROCESS, ETHREAD as data blocks | fine with one processor | fine |
+//! | EPROCESS, ETHREAD as data blocks | fine | fine |
+//! | KiProcessorBlock | fine with one processor; with more "KiProcessorBlock\[1\] could not be read" and no target | fine |
+//!
+//! The same holds for ARM64 with its own CONTEXT, offsets and all (dbgeng 10; 6.3 does not know the machine).
+//!
+//! So that `System::processors` may be any number, all entries of KiProcessorBlock name the one KPRCB.
 
 use std::borrow::Cow;
 
@@ -44,7 +49,9 @@ pub struct Synthetic {
     pub area: u64,
 }
 
-const PROCESSOR_BLOCK: u64 = 0x1000;
+const PROCESSOR_BLOCK: u64 = 0x8000;
+/// Entries of KiProcessorBlock, more than any Windows has processors.
+const PROCESSORS: usize = 2048;
 const MODULE_LIST: u64 = 0x1100;
 const PROCESS_LIST: u64 = 0x1200;
 const BUILD_LAB: u64 = 0x1800;
@@ -91,8 +98,10 @@ impl Synthetic {
         let (rip, rsp) = (self.context.instruction_pointer(), self.context.stack_pointer());
         let context = self.context.as_bytes().to_vec();
         let machine = match self.context {
+            Context::Amd64(_) => Machine::AMD64,
             Context::Arm64(_) => Machine::ARM64,
-            Context::Amd64(_) | Context::X86(_) => Machine::AMD64,
+            // Refused at plan time, as every other machine of 32 bits.
+            Context::X86(_) => Machine::I386,
         };
         let stack = if self.stack.is_empty() { vec![0; STACK_SIZE] } else { self.stack.clone() };
 
@@ -117,7 +126,7 @@ impl Synthetic {
         let block = |offset, bytes: Vec<u8>| MemoryRange::from_vec(self.at(offset), Protection::READ_WRITE, bytes);
         let memory = vec![
             block(0, data.as_bytes().to_vec()),
-            block(PROCESSOR_BLOCK, self.at(PRCB).to_le_bytes().to_vec()),
+            block(PROCESSOR_BLOCK, self.at(PRCB).to_le_bytes().repeat(PROCESSORS)),
             block(MODULE_LIST, self.ring(MODULE_LIST)),
             block(PROCESS_LIST, self.ring(PROCESS_LIST)),
             block(BUILD_LAB, build_lab),

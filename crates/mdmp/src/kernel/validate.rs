@@ -6,7 +6,7 @@ use crate::read::Triage;
 use crate::validate::Findings;
 use crate::validate::rules::{
     TRIAGE_BLOCK_OVERLAP, TRIAGE_BLOCKS, TRIAGE_DEBUGGER_DATA, TRIAGE_DRIVERS, TRIAGE_END, TRIAGE_FIELDS, TRIAGE_PARTS,
-    TRIAGE_REGISTERS,
+    TRIAGE_PROCESSORS, TRIAGE_REGISTERS,
 };
 use crate::{AddressRange, Error};
 
@@ -102,6 +102,11 @@ fn registers(dump: &Triage<'_>, findings: &mut Findings) {
     } else if data.offset(FieldOffset::PRCB_CONTEXT) == 0 {
         "OffsetPrcbContext is 0"
     } else if dump.processors().any(|processor| processor.context.is_some()) {
+        let (named, count) = (dump.processors().count(), dump.header().system().processors);
+        if named < count as usize {
+            findings
+                .add(&TRIAGE_PROCESSORS, 0x34, || format!("KiProcessorBlock: {named} of {count} processors captured"));
+        }
         return;
     } else {
         "no processor's context lies in the data blocks"

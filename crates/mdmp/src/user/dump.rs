@@ -172,6 +172,7 @@ impl<'a> Dump<'a> {
         let (header, directory) = (layout.reserve(), layout.reserve());
         let (index, ids) = MemoryIndex::declare(&mut layout, &self.memory)?;
         let architecture = self.system_info.architecture;
+        self.check_addresses()?;
 
         let threads = ThreadList { threads: &self.threads, architecture, memory: &index };
         let names = ThreadNames(&self.threads);
@@ -229,6 +230,19 @@ impl<'a> Dump<'a> {
             layout.place_memory(id, range.clone(), align);
         }
         layout.plan()
+    }
+
+    fn check_addresses(&self) -> Result<(), Error> {
+        let architecture = self.system_info.architecture;
+        let memory = self.memory.iter().map(|range| ("memory range", range.address));
+        let modules = self.modules.iter().map(|module| ("module: BaseOfImage", module.base));
+        match memory.chain(modules).find(|&(_, address)| !architecture.has_address(address)) {
+            None => Ok(()),
+            Some((structure, address)) => {
+                let allowed = "a 32-bit address, sign-extended to 64 bit";
+                Err(Error::rule(structure, format!("{address:#x}"), allowed, "dbgeng"))
+            }
+        }
     }
 
     fn header(&self, kind: MemoryListKind, streams: usize, directory: BlobId) -> Result<Blob, Error> {

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::streams::{Stream, StreamType};
-use crate::{BlobId, Error, Layout, Memory, MemoryRange, Protection};
+use crate::{BlobId, Error, Layout, Memory, MemoryRange};
 
 /// Traces of one or more threads.
 #[derive(Clone, Debug, Default)]
@@ -72,7 +72,7 @@ impl<'a> Stream<'a> for IptTrace<'a> {
             parts.push(thread.data.size, Arc::clone(&thread.data.source));
         }
         parts.push(header.len() as u64, Arc::new(header));
-        Ok(layout.push_memory(MemoryRange::new(0, DATA_HEADER + total, Protection(0), parts), 4))
+        Ok(layout.push_source("IptTrace", DATA_HEADER + total, parts, 4))
     }
 }
 

@@ -1,6 +1,8 @@
 //! The stream trait, open to streams of one's own, and the numbers that name streams.
 
-use crate::{Blob, BlobId, Error, Layout, MemoryRange, Protection};
+use std::sync::Arc;
+
+use crate::{Blob, BlobId, Error, Layout, Memory};
 
 /// `MINIDUMP_STREAM_TYPE` (minidumpapiset.h). Microsoft keeps the numbers up to 0xFFFF for itself; above are others'.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -120,18 +122,27 @@ pub trait Stream<'a> {
 }
 
 /// A stream given as bytes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RawStream<'a> {
     /// The number in the directory.
     pub stream_type: StreamType,
-    /// The content, pulled while the dump is written. Only `size` and `source` count; the address appears in errors.
-    pub content: MemoryRange<'a>,
+    /// Bytes of the stream; must fit the directory's 32 bits.
+    pub size: u64,
+    /// The content, pulled while the dump is written.
+    pub content: Arc<dyn Memory + 'a>,
 }
 
 impl<'a> RawStream<'a> {
     /// A stream that owns its bytes.
     pub fn new(stream_type: StreamType, bytes: impl Into<Vec<u8>>) -> RawStream<'a> {
-        RawStream { stream_type, content: MemoryRange::from_vec(0, Protection(0), bytes.into()) }
+        let bytes = bytes.into();
+        RawStream { stream_type, size: bytes.len() as u64, content: Arc::new(bytes) }
+    }
+}
+
+impl std::fmt::Debug for RawStream<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RawStream({:?}, {:#x} bytes)", self.stream_type, self.size)
     }
 }
 
@@ -141,7 +152,8 @@ impl<'a> Stream<'a> for RawStream<'a> {
     }
 
     fn place(&self, layout: &mut Layout<'a>) -> Result<BlobId, Error> {
-        Ok(layout.push_memory(self.content.clone(), 4))
+        let name = format!("{:?}", self.stream_type);
+        Ok(layout.push_source(name, self.size, Arc::clone(&self.content), 4))
     }
 }
 

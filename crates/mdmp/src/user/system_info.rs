@@ -20,6 +20,12 @@ impl Architecture {
     /// Not known. lldb refuses the dump.
     pub const UNKNOWN: Architecture = Architecture(0xffff);
 
+    /// True when `address` is an address as dumps keep it: on x86 sign-extended to 64 bit, elsewhere any. Of an x86
+    /// module at zero-extended 0x81230000, dbgeng shows `??` for every byte (measured).
+    pub fn has_address(self, address: u64) -> bool {
+        self != Architecture::X86 || crate::x86::extend(address as u32) == address
+    }
+
     /// The architecture whose registers `context` holds.
     pub fn of(context: &Context) -> Architecture {
         match context {

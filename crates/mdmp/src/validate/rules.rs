@@ -72,6 +72,8 @@ rules! {
         "the bytes of each memory range lie inside the file";
     MEMORY_ADDRESS = "memory-address", Degraded, ["rust-minidump", "dbgeng"],
         "a memory range has bytes and ends within the address space";
+    ADDRESS_EXTENSION = "address-extension", Degraded, ["dbgeng"],
+        "addresses of x86 dumps are sign-extended to 64 bit; else dbgeng lists the module and shows ?? for its bytes";
     MEMORY_OVERLAP = "memory-overlap", Refused, ["dbgeng"],
         "ranges of MemoryList whose bytes differ do not overlap; else \"Conflicting region\"";
     MEMORY_OVERLAP_SAME = "memory-overlap-same", Note, ["dbgeng 6.3", "others"],
@@ -132,6 +134,9 @@ rules! {
         "no two data blocks hold the same address; which bytes are shown is chance";
     TRIAGE_DEBUGGER_DATA = "triage-debugger-data", Degraded, ["dbgeng"],
         "there is a KDDEBUGGER_DATA64; else \"GetContextState failed 0x8007001E\", and r does not work";
+    TRIAGE_PROCESSORS = "triage-processors", Refused, ["dbgeng 10.0.15063"],
+        "KiProcessorBlock names a KPRCB for each processor of the header; else \"KiProcessorBlock[n] could not be read\" \
+         and no target";
     TRIAGE_REGISTERS = "triage-registers", Degraded, ["dbgeng 10.0.15063"],
         "a KPRCB and the context that it points to at OffsetPrcbContext are data blocks; else \"GetContextState failed \
          0x8007001E\", and r does not work; dbgeng 6.3 reads the header's context";

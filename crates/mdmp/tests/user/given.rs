@@ -93,6 +93,18 @@ pub fn given() -> impl Strategy<Value = Given> {
     (lists, plain).prop_map(|((memory, modules, threads, handles, streams, unloaded), plain)| {
         let (architecture, list64, timestamp, misc, text, exception) = plain;
         let architecture = ARCHITECTURES[architecture.index(ARCHITECTURES.len())];
+        let (mut memory, mut modules) = (memory, modules);
+        if architecture == Architecture::X86 {
+            // In the upper half, sign-extended.
+            let lowest = memory.iter().map(|(start, _)| *start).min().unwrap_or(0);
+            for (start, _) in &mut memory {
+                *start = *start - lowest + 0xffff_ffff_8000_0000;
+            }
+            for module in &mut modules {
+                module.base |= 0xffff_ffff_8000_0000;
+                module.size = module.size.min((u64::MAX - module.base) as u32).max(1);
+            }
+        }
         let mut dump = Dump::new(SystemInfo::new(architecture, 10, 0, 22621));
         dump.system_info.csd_version = text.clone();
         dump.timestamp = timestamp;
@@ -184,6 +196,11 @@ pub fn misc_info(version: u8, text: &str) -> Option<MiscInfo> {
     (version > 0).then_some(misc)
 }
 
+/// Where the first module of [`everything`] lies.
+pub fn base_of(architecture: Architecture) -> u64 {
+    if architecture == Architecture::X86 { 0xffff_ffff_8123_0000 } else { 0xffff_f804_1234_0000 }
+}
+
 /// A dump of `architecture` with every stream that the crate writes.
 pub fn everything(architecture: Architecture) -> Given {
     let mut dump = Dump::new(SystemInfo::new(architecture, 10, 0, 19041));
@@ -204,7 +221,7 @@ pub fn everything(architecture: Architecture) -> Given {
         _ => Cpu::Other { features: [0x1122, 0x3344] },
     };
     dump.misc_info = misc_info(5, "19041.1.amd64fre.vb_release.191206-1406");
-    let base = 0xffff_f804_1234_0000;
+    let base = base_of(architecture);
     let mut module = Module::new("\\SystemRoot\\system32\\ntoskrnl.exe", base, 0x5000);
     module.checksum = 0x1_0001;
     module.timestamp = 0x8888_0001;

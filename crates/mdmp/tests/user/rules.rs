@@ -54,6 +54,15 @@ fn memory() {
     check(&["0x140000000+0x2000", "0x140001fff+0x1", "overlap"], |dump| dump.memory.push(range(0x1_4000_1fff, 1)));
     check(&["memory range at 0x5000", "0x0"], |dump| dump.memory.push(range(0x5000, 0)));
     check(&["memory range at 0xfffffffffffffff0"], |dump| dump.memory.push(range(u64::MAX - 15, 17)));
+    for address in [0x8000_0000, 0x1_0000_0000, 0xffff_f804_0000_0000] {
+        let mut dump = Dump::new(SystemInfo::new(Architecture::X86, 10, 0, 19041));
+        dump.memory.push(range(address, 1));
+        dump.add_placeholder(1, 0).unwrap();
+        let text = dump.plan().unwrap_err().to_string();
+        assert!(text.contains("sign-extended"), "{text}");
+        dump.memory[0].address = mdmp::x86::extend(address as u32);
+        dump.plan().unwrap();
+    }
     // The last byte of the address space is memory like any other.
     let mut dump = good();
     dump.memory.push(range(u64::MAX - 15, 16));
@@ -108,7 +117,9 @@ fn texts_and_modules() {
             timestamp: 0,
         });
     });
-    check(&["SystemInfo: CPU", "x86"], |dump| dump.system_info.architecture = Architecture::X86);
+    check(&["SystemInfo: CPU", "AMD64"], |dump| {
+        dump.system_info.cpu = SystemInfo::new(Architecture::X86, 10, 0, 19041).cpu;
+    });
 }
 
 #[test]

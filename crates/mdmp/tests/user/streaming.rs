@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 use std::io::{self, Write};
+use std::sync::Arc;
 
-use mdmp::user::{Architecture, Dump, MemoryListKind, SystemInfo};
+use mdmp::user::{Architecture, Dump, MemoryListKind, RawStream, StreamType, SystemInfo};
 use mdmp::{Error, Memory, MemoryRange, Protection};
 
 const BASE: u64 = 0xffff_f804_0000_0000;
@@ -40,8 +41,8 @@ fn a_source_that_fails_names_address_and_cause() {
         let plan = dump_of(0x40_0000, &source).plan().unwrap();
         let mut out = Vec::new();
         let error = plan.write_to(&mut out).unwrap_err();
-        let Error::Source { address, offset, start, size, .. } = &error else { panic!("{error:?}") };
-        assert_eq!((*start, *size), (BASE, 0x40_0000));
+        let Error::Source { structure, address, offset, size, .. } = &error else { panic!("{error:?}") };
+        assert_eq!((structure.as_str(), *size), ("memory at 0xfffff80400000000", 0x40_0000));
         assert!(*address <= BASE + from && *address + 0x4_0000 > BASE + from, "{address:#x} of {from:#x}");
         let memory = plan.map().find(|extent| extent.name == format!("memory at {BASE:#x}")).unwrap();
         assert_eq!(offset - memory.offset, address - BASE);
@@ -50,6 +51,15 @@ fn a_source_that_fails_names_address_and_cause() {
         assert!(!error.is_plan() && !error.is_write() && error.io().is_some());
         assert!(out.len() as u64 <= *offset, "nothing behind the failure was written");
     }
+}
+
+#[test]
+fn a_stream_that_fails_is_named() {
+    let mut dump = dump_of(0x1000, vec![0; 0x1000]);
+    let (stream_type, size) = (StreamType(0x4444_0001), 0x20);
+    dump.streams.push(Box::new(RawStream { stream_type, size, content: Arc::new(vec![0u8; 0x1f]) }));
+    let text = dump.plan().unwrap().to_vec().unwrap_err().to_string();
+    assert!(text.contains("stream 0x44440001") && text.contains("0x1f"), "{text}");
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub fn run(command: &BuildArgs, talk: TalkArgs) -> Result<Outcome> {
         memory: command.memory.into(),
         memory_list: command.memory_list.into(),
         format,
+        threads: command.threads,
     };
     let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &bars)?;
     fetch_missing(command, &reading, &mut options, &bars)?;

@@ -102,12 +102,7 @@ pub(super) fn store(given: Option<PathBuf>, environment: &SymbolPath) -> PathBuf
 }
 
 /// Fetches files with a progress bar.
-pub(super) fn fetch_all(
-    files: &[ServerFile],
-    servers: &[String],
-    store: PathBuf,
-    bars: &Bars,
-) -> Result<Vec<Fetched>> {
+pub(super) fn fetch_all(files: &[ServerFile], servers: &[String], store: PathBuf, bars: &Bars) -> Result<Vec<Fetched>> {
     bars.phase("fetching", None);
     let received = AtomicU64::new(0);
     let progress = |now: FetchProgress<'_>| {

@@ -78,7 +78,7 @@ fn warn(warnings: &[String], talk: TalkArgs) {
 fn open(source: &SourceArgs) -> Result<Source> {
     match &source.etl {
         Some(etl) => Ok(Source::open_etl(etl)?),
-        None => unreachable!("clap asks for a source"),
+        None => Ok(Source::open_dumps(&source.from_dump)?),
     }
 }
 

@@ -9,8 +9,12 @@ use mdmp::{MemoryRange, Plan, RawDirectory, amd64, arm64, elf};
 use super::options::{BuildOptions, ListKind, Selection};
 use super::provenance::{PROVENANCE_STREAM, Provenance};
 use crate::images::{Entry, Image};
+use crate::keep::{self, Kept};
 use crate::report::Status;
 use crate::snapshot::{self, Machine, Snapshot};
+use crate::source::dump::Boot;
+use crate::source::{Held, Reading};
+use crate::threads::{self, Found, ThreadOptions};
 
 /// Id of the one thread of a minidump of which no thread is known. Debuggers want one, and not 0.
 const THREAD: u32 = 1;
@@ -32,18 +36,27 @@ pub(super) struct Content<'a> {
     pub memory: Vec<MemoryRange<'a>>,
     /// Where it all comes from.
     pub provenance: &'a Provenance,
+    /// The triage dumps that are the source: what they captured stays.
+    pub boot: Option<&'a Boot<'a>>,
+    /// All threads of the source, not only its current one.
+    pub threads: bool,
 }
 
 impl<'a> Content<'a> {
     /// Collects the modules and the memory of images. Modules without a file are listed all the same: a debugger then
     /// names their addresses, and finds their symbols.
     pub fn new(
-        snapshot: &'a Snapshot,
+        reading: &'a Reading<'a>,
         entries: &[Entry],
         images: &'a [Image<'a>],
         provenance: &'a Provenance,
         options: &BuildOptions,
     ) -> Self {
+        let snapshot = &reading.snapshot;
+        let boot = match &reading.held {
+            Some(Held::Boot(boot)) => Some(&**boot),
+            _ => None,
+        };
         let absent = entries.iter().filter(|entry| matches!(entry.status, Status::Missing | Status::Mismatch));
         let mut modules: Vec<Module> = absent.filter_map(absent_module).collect();
         modules.extend(images.iter().map(Image::module_entry));
@@ -58,19 +71,31 @@ impl<'a> Content<'a> {
         };
         let mut memory: Vec<_> = images.iter().flat_map(|image| image.memory(selection.into(), triage)).collect();
         memory.sort_by_key(|range| range.address);
-        Self { snapshot, modules, memory, provenance }
+        Self { snapshot, modules, memory, provenance, boot, threads: options.threads }
+    }
+
+    /// The dump whose state the result has, with the memory of all of its boot.
+    fn kept(&self) -> Option<Kept<'a, 'a>> {
+        let boot = self.boot?;
+        Some(Kept { dump: boot.dumps.first()?.triage()?, memory: &boot.memory })
     }
 
     /// A user minidump.
     pub fn minidump(self, list: ListKind) -> Result<Plan<'a>, mdmp::Error> {
-        let Self { snapshot: Snapshot { machine, .. }, .. } = self;
-        let os = &machine.os;
-        let mut dump = Dump::new(SystemInfo {
-            processor_level: machine.cpu_family.unwrap_or(0),
-            processor_revision: machine.cpu_revision.unwrap_or(0),
-            processors: machine.processors.map_or(1, |n| u8::try_from(n).unwrap_or(u8::MAX)),
-            ..SystemInfo::new(architecture(machine), os.major, os.minor, os.build)
-        });
+        let machine = &self.snapshot.machine;
+        let mut dump = match self.kept() {
+            Some(kept) => {
+                let mut found = threads::threads(kept.dump, kept.memory, &ThreadOptions::default());
+                found.retain(|thread| self.threads || thread.found == Found::Current);
+                keep::user(kept, machine, self.modules, &found, self.memory)
+            }
+            None => {
+                let mut dump = Dump::new(system_info(machine));
+                dump.modules = self.modules;
+                dump.memory = self.memory;
+                dump
+            }
+        };
         let seconds = filetime(self.snapshot).and_then(|time| (time / FILETIME_SECOND).checked_sub(FILETIME_TO_UNIX));
         dump.timestamp = u32::try_from(seconds.unwrap_or(0)).unwrap_or(u32::MAX);
         dump.flags = Flags::CODE_SEGS | Flags::WITHOUT_AUXILIARY_STATE;
@@ -86,14 +111,18 @@ impl<'a> Content<'a> {
         });
         dump.comments.push(Comment::Narrow(self.provenance.comment()));
         dump.streams.push(Box::new(RawStream::new(StreamType(PROVENANCE_STREAM), self.provenance.json())));
-        dump.modules = self.modules;
-        dump.memory = self.memory;
-        dump.add_placeholder(THREAD, 0)?;
+        if dump.threads.is_empty() {
+            dump.add_placeholder(THREAD, 0)?;
+        }
         dump.plan()
     }
 
     /// A kernel triage dump. `nt` is the first module of the list.
     pub fn triage(self) -> Result<Plan<'a>, mdmp::Error> {
+        let comment = truncated(&self.provenance.comment(), COMMENT);
+        if let Some(kept) = self.kept() {
+            return keep::triage(kept, self.memory, &comment).plan();
+        }
         let machine = &self.snapshot.machine;
         let kernel = self.modules.first().map_or(0, |module| module.base);
         let context: mdmp::Context = match machine.architecture {
@@ -106,7 +135,7 @@ impl<'a> Content<'a> {
         dump.system.build = machine.os.build;
         dump.system.processors = machine.processors.unwrap_or(1).max(1);
         dump.system.time = filetime(self.snapshot).unwrap_or(0);
-        dump.comment = truncated(self.provenance.comment(), COMMENT);
+        dump.comment = comment;
         dump.drivers.extend(self.modules.into_iter().map(|module| Driver {
             timestamp: module.timestamp,
             checksum: module.checksum,
@@ -119,12 +148,20 @@ impl<'a> Content<'a> {
     /// An ELF core.
     pub fn elf(self) -> Result<Plan<'a>, mdmp::Error> {
         let architecture = architecture(&self.snapshot.machine);
-        elf::Core { architecture, memory: self.memory, modules: self.modules, threads: Vec::new() }.plan()
+        elf::Core { architecture, memory: self.all_memory(), modules: self.modules, threads: Vec::new() }.plan()
     }
 
     /// A directory of files.
     pub fn raw(self) -> Result<RawDirectory<'a>, mdmp::Error> {
-        RawDirectory::new(&self.memory, &self.modules)
+        RawDirectory::new(&self.all_memory(), &self.modules)
+    }
+
+    /// The code, and around it what the source captured.
+    fn all_memory(&self) -> Vec<MemoryRange<'a>> {
+        let Some(boot) = self.boot else { return self.memory.clone() };
+        let mut memory = keep::captured(&boot.memory);
+        memory.extend(keep::around(&boot.memory, self.memory.clone()));
+        memory
     }
 }
 
@@ -132,6 +169,16 @@ impl<'a> Content<'a> {
 const STACK: u64 = 0xffff_f680_0100_0000;
 /// Bytes of a triage dump's comment, terminator not counted.
 const COMMENT: usize = 127;
+
+fn system_info(machine: &Machine) -> SystemInfo {
+    let os = &machine.os;
+    SystemInfo {
+        processor_level: machine.cpu_family.unwrap_or(0),
+        processor_revision: machine.cpu_revision.unwrap_or(0),
+        processors: machine.processors.map_or(1, |n| u8::try_from(n).unwrap_or(u8::MAX)),
+        ..SystemInfo::new(architecture(machine), os.major, os.minor, os.build)
+    }
+}
 
 /// A module that the source names and nobody has the file of.
 fn absent_module(entry: &Entry) -> Option<Module> {
@@ -173,6 +220,6 @@ fn filetime(snapshot: &Snapshot) -> Option<u64> {
 }
 
 /// At most `limit` bytes of ASCII: what does not fit is cut off.
-fn truncated(text: String, limit: usize) -> String {
+fn truncated(text: &str, limit: usize) -> String {
     text.chars().map(|c| if c.is_ascii() { c } else { '?' }).take(limit).collect()
 }

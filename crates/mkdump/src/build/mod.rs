@@ -88,7 +88,7 @@ pub fn build(
             retpoline: retpoline.report(),
             files: images.iter().map(used_file).collect(),
         };
-        let content = Content::new(&reading.snapshot, bound.entries(), &images, &provenance, options);
+        let content = Content::new(reading, bound.entries(), &images, &provenance, options);
         let bytes = target.write(content, options, progress)?;
 
         Ok(BuildReport {

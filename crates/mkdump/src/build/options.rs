@@ -27,6 +27,8 @@ pub struct BuildOptions {
     pub memory_list: ListKind,
     /// Kind of file.
     pub format: Format,
+    /// All threads found in a dump that is the source, not only its current one.
+    pub threads: bool,
 }
 
 /// What of each module goes into a dump.

@@ -151,8 +151,8 @@ impl Index {
         }
         let mut probed = Vec::new();
         for dir in &options.symbol_path {
-            let missing = index.missing(options);
-            probed.extend(missing.flat_map(|wanted| probe(dir, wanted)));
+            let store = Store::open(dir);
+            probed.extend(index.missing(options).flat_map(|wanted| probe(&store, wanted)));
         }
         index.add(probed, &mut seen, None, &progress);
         Ok(index)
@@ -327,14 +327,14 @@ fn content(path: &Path, memory: &Memory) -> io::Result<(Option<Stamp>, Content)>
 
 /// Where a debugger would look for a module in a directory of its symbol path: by key, and flat in the directory and
 /// in its `sys`, `dll` and `exe`.
-fn probe(dir: &Path, wanted: &Wanted) -> Vec<PathBuf> {
+fn probe(store: &Store, wanted: &Wanted) -> Vec<PathBuf> {
     let names = std::iter::once(wanted.name.clone()).chain(other_names(&wanted.name));
     let mut found = Vec::new();
     for name in names.filter_map(|name| FileName::new(&name).ok()) {
         if let Some(key) = wanted.image_key() {
-            found.extend(Store::open(dir).lookup(&name, &key));
+            found.extend(store.lookup(&name, &key));
         }
-        let flat = ["", "sys", "dll", "exe"].map(|below| dir.join(below).join(name.as_str()));
+        let flat = ["", "sys", "dll", "exe"].map(|below| store.root().join(below).join(name.as_str()));
         found.extend(flat.into_iter().filter(|path| path.is_file()));
     }
     found

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use pe_image::{Identity, IdentityError};
+use pe_image::{Headers, Identity, IdentityError, PAGE_SIZE};
 
 use super::archive::{self, ZIP};
 use super::compressed::{self, CABINET, SZDD};
@@ -42,8 +42,14 @@ pub(super) fn content(path: &Path) -> io::Result<Content> {
     let magic = &magic[..have];
     file.seek(SeekFrom::Start(0))?;
     if magic.starts_with(b"MZ") {
-        // Unbuffered: the reader asks for whole pieces, and buffering would read more than it needs.
-        content.image(Identity::read(file), Location::plain(path), name);
+        match missing_bytes(&mut file)? {
+            // A download that broke off has the right headers, and nothing else may take it for the module.
+            Some(missing) => {
+                content.remarks.push(format!("{}: cut short, {missing} bytes are missing", path.display()));
+            }
+            // Unbuffered: the reader asks for whole pieces, and buffering would read more than it needs.
+            None => content.image(Identity::read(file), Location::plain(path), name),
+        }
     } else if magic.starts_with(ZIP) {
         content.zip(BufReader::new(file), &Location::plain(path));
     } else {
@@ -122,6 +128,21 @@ impl Content {
         }
         Ok(())
     }
+}
+
+/// How many bytes a PE file lacks at its end, by its section headers. Headers longer than the first page are not looked
+/// at; no kernel image has them.
+fn missing_bytes(file: &mut File) -> io::Result<Option<u64>> {
+    let mut head = [0; 4096];
+    let have = read_up_to(file, &mut head)?;
+    let Ok(headers) = Headers::parse(&head[..have]) else { return Ok(None) };
+    let ends = headers.sections.iter().map(|section| {
+        // Bytes beyond the last page that the section has in memory are never mapped.
+        let mapped = u64::from(section.size).next_multiple_of(PAGE_SIZE.into()).min(section.file_size.into());
+        u64::from(section.file_offset) + mapped
+    });
+    let length = file.metadata()?.len();
+    Ok(ends.max().and_then(|end| end.checked_sub(length)).filter(|&missing| missing > 0))
 }
 
 /// True when the file said that it is a PE file before it went wrong.

@@ -144,9 +144,10 @@ fn quoted(text: &str) -> String {
 const SCRIPT: &str = r#"# This script was written by mkdump.
 #
 # What for:     to understand a trace that was made on this computer, the driver files listed below are needed, in
-#               exactly the version that was running. They are not Windows' own, so only this computer has them.
-# What it does: copies the listed files into mkdump-modules.zip in the current directory. A file is copied only if two
-#               numbers in its header (time stamp and size) are those of the version that was running.
+#               exactly the version that was running. Those that are not Windows' own are only on this computer.
+# What it does: copies listed files into mkdump-modules.zip in the current directory. A file is copied only if two
+#               numbers in its header (time stamp and size) are those of the version that was running, and where the
+#               list says "if not by Microsoft", only if its publisher is another.
 # What not:     it opens no other file, changes nothing, sends nothing and uses no network. You send the zip yourself.
 # How to run:   powershell -ExecutionPolicy Bypass -File .\mkdump-request.ps1
 #               As administrator only if it says that a file could not be read.

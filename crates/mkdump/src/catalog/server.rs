@@ -51,10 +51,13 @@ impl ServerFile {
         let name = FileName::new(&wanted.name)?;
         let no_key = |what| Unfetchable::NoKey { name: wanted.name.clone(), what };
         let key = wanted.image_key().ok_or_else(|| no_key("no TimeDateStamp or no SizeOfImage"))?;
-        // An alias is made from the name by rules that keep it plain, but `dump_` may leave nothing or a device.
-        let aliases = other_names(&wanted.name).into_iter().filter_map(|alias| FileName::new(&alias).ok());
-        // Multiprocessor kernels are the only ones since Windows Vista; servers have them under both of these.
-        let aliases = aliases.filter(|alias| !matches!(alias.as_str(), "ntkrnlpa.exe" | "ntkrpamp.exe" | "hal.dll"));
+        // Kernels are served under either name of the multiprocessor one, which is the only one since Windows Vista;
+        // copies in the crash-dump stack under the name without `dump_`. An alias is checked like the name itself.
+        let served = |alias: &String| {
+            matches!(alias.as_str(), "ntoskrnl.exe" | "ntkrnlmp.exe") || wanted.name.to_lowercase().ends_with(alias)
+        };
+        let aliases =
+            other_names(&wanted.name).into_iter().filter(served).filter_map(|alias| FileName::new(&alias).ok());
         let names = std::iter::once(name).chain(aliases).collect();
         Ok(Self { names, key, kind: FileKind::Image(wanted.clone()) })
     }
@@ -150,6 +153,7 @@ mod tests {
                 "ntkrnlmp.exe 0D8333E61046000 https://host/symbols/ntkrnlmp.exe/0D8333E61046000/ntkrnlmp.exe",
             ],
         );
+        check("hal.dll", &["hal.dll 0D8333E61046000 https://host/symbols/hal.dll/0D8333E61046000/hal.dll"]);
         check(
             "dump_stornvme.sys",
             &[

@@ -7,9 +7,12 @@
 //!                                      file.ptr           or where the file is
 //! ```
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::name::FileName;
 
@@ -17,10 +20,13 @@ use super::name::FileName;
 const LONGEST_POINTER: u64 = 4096;
 
 /// A symbol store, or a directory that may become one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
     two_tier: bool,
+    /// The root's entries by their names in lower case, listed once when a name is not there in the case asked for: a
+    /// store has thousands of entries, and every module asks.
+    entries: OnceLock<HashMap<String, Vec<OsString>>>,
 }
 
 /// What a file.ptr says.
@@ -37,7 +43,7 @@ impl Store {
     pub fn open(root: impl Into<PathBuf>) -> Self {
         let root = root.into();
         let two_tier = root.join("index2.txt").is_file();
-        Self { root, two_tier }
+        Self { root, two_tier, entries: OnceLock::new() }
     }
 
     /// The store's directory.
@@ -62,19 +68,43 @@ impl Store {
     /// The files that the store has under this name and key, plain before compressed; `file.ptr` is followed if it
     /// names a file that this machine has. Both tiers are looked at, names and keys in any case.
     pub fn lookup(&self, name: &FileName, key: &str) -> Vec<PathBuf> {
-        let tier = self.root.join(name.as_str().chars().take(2).collect::<String>());
+        let tier: String = name.as_str().chars().take(2).collect();
+        let mut folders = self.top(name.as_str());
+        folders.extend(self.top(&tier).iter().flat_map(|tier| children(tier, name.as_str())));
         let mut found = Vec::new();
-        for root in [&self.root, &tier] {
-            for dir in children(root, name.as_str()).iter().flat_map(|dir| children(dir, key)) {
-                found.extend(children(&dir, name.as_str()));
-                found.extend(children(&dir, name.compressed().as_str()));
-                if let Some(Pointer::Path(path)) = read_pointer(&dir.join("file.ptr")) {
-                    found.extend(Some(PathBuf::from(path)));
-                }
+        for dir in folders.iter().flat_map(|folder| children(folder, key)) {
+            found.extend(children(&dir, name.as_str()));
+            found.extend(children(&dir, name.compressed().as_str()));
+            if let Some(Pointer::Path(path)) = read_pointer(&dir.join("file.ptr")) {
+                found.extend(self.may_follow(&path).then(|| PathBuf::from(path)));
             }
         }
         found.retain(|path| path.is_file());
         found
+    }
+
+    /// The store's own entries with this name, the exact one first.
+    fn top(&self, name: &str) -> Vec<PathBuf> {
+        let exact = self.root.join(name);
+        if exact.symlink_metadata().is_ok() {
+            return vec![exact];
+        }
+        let entries = self.entries.get_or_init(|| {
+            let mut entries: HashMap<String, Vec<OsString>> = HashMap::new();
+            for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                entries.entry(name.to_string_lossy().to_lowercase()).or_default().push(name);
+            }
+            entries
+        });
+        let same = entries.get(&name.to_lowercase());
+        same.into_iter().flatten().map(|name| self.root.join(name)).collect()
+    }
+
+    /// A pointer to a share is a connection to another machine, which nobody asked for unless the store itself is on one.
+    fn may_follow(&self, path: &str) -> bool {
+        let share = |path: &str| path.starts_with("\\\\") || path.starts_with("//");
+        !share(path) || share(&self.root.to_string_lossy())
     }
 }
 
@@ -128,6 +158,12 @@ mod tests {
         write("elsewhere", "");
         let name = FileName::new("foo.sys").unwrap();
         let store = Store::open(dir.path());
+        for (path, follow) in
+            [(r"\\host\share\x", false), ("//host/share/x", false), (r"C:\x", true), ("/x", true), ("x", true)]
+        {
+            assert_eq!(store.may_follow(path), follow, "{path}");
+        }
+        assert!(Store::open(r"\\host\store").may_follow(r"\\host\share\x"));
         let check = |key: &str, expected: &[&str]| {
             let expected: Vec<_> = expected.iter().map(|path| dir.path().join(path)).collect();
             assert_eq!(store.lookup(&name, key), expected, "{key}");

@@ -8,6 +8,7 @@ mod header_page;
 mod merge;
 mod page_map;
 mod pages;
+mod read;
 mod triage;
 mod user;
 
@@ -17,6 +18,7 @@ use crate::snapshot::Snapshot;
 
 pub use merge::{Boot, MergeError};
 pub use pages::Pages;
+pub(super) use read::read;
 pub use user::{UserException, UserThread};
 
 /// An open dump.

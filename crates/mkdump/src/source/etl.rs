@@ -94,6 +94,7 @@ pub(super) fn read<'a>(bytes: &'a FileBytes, wanted: Wanted, progress: &dyn Prog
         ipt: survey.ipt,
         processes: survey.processes.into_iter().map(|p| (p.pid, p.name)).collect(),
         warnings,
+        held: None,
         end,
         clock: Some(clock),
     })

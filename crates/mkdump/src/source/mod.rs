@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use self::dump::{Boot, Dump};
 use crate::error::Result;
 use crate::map::FileBytes;
 use crate::progress::Progress;
@@ -23,6 +24,17 @@ pub struct Source {
 #[derive(Debug)]
 enum Kind {
     Etl(FileBytes),
+    /// At least one.
+    Dumps(Vec<FileBytes>),
+}
+
+/// What a dump holds besides its module list.
+#[derive(Debug)]
+pub enum Held<'a> {
+    /// Triage dumps of one boot, or a single one.
+    Boot(Box<Boot<'a>>),
+    /// A dump of another kind.
+    Dump(Box<Dump<'a>>),
 }
 
 /// What one pass over a source found.
@@ -38,6 +50,8 @@ pub struct Reading<'a> {
     pub processes: Vec<(u32, String)>,
     /// What is damaged or doubtful, with its place.
     pub warnings: Vec<String>,
+    /// The dump, when the source is one.
+    pub held: Option<Held<'a>>,
     /// The moment that `--at` names when it is not given: the end, in seconds from the start.
     pub end: f64,
     clock: Option<etl_file::Clock>,
@@ -58,22 +72,34 @@ impl Source {
         Ok(Self { kind: Kind::Etl(FileBytes::open(path)?) })
     }
 
+    /// Opens a Windows dump, or several triage dumps of one boot.
+    pub fn open_dumps(paths: &[PathBuf]) -> Result<Self> {
+        let dumps: Vec<_> = paths.iter().map(|path| FileBytes::open(path)).collect::<Result<_>>()?;
+        Ok(Self { kind: Kind::Dumps(dumps) })
+    }
+
     /// The file, or the first of several.
     pub fn path(&self) -> &Path {
         match &self.kind {
             Kind::Etl(bytes) => bytes.path(),
+            Kind::Dumps(dumps) => dumps.first().map_or(Path::new(""), FileBytes::path),
         }
     }
 
     /// Where a dump of this source goes when nothing is said: the source's name with another extension.
     pub fn default_output(&self, extension: &str) -> PathBuf {
-        self.path().with_extension(extension)
+        match &self.kind {
+            Kind::Etl(_) => self.path().with_extension(extension),
+            // The source has that extension already.
+            Kind::Dumps(_) => self.path().with_extension(format!("mkdump.{extension}")),
+        }
     }
 
     /// Goes over the source.
     pub fn read(&self, wanted: Wanted, progress: &dyn Progress) -> Result<Reading<'_>> {
         match &self.kind {
             Kind::Etl(bytes) => etl::read(bytes, wanted, progress),
+            Kind::Dumps(dumps) => dump::read(dumps, progress),
         }
     }
 }

@@ -33,6 +33,17 @@ pub enum LayoutError {
     /// The file is no PDB, or a damaged one.
     #[error("PDB: {0}")]
     Pdb(#[from] pdb2::Error),
+    /// The PDB's container is damaged.
+    #[error("PDB at file offset {offset:#x}: {what}")]
+    Container {
+        /// Where.
+        offset: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A type record of the PDB is damaged.
+    #[error("PDB: a damaged type record")]
+    Types,
     /// The PDB is not the kernel's, or a public one without types.
     #[error("the PDB has no {0}: it is not the kernel's, or has no types")]
     NoField(&'static str),
@@ -47,8 +58,16 @@ impl ThreadLayout {
     /// Reads the offsets from the kernel's PDB.
     ///
     /// # Errors
-    /// When the file is no PDB, or one without the types `_KTHREAD` and `_ETHREAD`.
+    /// When the file is no PDB, or one without the types `_KTHREAD` and `_ETHREAD`. Takes memory of at most three times
+    /// the file.
     pub fn from_pdb(pdb: &[u8]) -> Result<ThreadLayout, LayoutError> {
+        super::msf::check(pdb)?;
+        // pdb2 0.11 panics on some damaged type records ("entered unreachable code", found by changing bytes at random).
+        // Nothing outlives the call, so that nothing can be left half done.
+        std::panic::catch_unwind(|| ThreadLayout::from_types(pdb)).unwrap_or(Err(LayoutError::Types))
+    }
+
+    fn from_types(pdb: &[u8]) -> Result<ThreadLayout, LayoutError> {
         let mut pdb = pdb2::PDB::open(Cursor::new(pdb))?;
         let types = pdb.type_information()?;
         let mut finder = types.finder();

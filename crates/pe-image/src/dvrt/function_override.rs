@@ -157,7 +157,13 @@ fn one_override(bytes: &[u8], rva: Rva) -> Result<(FunctionOverride<'_>, usize)>
         return Err(Error::field(place, STRUCTURE, "RvaSize", rva_size, format!("at most {left:#x}")));
     };
     let Some(blocks) = after_rvas.get(..reloc_size as usize) else {
-        return Err(Error::field(place, STRUCTURE, "BaseRelocSize", reloc_size, format!("at most {:#x}", after_rvas.len())));
+        return Err(Error::field(
+            place,
+            STRUCTURE,
+            "BaseRelocSize",
+            reloc_size,
+            format!("at most {:#x}", after_rvas.len()),
+        ));
     };
     let item = FunctionOverride {
         original: Rva(field(0)),

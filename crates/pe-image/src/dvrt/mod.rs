@@ -24,7 +24,7 @@ pub use arm64x::{Arm64xFixup, Arm64xFixups};
 pub use function_override::{Bdd, BddNode, FunctionOverride, FunctionOverrides, OverrideSite, OverrideSiteKind};
 pub use import_transfer::ImportTransfer;
 pub use indirect::IndirectTransfer;
-pub use records::{PageRecord, Records};
 pub(crate) use records::block_records;
+pub use records::{PageRecord, Records};
 pub use switch::SwitchBranch;
 pub use table::{Dvrt, DvrtEntry, Fixups, Symbol};

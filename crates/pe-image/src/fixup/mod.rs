@@ -4,11 +4,11 @@ mod import_optimization;
 mod recognise;
 mod retpoline;
 
-pub(crate) use import_optimization::{direct, through_register, through_stub};
 pub use import_optimization::{LinkedImport, SITE_SIZE};
+pub(crate) use import_optimization::{direct, through_register, through_stub};
 pub use recognise::{SiteForm, recognise};
-pub use retpoline::{StubBlock, StubOffsets};
 pub(crate) use retpoline::{Rewrite, indirect_rewrite, switch_rewrite};
+pub use retpoline::{StubBlock, StubOffsets};
 
 #[cfg(test)]
 mod tests;

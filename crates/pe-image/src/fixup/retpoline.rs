@@ -143,7 +143,12 @@ pub(crate) fn indirect_rewrite(
 }
 
 /// As [`indirect_rewrite`], for a switch's jump.
-pub(crate) fn switch_rewrite(site: &SwitchBranch, linked: &[u8], offsets: &StubOffsets, to_block: i64) -> Option<Rewrite> {
+pub(crate) fn switch_rewrite(
+    site: &SwitchBranch,
+    linked: &[u8],
+    offsets: &StubOffsets,
+    to_block: i64,
+) -> Option<Rewrite> {
     let is_linked = match (site.register, linked.get(..6)?) {
         (0..8, [0xff, register, rest @ ..]) => *register == 0xe0 + site.register && *rest == [0xcc; 4],
         (8.., [0x41, 0xff, register, rest @ ..]) => *register == 0xe0 + site.register - 8 && *rest == [0xcc; 3],

@@ -73,7 +73,11 @@ fn sites_seen_in_running_kernels() {
         let linked = LinkedImport::parse(&linked).unwrap();
         let distance = crate::addr::rel32(site + 12, target).unwrap();
         assert_eq!(direct(linked, distance), bytes(after), "{import}");
-        assert_eq!(recognise(&bytes(after), site), Some(SiteForm::ImportDirect { call: true, slot, target }), "{import}");
+        assert_eq!(
+            recognise(&bytes(after), site),
+            Some(SiteForm::ImportDirect { call: true, slot, target }),
+            "{import}"
+        );
     }
 }
 

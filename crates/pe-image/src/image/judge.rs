@@ -2,6 +2,7 @@
 
 use crate::addr::{Rva, rel32};
 use crate::bind::Target;
+use crate::dvrt::block_records;
 use crate::dvrt::{ImportTransfer, IndirectTransfer, SwitchBranch};
 use crate::fixup::{
     LinkedImport, Rewrite, SITE_SIZE, StubBlock, direct, indirect_rewrite, switch_rewrite, through_register,
@@ -9,7 +10,6 @@ use crate::fixup::{
 };
 use crate::image::{MappedImage, NO_SLOT};
 use crate::policy::ImportCalls;
-use crate::dvrt::block_records;
 use crate::site::{Counts, Outcome, Reason, Site, SiteKind};
 
 /// Sections of the kernel that the retpoline pass does not enter.

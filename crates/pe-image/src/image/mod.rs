@@ -215,7 +215,7 @@ impl<'a> MappedImage<'a> {
                 }
                 Fixups::FunctionOverrides(Ok(overrides)) => {
                     self.warnings.extend(overrides.error.clone());
-                    let sites = overrides.overrides.iter().flat_map(|item| item.sites());
+                    let sites = overrides.overrides.iter().flat_map(crate::FunctionOverride::sites);
                     let sites = sites.filter_map(|site| self.note(site)).count() as u64;
                     self.function_overrides += sites;
                     let message = format!(

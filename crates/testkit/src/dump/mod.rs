@@ -1,4 +1,5 @@
 //! Dumps, byte by byte.
 
 pub mod kernel;
+pub mod pdb;
 pub mod user;

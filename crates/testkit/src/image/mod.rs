@@ -12,7 +12,7 @@ mod layout;
 mod resource;
 
 pub use api_set::api_set_schema;
-pub use dynamic::{Entry, OverrideSpec, page_blocks, padded_u16s, u32s};
+pub use dynamic::{Entry, OverrideSpec, padded_u16s, page_blocks, u32s};
 pub use kernel::{KERNEL_STUBS, Stubs, kernel};
 pub use layout::Built;
 

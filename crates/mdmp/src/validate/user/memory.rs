@@ -76,6 +76,7 @@ impl Memory {
     }
 
     fn add(&mut self, dump: &mut Dump<'_, '_>, at: u64, start: u64, size: u64, data: u64) {
+        dump.check_address(at, start);
         let Some(addresses) = AddressRange::new(start, size).filter(|range| range.size() > 0) else {
             let message = || format!("memory range {start:#x}+{size:#x}: empty, or past the last address");
             dump.findings.add(&rules::MEMORY_ADDRESS, at, message);

@@ -16,6 +16,8 @@ struct Dump<'a, 'f> {
     bytes: Bytes<'a>,
     directory: Directory<'a>,
     findings: &'f mut Findings,
+    /// Of SystemInfo.
+    architecture: Option<Architecture>,
 }
 
 /// What lies somewhere in the file.
@@ -28,16 +30,16 @@ enum Part {
 
 pub(super) fn check(file: &[u8], findings: &mut Findings) {
     let Some(directory) = findings.take(&rules::FORMAT, Directory::read(file)) else { return };
-    let mut dump = Dump { bytes: Bytes::new(file), directory, findings };
+    let mut dump = Dump { bytes: Bytes::new(file), directory, findings, architecture: None };
     dump.check_header();
     dump.check_directory();
-    let architecture = dump.check_system_info();
+    dump.architecture = dump.check_system_info();
     dump.check_misc_info();
     dump.check_memory_kind();
     let memory = Memory::read(&mut dump);
     let modules = modules::check(&mut dump);
     memory.check_info(&mut dump, &modules);
-    threads::check(&mut dump, architecture, &memory);
+    threads::check(&mut dump, &memory);
 }
 
 impl<'a> Dump<'a, '_> {
@@ -158,6 +160,14 @@ impl<'a> Dump<'a, '_> {
                 self.findings.add(&rules::NO_MEMORY, 0, || "neither MemoryList nor Memory64List".into());
             }
             _ => {}
+        }
+    }
+
+    /// `at` is the file offset of the field that holds the address.
+    fn check_address(&mut self, at: u64, address: u64) {
+        if self.architecture.is_some_and(|architecture| !architecture.has_address(address)) {
+            let message = || format!("x86 address {address:#x} is not sign-extended");
+            self.findings.add(&rules::ADDRESS_EXTENSION, at, message);
         }
     }
 

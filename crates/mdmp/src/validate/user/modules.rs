@@ -34,6 +34,7 @@ fn check_loaded(dump: &mut Dump<'_, '_>, modules: &mut Vec<(u64, AddressRange)>)
     let table = dump.bytes.table(at + if padded { 8 } else { 4 }, count.into(), 108, "ModuleList");
     for at in dump.findings.take(&rules::FORMAT, table)? {
         let base = dump.bytes.u64(at, "module: BaseOfImage").ok()?;
+        dump.check_address(at, base);
         let size = dump.bytes.u32(at + 8, "module: SizeOfImage").ok()?;
         let name = dump.bytes.u32(at + 20, "module: ModuleNameRva").ok()?;
         let name = dump.string(name.into(), "module: name");

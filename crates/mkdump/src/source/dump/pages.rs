@@ -70,7 +70,7 @@ fn modules(pages: &Pages<'_>, head: u64, warnings: &mut Vec<String>) -> Vec<Modu
     modules
 }
 
-/// A `KLDR_DATA_TABLE_ENTRY` (offsets of x64 and ARM64; the time stamp's since Windows 8, measured on 19041's symbols).
+/// A `KLDR_DATA_TABLE_ENTRY` (offsets of 64-bit systems; that of the time stamp is Windows 10's, after the public symbols).
 fn module(pages: &Pages<'_>, entry: u64) -> Option<Module> {
     let mut bytes = [0; 0xa0];
     if pages.read(entry, &mut bytes) < bytes.len() {

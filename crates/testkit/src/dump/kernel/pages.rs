@@ -141,8 +141,8 @@ impl Machine {
                 let bytes = 2 * text.encode_utf16().count() as u16;
                 asm.u16(bytes).u16(bytes + 2).u32(0).u64_of_plus(place, MODULE_LIST);
             }
-            asm.u32(0x4900_4000).pad_to(at + 0x78, 0).u32(module.checksum).u32(0).u32(module.timestamp).u32(0);
-            asm.pad_to(at + 0xa0, 0).bind(full).utf16z(&module.name).bind(base).utf16z(file);
+            asm.u32(0x4900_4000).pad_to(at + 0x78, 0).u32(module.checksum).u32(0);
+            asm.pad_to(at + 0x9c, 0).u32(module.timestamp).bind(full).utf16z(&module.name).bind(base).utf16z(file);
         }
         asm.finish()
     }

@@ -1,0 +1,211 @@
+use mkdump::report::Status;
+
+use super::{Choice, Module, Page, Sites, render};
+
+fn module(name: &str, base: u64, size: u64) -> Module {
+    Module {
+        name: name.to_owned(),
+        base,
+        size,
+        status: Status::Included,
+        reason: None,
+        file: Some(format!("modules/{name}")),
+        key: Some(format!("4D5E6F70{size:x}")),
+        included: size / 10 * 9,
+        sites: Sites::default(),
+        heat: Vec::new(),
+        reached_from: None,
+    }
+}
+
+/// A system as large as a real one, made up: names that many systems have, sizes and bases that none has.
+fn system() -> Page {
+    const NAMES: &str = "ntoskrnl.exe hal.dll kd.dll mcupdate.dll CLFS.SYS tm.sys PSHED.dll BOOTVID.dll FLTMGR.SYS msrpc.sys \
+        ksecdd.sys clipsp.sys cmimcext.sys werkernel.sys ntosext.sys CI.dll cng.sys Wdf01000.sys WDFLDR.SYS acpiex.sys \
+        WppRecorder.sys mssecflt.sys SgrmAgent.sys ACPI.sys WMILIB.SYS WindowsTrustedRT.sys intelpep.sys pcw.sys msisadrv.sys \
+        pci.sys vdrvroot.sys pdc.sys CEA.sys partmgr.sys spaceport.sys volmgr.sys volmgrx.sys mountmgr.sys storahci.sys \
+        storport.sys EhStorClass.sys fileinfo.sys Wof.sys WdFilter.sys Ntfs.sys Fs_Rec.sys ndis.sys NETIO.SYS ksecpkg.sys \
+        tcpip.sys fwpkclnt.sys wfplwfs.sys fvevol.sys volume.sys volsnap.sys rdyboost.sys mup.sys iorate.sys disk.sys \
+        CLASSPNP.SYS crashdmp.sys cdrom.sys filecrypt.sys tbs.sys Null.SYS Beep.SYS dxgkrnl.sys watchdog.sys BasicDisplay.sys \
+        BasicRender.sys Npfs.SYS Msfs.SYS tdx.sys TDI.SYS netbt.sys afunix.sys afd.sys vwififlt.sys pacer.sys ndiscap.sys \
+        netbios.sys rdbss.sys csc.sys nsiproxy.sys npsvctrig.sys mssmbios.sys dfsc.sys fastfat.SYS bam.sys ahcache.sys \
+        CompositeBus.sys kdnic.sys umbus.sys CAD.sys vendorgpu.sys HDAudBus.sys portcls.sys drmk.sys ks.sys USBXHCI.SYS \
+        ucx01000.sys vendornic.sys intelppm.sys acpipagr.sys wmiacpi.sys UEFI.sys NdisVirtualBus.sys swenum.sys rdpbus.sys \
+        usbhub3.sys USBD.SYS HdAudio.sys ksthunk.sys hidusb.sys HIDCLASS.SYS HIDPARSE.SYS kbdhid.sys kbdclass.sys mouhid.sys \
+        mouclass.sys dump_diskdump.sys dump_storahci.sys dump_dumpfve.sys dxgmms2.sys monitor.sys luafv.sys wcifs.sys \
+        cldflt.sys storqosflt.sys mslldp.sys lltdio.sys rspndr.sys nwifi.sys ndisuio.sys HTTP.sys bowser.sys mpsdrv.sys \
+        mrxsmb.sys mrxsmb20.sys srvnet.sys srv2.sys Ndu.sys peauth.sys tcpipreg.sys condrv.sys rassstp.sys agilevpn.sys";
+    let mut seed = 12_345u64;
+    let mut random = |limit: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % limit
+    };
+    let mut modules: Vec<Module> = Vec::new();
+    let mut base = 0xffff_f803_2a40_0000;
+    for (index, name) in NAMES.split_whitespace().enumerate() {
+        let size = match index {
+            0 => 0x104_7000,
+            _ if name == "vendorgpu.sys" => 0x251_0000,
+            _ if ["tcpip.sys", "Ntfs.sys", "dxgkrnl.sys", "CI.dll"].contains(&name) => {
+                0x2c_0000 + random(0xa0) * 0x1000
+            }
+            _ => 0x8000 + random(0x18) * random(0x28) * 0x1000,
+        };
+        if index == 1 || index == 64 {
+            base += if index == 1 { 0x20_0000 } else { 0x140_0000 };
+        }
+        modules.push(module(name, base, size));
+        base += size + random(6) * 0x1_0000;
+    }
+    let mut session = 0xffff_9a51_0f00_0000;
+    for (name, size) in
+        [("win32k.sys", 0x9_a000), ("win32kfull.sys", 0x3b_6000), ("win32kbase.sys", 0x2e_2000), ("cdd.dll", 0x4_8000)]
+    {
+        modules.push(module(name, session, size));
+        session += size + 0x4_0000;
+    }
+    for (index, module) in modules.iter_mut().enumerate() {
+        module.sites =
+            Sites { optimized: module.size / 0x400 / (1 + random(4)), indirect: module.size / 0x8000 * random(3) };
+        if index == 0 || random(5) < 2 {
+            // A few places in each module, a few modules much more than the rest.
+            let pages = module.size / 0x1000;
+            let share = [1, 1, 2, 3, 5, 9, 40, 160][random(8) as usize] * if index == 0 { 900 } else { 1 };
+            let mut heat = std::collections::BTreeMap::new();
+            for _ in 0..3 + random(5) {
+                let (centre, spread) = (random(pages), 2 + pages / 14);
+                for _ in 0..spread.min(60) {
+                    let page = (centre + random(spread) * random(spread) / spread) % pages;
+                    *heat.entry(page).or_insert(0) += 1 + share * random(12) * random(12) / 8;
+                }
+            }
+            module.heat = heat.into_iter().collect();
+        } else if random(4) == 0 {
+            module.reached_from = Some("ntoskrnl.exe".to_owned());
+        }
+        let absent = |status, reason: &str, module: &mut Module| {
+            (module.status, module.reason, module.file) = (status, Some(reason.to_owned()), None);
+            (module.included, module.sites) = (0, Sites::default());
+        };
+        match module.name.as_str() {
+            "vendorgpu.sys" | "SgrmAgent.sys" | "vendornic.sys" => {
+                absent(Status::Missing, "no file of that name in the directories given", module);
+            }
+            "storport.sys" => {
+                absent(
+                    Status::Mismatch,
+                    "modules/storport.sys has TimeDateStamp 0x5eadbeef, wanted 0x4d5e6f70",
+                    module,
+                );
+            }
+            name if name.starts_with("dump_") => {
+                absent(Status::Excluded, "a copy of another driver under a second name", module);
+            }
+            _ if index == 0 => module.included = module.size - 0x9000,
+            _ => {}
+        }
+    }
+    let fact = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    Page {
+        source: "boot-with-ipt.etl".to_owned(),
+        output: "boot-with-ipt.dmp".to_owned(),
+        format: "user minidump".to_owned(),
+        bytes: modules.iter().map(|module| module.included).sum::<u64>() + 0x2_3000,
+        facts: vec![
+            fact("Windows", "10.0.19045.4780"),
+            fact("Processors", "16, x64"),
+            fact("Recorded", "2024-05-17 08:31:07 UTC"),
+            fact("Covers", "42.7 s"),
+            fact("Events", "1 204 518, none lost"),
+            fact("Intel PT", "3 118 snapshots, 96.4 MiB"),
+        ],
+        choices: vec![
+            Choice {
+                name: "Import optimization".to_owned(),
+                mode: "on".to_owned(),
+                reason: "64 of 64 witnesses in the Intel PT data, in 31 modules".to_owned(),
+            },
+            Choice {
+                name: "Retpoline".to_owned(),
+                mode: "off".to_owned(),
+                reason: "no packet names an address in a stub".to_owned(),
+            },
+        ],
+        modules,
+        has_ipt: true,
+        unknown: (0..9).map(|page| (0xffff_f803_6100_0000 + page * 0x3_1000, 900 / (page + 1))).collect(),
+        warnings: vec![
+            "boot-with-ipt.etl: buffer at 0x1c40000: sequence numbers 911 to 913 are missing".to_owned(),
+            "storport.sys: a file of that name was found, of another build".to_owned(),
+        ],
+        next: vec![
+            fact("open it", "windbg -z boot-with-ipt.dmp -y srv*C:\\symbols*https://symbols.example"),
+            fact("get what is missing", "mkdump fetch --etl boot-with-ipt.etl --modules modules --list"),
+        ],
+    }
+}
+
+#[test]
+fn a_whole_system_renders() {
+    let page = system();
+    let html = render(&page);
+    for module in &page.modules {
+        assert!(html.contains(&module.name), "{}", module.name);
+    }
+    for text in
+        ["boot-with-ipt.dmp", "64 of 64 witnesses", "fffff803`2a400000", "another build", "sequence numbers 911"]
+    {
+        assert!(html.contains(text), "{text}");
+    }
+    assert!(!html.contains("http://") && !html.contains("src="), "the page loads nothing");
+    assert!(html.len() < 600_000, "{} bytes", html.len());
+    // For a look at it: the browser check and the picture in the documentation are made from this page.
+    if let Some(path) = std::env::var_os("MKDUMP_SAMPLE_PAGE") {
+        std::fs::write(path, &html).unwrap();
+    }
+}
+
+#[test]
+fn hostile_names_stay_text() {
+    let hostile = "</title><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\u{202e}gpj\u{7}.sys";
+    let mut page = system();
+    let text = || hostile.to_owned();
+    page.modules = vec![
+        Module {
+            heat: vec![(0, 5)],
+            reason: Some(text()),
+            file: Some(text()),
+            key: Some(text()),
+            ..module(hostile, 0x1000, 0x80_0000)
+        },
+        Module {
+            status: Status::Missing,
+            reached_from: Some(text()),
+            reason: Some(text()),
+            ..module(hostile, 0x90_0000, 0x1000)
+        },
+    ];
+    (page.source, page.output, page.format) = (text(), text(), text());
+    (page.facts, page.next, page.warnings) = (vec![(text(), text())], vec![(text(), text())], vec![text()]);
+    page.choices = vec![Choice { name: text(), mode: text(), reason: text() }];
+    let html = render(&page);
+    assert_eq!(html.matches("<script").count(), 1, "the page's own");
+    assert!(!html.contains("<img") && !html.contains('\u{202e}') && !html.contains('\u{7}'));
+    assert!(html.contains("&lt;/title&gt;&lt;script&gt;alert(1)"));
+}
+
+#[test]
+fn any_addresses_and_sizes_render() {
+    let far = |base, size| Module { heat: vec![(0, 1), (u64::MAX, u64::MAX / 4)], ..module("m.sys", base, size) };
+    for modules in [
+        vec![],
+        vec![far(0, 0)],
+        vec![far(u64::MAX, 1), far(u64::MAX - 5, u64::MAX), far(0, u64::MAX)],
+        (0..300).map(|index| far(index << 55, 0x1000)).collect(),
+        (0..300).map(|index| far(index * 0x10, 0x1_0000)).collect(),
+    ] {
+        let html = render(&Page { modules, has_ipt: true, ..Page::default() });
+        assert!(html.len() < 700_000, "{}", html.len());
+        assert!(!html.contains("NaN") && !html.contains("inf\""));
+    }
+}

@@ -1,0 +1,62 @@
+//! Text, addresses, sizes and numbers as they stand in the page.
+
+use std::fmt::{self, Write};
+
+/// Text from a trace or a file: escaped for an element or an attribute, control and direction characters made visible.
+pub(super) struct Text<'a>(pub(super) &'a str);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|found| match found {
+            '&' => f.write_str("&amp;"),
+            '<' => f.write_str("&lt;"),
+            '>' => f.write_str("&gt;"),
+            '"' => f.write_str("&quot;"),
+            '\'' => f.write_str("&#39;"),
+            // Direction marks could turn a name's end round.
+            '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => f.write_str("\u{fffd}"),
+            found if found.is_control() => f.write_str("\u{fffd}"),
+            found => f.write_char(found),
+        })
+    }
+}
+
+/// A kernel address as debuggers write it.
+pub(super) struct Address(pub(super) u64);
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}`{:08x}", self.0 >> 32, self.0 & 0xffff_ffff)
+    }
+}
+
+/// Bytes with a unit.
+pub(super) struct Size(pub(super) u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.0 as f64;
+        match self.0 {
+            0..0x400 => write!(f, "{} B", self.0),
+            0x400..0x10_0000 => write!(f, "{:.0} KiB", value / 1024.0),
+            0x10_0000..0x4000_0000 => write!(f, "{:.1} MiB", value / 1_048_576.0),
+            0x4000_0000..0x100_0000_0000 => write!(f, "{:.1} GiB", value / 1_073_741_824.0),
+            _ => write!(f, "{:.1} TiB", value / 1_099_511_627_776.0),
+        }
+    }
+}
+
+/// A number with thin spaces between groups of three digits.
+pub(super) struct Grouped(pub(super) u64);
+
+impl fmt::Display for Grouped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        digits.char_indices().try_for_each(|(at, digit)| {
+            if at > 0 && (digits.len() - at).is_multiple_of(3) {
+                f.write_char('\u{202f}')?;
+            }
+            f.write_char(digit)
+        })
+    }
+}

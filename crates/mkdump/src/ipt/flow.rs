@@ -1,0 +1,266 @@
+//! Executed code: what instruction flow over snapshots gives, as ranges of modules.
+//!
+//! Snapshots are independent, so they are followed in parallel; the result is in the order in which they were given.
+
+use std::collections::BTreeMap;
+
+use intel_pt::flow::{Blocks, Code, ErrorKind, Event, Options, Ranges, Stop, Table, Visitor, Walker};
+use rayon::prelude::*;
+
+/// A module of the address space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// File name.
+    pub name: String,
+    /// Load address.
+    pub base: u64,
+    /// Bytes that the image takes, stub pages behind it included.
+    pub size: u64,
+}
+
+/// The modules of an address space, by address.
+#[derive(Clone, Debug, Default)]
+pub struct Layout {
+    modules: Vec<Placed>,
+}
+
+impl Layout {
+    /// Sorts modules by address. They are expected not to overlap; where they do, the later start wins.
+    pub fn new(mut modules: Vec<Placed>) -> Self {
+        modules.sort_by_key(|module| module.base);
+        Self { modules }
+    }
+
+    /// The modules, by address.
+    pub fn modules(&self) -> &[Placed] {
+        &self.modules
+    }
+
+    /// Where an address lies.
+    pub fn place(&self, address: u64) -> Place {
+        let after = self.modules.partition_point(|module| module.base <= address);
+        let found = after.checked_sub(1).filter(|m| address - self.modules[*m].base < self.modules[*m].size);
+        match found {
+            Some(module) => Place { module: Some(module), offset: address - self.modules[module].base },
+            None => Place { module: None, offset: address },
+        }
+    }
+}
+
+/// An address as module and offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Index in [`Layout::modules`]; nothing for an address in no module.
+    pub module: Option<usize>,
+    /// RVA in the module, or the address itself.
+    pub offset: u64,
+}
+
+/// Code that was executed without a jump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// Where it begins.
+    pub start: Place,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// What happened in a snapshot, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Code was executed.
+    Executed(Range),
+    /// An interrupt or exception.
+    Interrupt {
+        /// The instruction that was not executed any more.
+        from: Place,
+        /// The handler.
+        to: Place,
+    },
+    /// Packets were lost.
+    Overflow,
+    /// Tracing began.
+    Enabled,
+    /// Tracing ended.
+    Disabled,
+    /// Another address space.
+    Paging {
+        /// CR3.
+        cr3: u64,
+    },
+    /// The walk fell out of step here and goes on after it.
+    Gap {
+        /// Offset in the snapshot.
+        offset: usize,
+        /// Where the walk was.
+        at: Option<Place>,
+        /// What is wrong, with libipt's name for it first.
+        what: String,
+        /// What usually is behind it.
+        likely: &'static str,
+    },
+}
+
+/// The flow of one snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// What happened.
+    pub entries: Vec<Entry>,
+    /// True when [`Limits::entries`] cut the list.
+    pub cut: bool,
+    /// Addresses that the code does not know, with the number of times.
+    pub missing: BTreeMap<u64, u32>,
+}
+
+/// Bounds of the result.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Entries of one snapshot: 16 million unless told otherwise, some 1 GiB.
+    pub entries: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { entries: 16 << 20 }
+    }
+}
+
+/// Follows `snapshots` (rings in order) over `code`.
+pub fn follow<C: Code + Sync + ?Sized>(code: &C, layout: &Layout, snapshots: &[&[u8]], limits: Limits) -> Vec<Trace> {
+    snapshots.par_iter().map(|snapshot| follow_one(code, layout, snapshot, limits)).collect()
+}
+
+/// Adds up the missing addresses of traces by module: those in no module are under nothing.
+pub fn missing_modules(layout: &Layout, traces: &[Trace]) -> BTreeMap<Option<usize>, u32> {
+    let mut sum = BTreeMap::new();
+    for (address, times) in traces.iter().flat_map(|trace| &trace.missing) {
+        *sum.entry(layout.place(*address).module).or_insert(0) += times;
+    }
+    sum
+}
+
+fn follow_one<C: Code + ?Sized>(code: &C, layout: &Layout, snapshot: &[u8], limits: Limits) -> Trace {
+    let mut recorder = Recorder { layout, ranges: Ranges::default(), trace: Trace::default(), limits };
+    let mut blocks = Blocks::new(code);
+    let mut walker = Walker::with_options(snapshot, Options::default());
+    // The end comes as another reason to stop.
+    while let Stop::Error(error) = walker.run(&mut blocks, &mut recorder) {
+        if error.kind == ErrorKind::NoMemory
+            && let Some(ip) = error.ip
+        {
+            *recorder.trace.missing.entry(ip).or_insert(0) += 1;
+        }
+        let at = error.ip.map(|ip| layout.place(ip));
+        let what = format!("{}: {}", error.kind.libipt_name(), error.kind);
+        recorder.push(Entry::Gap { offset: error.offset, at, what, likely: error.kind.likely_cause() });
+    }
+    recorder.settle();
+    recorder.trace
+}
+
+struct Recorder<'a> {
+    layout: &'a Layout,
+    /// Executed since the last entry.
+    ranges: Ranges,
+    trace: Trace,
+    limits: Limits,
+}
+
+/// Ranges gathered before they become entries.
+const PENDING: usize = 4096;
+
+impl Recorder<'_> {
+    /// Makes entries of what was executed so far.
+    fn settle(&mut self) {
+        for (start, end) in std::mem::take(&mut self.ranges).into_list() {
+            let range = Range { start: self.layout.place(start), len: end.wrapping_sub(start) };
+            self.append(Entry::Executed(range));
+        }
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.settle();
+        self.append(entry);
+    }
+
+    fn append(&mut self, entry: Entry) {
+        if self.trace.entries.len() < self.limits.entries {
+            self.trace.entries.push(entry);
+        } else {
+            self.trace.cut = true;
+        }
+    }
+}
+
+impl Visitor for Recorder<'_> {
+    fn blocks(&mut self, table: &Table, ids: &[intel_pt::flow::BlockId]) {
+        self.ranges.blocks(table, ids);
+        if self.ranges.list().len() > PENDING {
+            self.settle();
+        }
+    }
+
+    fn part(&mut self, table: &Table, id: intel_pt::flow::BlockId, instructions: u32) {
+        self.ranges.part(table, id, instructions);
+    }
+
+    fn event(&mut self, _: usize, event: &Event) {
+        let entry = match *event {
+            Event::Interrupt { from, to } => {
+                Entry::Interrupt { from: self.layout.place(from), to: self.layout.place(to) }
+            }
+            Event::Overflow { .. } => Entry::Overflow,
+            Event::Enabled { .. } => Entry::Enabled,
+            Event::Disabled { .. } => Entry::Disabled,
+            Event::Paging(pip) => Entry::Paging { cr3: pip.cr3 },
+            _ => return,
+        };
+        self.push(entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::pt::{Compression, PacketWriter};
+
+    use super::{Entry, Layout, Limits, Place, Placed, Range, follow, missing_modules};
+
+    #[test]
+    fn snapshots_are_followed_each_for_itself() {
+        // 1000: jmp rax · 2000: nop; jmp rax · 3000 is not in the image
+        let code: &[(u64, &[u8])] = &[(0x1000, &[0xff, 0xe0]), (0x2000, &[0x90, 0xff, 0xe0])];
+        let placed = |name: &str, base| Placed { name: name.to_owned(), base, size: 0x100 };
+        let layout = Layout::new(vec![placed("c", 0x3000), placed("a", 0x1000), placed("b", 0x2000)]);
+        let trace = |targets: &[u64]| {
+            let mut writer = PacketWriter::new();
+            writer.psb().mode(0, 1).fup(0x1000, Compression::Signed48).psbend();
+            for target in targets {
+                writer.tip(*target, Compression::Shortest);
+            }
+            writer.finish()
+        };
+        let (here, away) = (trace(&[0x2000, 0x1000]), trace(&[0x2000, 0x3010, 0x2001]));
+        let traces = follow(code, &layout, &[&here, &away], Limits::default());
+        let executed =
+            |module, offset, len| Entry::Executed(Range { start: Place { module: Some(module), offset }, len });
+        assert_eq!(traces[0].entries, [executed(0, 0, 2), executed(1, 0, 3)]);
+        assert_eq!(traces[1].entries[..2], [executed(0, 0, 2), executed(1, 0, 3)]);
+        let Entry::Gap { at, what, .. } = &traces[1].entries[2] else { panic!("{:?}", traces[1].entries) };
+        assert_eq!(*at, Some(Place { module: Some(2), offset: 0x10 }));
+        assert!(what.starts_with("nomap"), "{what}");
+        assert_eq!(missing_modules(&layout, &traces), [(Some(2), 1)].into());
+    }
+
+    #[test]
+    fn the_list_is_bounded() {
+        let code: &[(u64, &[u8])] = &[(0x1000, &[0xff, 0xe0])];
+        let mut writer = PacketWriter::new();
+        writer.psb().mode(0, 1).fup(0x1000, Compression::Signed48).psbend();
+        for _ in 0..50 {
+            writer.tip(0x1000, Compression::Shortest);
+        }
+        let trace = writer.finish();
+        let traces = follow(code, &Layout::default(), &[&trace], Limits { entries: 10 });
+        assert_eq!((traces[0].entries.len(), traces[0].cut), (10, true));
+    }
+}

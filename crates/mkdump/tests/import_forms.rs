@@ -1,0 +1,139 @@
+//! The experiments that fool "decode with both images and see which fails first": return compression and deferred TIPs
+//! hide the wrong form. The verdict tells them apart.
+//!
+//! ```text
+//! 100000: call [slot]; nop        the import site, 12 bytes; or a direct call to the same function
+//! 10000c: jz +1; nop; nop; …      the code after it
+//! 100015: nop; …; ret             the imported function
+//! ```
+
+use mkdump::ipt::verdict::{Answer, Importer, Question, Says, Site};
+use testkit::pt::{Compression, PacketWriter};
+
+const BASE: u64 = 0x10_0000;
+const FUNCTION: u64 = BASE + 0x15;
+
+struct Experiment {
+    name: &'static str,
+    /// Code from 10000c to the function.
+    after: [u8; 9],
+    function: &'static [u8],
+    /// Packets after PSB+.
+    packets: fn(&mut PacketWriter),
+    /// What the trace was recorded on.
+    truth: Answer,
+}
+
+const PLAIN: [u8; 9] = [0x74, 0x01, 0x90, 0x90, 0x90, 0x90, 0xf4, 0x90, 0x90];
+/// With `jmp rbx` after the branch.
+const INDIRECT: [u8; 9] = [0x74, 0x01, 0x90, 0x90, 0xff, 0xe3, 0xf4, 0x90, 0x90];
+const STRAIGHT: &[u8] = &[0x90, 0x90, 0x90, 0x90, 0xc3];
+const BRANCHES: &[u8] = &[0x90, 0x74, 0x01, 0x90, 0xc3];
+
+const EXPERIMENTS: &[Experiment] = &[
+    Experiment {
+        // With the direct form a decoder takes the import's TIP for the return's, runs the function twice, and is
+        // content.
+        name: "e1: recorded as linked, the function does not branch",
+        after: PLAIN,
+        function: STRAIGHT,
+        packets: |w| {
+            w.tip(FUNCTION, Compression::Signed48).tnt(&[true, false]);
+            end(w, BASE + 0x10);
+        },
+        truth: Answer::Off,
+    },
+    Experiment {
+        name: "e2: recorded as linked, the function branches",
+        after: PLAIN,
+        function: BRANCHES,
+        packets: |w| {
+            w.tip(FUNCTION, Compression::Signed48).tnt(&[false, true, false]);
+            end(w, BASE + 0x10);
+        },
+        truth: Answer::Off,
+    },
+    Experiment {
+        name: "e3: recorded with direct calls, no TIP follows",
+        after: PLAIN,
+        function: STRAIGHT,
+        packets: |w| {
+            w.tnt(&[true, false]);
+            end(w, BASE + 0x10);
+        },
+        truth: Answer::On,
+    },
+    Experiment {
+        // With the linked form a decoder takes a later TIP for a deferred one of the call.
+        name: "e4: recorded with direct calls, a TIP follows the TNT",
+        after: INDIRECT,
+        function: STRAIGHT,
+        packets: |w| {
+            w.tnt(&[true, false]).tip(BASE + 0x13, Compression::Signed48);
+            end(w, BASE + 0x14);
+        },
+        truth: Answer::On,
+    },
+    Experiment {
+        name: "e4: recorded as linked, a TIP follows the TNT",
+        after: INDIRECT,
+        function: STRAIGHT,
+        packets: |w| {
+            w.tip(FUNCTION, Compression::Signed48).tnt(&[true, false]).tip(BASE + 0x13, Compression::Signed48);
+            end(w, BASE + 0x14);
+        },
+        truth: Answer::Off,
+    },
+];
+
+fn end(writer: &mut PacketWriter, ip: u64) {
+    writer.fup(ip, Compression::Signed48).pgd(0, Compression::Suppressed);
+}
+
+#[test]
+fn counter_examples() {
+    for experiment in EXPERIMENTS {
+        let linked = [0x48, 0xff, 0x15, 0x13, 0, 0, 0, 0x0f, 0x1f, 0x44, 0, 0];
+        let direct = [0x4c, 0x8b, 0x15, 0x13, 0, 0, 0, 0xe8, 0x09, 0, 0, 0];
+        let mut writer = PacketWriter::new();
+        writer.psb().fup(BASE, Compression::Signed48).mode(0, 1).psbend();
+        (experiment.packets)(&mut writer);
+        let trace = writer.finish();
+        // Which form the image at hand has must not matter.
+        for site in [linked, direct] {
+            let code = [&site[..], &experiment.after, experiment.function].concat();
+            let code: &[(u64, &[u8])] = &[(BASE, &code)];
+            let importer = Importer {
+                name: "driver.sys".to_owned(),
+                sites: vec![Site {
+                    va: BASE,
+                    slot: BASE + 0x1a,
+                    target: Some(FUNCTION),
+                    call: true,
+                    can_be_direct: true,
+                }],
+                stub: None,
+            };
+            // One witness is too few for a verdict, but its vote is right; four of them decide.
+            for (streams, expected) in [(1, Answer::Undecided), (4, experiment.truth)] {
+                let verdict = Question::new(code, vec![importer.clone()], vec![&trace; streams]).ask();
+                let votes = &verdict.per_module[0].votes;
+                let right = if experiment.truth == Answer::On { votes.on } else { votes.off };
+                assert_eq!((right, votes.on + votes.off), (streams as u32, streams as u32), "{}", experiment.name);
+                assert_eq!(verdict.import_optimization, expected, "{}", experiment.name);
+                let evidence = &votes.evidence[0];
+                assert_eq!((evidence.site, evidence.expected), (BASE, FUNCTION));
+                assert_eq!(evidence.says, if experiment.truth == Answer::On { Says::On } else { Says::Off });
+            }
+        }
+    }
+}
+
+#[test]
+fn no_sites_no_question() {
+    let code: &[(u64, &[u8])] = &[];
+    let importer = Importer { name: "old.sys".to_owned(), sites: Vec::new(), stub: None };
+    let verdict = Question::new(code, vec![importer], vec![]).ask();
+    assert_eq!(verdict.import_optimization, Answer::Irrelevant);
+    assert_eq!(verdict.per_module[0].import_optimization, Answer::Irrelevant);
+}

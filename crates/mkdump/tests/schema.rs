@@ -1,0 +1,167 @@
+//! The JSON that the reports become is what `docs/schema/` promises.
+
+use std::path::Path;
+
+use mkdump::report::{
+    BuildReport, BuiltModule, Hex, ImportSites, ModeReport, ModuleReport, ModulesReport, OsReport, PdbReport,
+    RewrittenSites, SitesReport, SourceReport, Status, UnresolvedReport,
+};
+use serde_json::{Value, json};
+
+/// The complaints of `docs/schema/NAME.json` about a value.
+fn complaints(name: &str, value: &Value) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../docs/schema/{name}.json"));
+    let schema: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect()
+}
+
+fn check(name: &str, value: &Value) {
+    assert_eq!(complaints(name, value), [""; 0], "{value:#}");
+}
+
+/// Every object of the value loses each of its keys once, gains a key once, and the schema has to notice.
+fn check_strict(name: &str, value: &Value) {
+    for pointer in objects(value, "") {
+        let object = value.pointer(&pointer).and_then(Value::as_object).unwrap();
+        let mut more = value.clone();
+        more.pointer_mut(&pointer).unwrap()["unheard-of"] = json!(1);
+        let free = pointer.contains("/per_module/");
+        assert!(free || !complaints(name, &more).is_empty(), "{pointer} takes another key");
+        for key in object.keys() {
+            let mut less = value.clone();
+            less.pointer_mut(&pointer).unwrap().as_object_mut().unwrap().remove(key);
+            assert!(free || !complaints(name, &less).is_empty(), "{pointer} does without {key}");
+        }
+    }
+}
+
+fn objects(value: &Value, at: &str) -> Vec<String> {
+    match value {
+        Value::Object(map) => {
+            let inner = map.iter().flat_map(|(key, value)| objects(value, &format!("{at}/{key}")));
+            std::iter::once(at.to_owned()).chain(inner).collect()
+        }
+        Value::Array(list) => {
+            list.iter().enumerate().flat_map(|(i, value)| objects(value, &format!("{at}/{i}"))).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn source() -> SourceReport {
+    SourceReport {
+        kind: "etl",
+        name: "trace.etl".into(),
+        os: OsReport { major: 10, minor: 0, build: 26100, revision: Some(4652) },
+        processors: Some(20),
+        pointer_size: 8,
+        start: Some("2024-05-06T07:08:09.1234567Z".into()),
+        duration: Some(1.5),
+        events: 3,
+        events_lost: 0,
+        buffers: 1,
+        ipt_events: 0,
+    }
+}
+
+#[test]
+fn modules() {
+    let full = ModuleReport {
+        name: "ntoskrnl.exe".into(),
+        path: r"\SystemRoot\system32\ntoskrnl.exe".into(),
+        kernel: true,
+        process: 0,
+        base: Hex(0xffff_f804_7ba0_0000),
+        size: Hex(0x104_6000),
+        timestamp: Some(Hex(0xd83_33e6)),
+        checksum: Some(Hex(0xa5_938c)),
+        pdb: Some(PdbReport {
+            name: "ntkrnlmp.pdb".into(),
+            guid: "ED706A38-6592-40A0-66E6-FB19B994BAAA".into(),
+            age: 1,
+        }),
+        image_key: Some("0D8333E61046000".into()),
+        loaded: None,
+        unloaded: Some(0.25),
+    };
+    let silent = ModuleReport { timestamp: None, checksum: None, pdb: None, image_key: None, ..full.clone() };
+    let report = ModulesReport { source: source(), modules: vec![full, silent], warnings: vec!["lost".into()] };
+    let value = serde_json::to_value(report).unwrap();
+    check("modules", &value);
+    let mut first = value.clone();
+    first["modules"].as_array_mut().unwrap().truncate(1);
+    check_strict("modules", &first);
+    for (pointer, wrong) in [
+        ("/modules/0/base", json!("0xFFFF")),
+        ("/modules/0/base", json!(4096)),
+        ("/modules/0/base", json!("0x0012")),
+        ("/modules/0/image_key", json!("d8333e61046000")),
+        ("/modules/0/pdb/guid", json!("ed706a38-6592-40a0-66e6-fb19b994baaa")),
+        ("/source/pointer_size", json!(16)),
+        ("/source/events", json!(-1)),
+    ] {
+        let mut value = first.clone();
+        *value.pointer_mut(pointer).unwrap() = wrong;
+        assert!(!complaints("modules", &value).is_empty(), "{pointer}");
+    }
+}
+
+#[test]
+fn build() {
+    let sites = SitesReport {
+        import: ImportSites { listed: 6, optimized: 2, no_index: 1, unbound: 1, out_of_range: 1, unexpected_bytes: 1 },
+        indirect: RewrittenSites { listed: 2, rewritten: 0 },
+        switch: RewrittenSites::default(),
+    };
+    let included = BuiltModule {
+        name: "tcpip.sys".into(),
+        base: Hex(0xffff_f804_8000_0000),
+        size: Hex(0x2e_d000),
+        image_key: Some("BD3342AC2ed000".into()),
+        status: Status::Included,
+        file: Some("modules/tcpip.sys".into()),
+        reason: None,
+        ranges: vec![[Hex(0xffff_f804_8000_0000), Hex(0xffff_f804_8000_1000)]],
+        sites,
+        relocations: 12,
+        unresolved: vec![UnresolvedReport { dll: "NDIS.SYS".into(), name: "#7".into(), reason: "not found".into() }],
+    };
+    let report = BuildReport {
+        output: "out.dmp".into(),
+        format: "minidump",
+        bytes: 4096,
+        import_optimization: ModeReport { mode: "on", reason: "build 26100".into() },
+        retpoline: ModeReport { mode: "off", reason: "not seen".into() },
+        modules: vec![included.clone()],
+        source: source(),
+        warnings: vec![],
+    };
+    let value = serde_json::to_value(&report).unwrap();
+    check("build", &value);
+    check_strict("build", &value);
+    for status in [Status::Missing, Status::Mismatch, Status::Excluded] {
+        let module = BuiltModule { status, file: None, reason: Some("why".into()), ranges: vec![], ..included.clone() };
+        check("build", &serde_json::to_value(BuildReport { modules: vec![module], ..report.clone() }).unwrap());
+    }
+    for mode in ["on", "off", "mixed"] {
+        let mode = ModeReport { mode, reason: String::new() };
+        check("build", &serde_json::to_value(BuildReport { retpoline: mode, ..report.clone() }).unwrap());
+    }
+    for format in ["minidump", "triage", "elf", "raw"] {
+        check("build", &serde_json::to_value(BuildReport { format, ..report.clone() }).unwrap());
+    }
+}
+
+#[test]
+fn ipt() {
+    let value = json!({
+        "snapshots": [{"time": 0.5, "cpu": 1, "pid": 4, "tid": 8, "bytes": 4096, "psb": 2, "gaps": 0}],
+        "modules": [{"name": "ntoskrnl.exe", "base": "0xfffff8047ba00000", "hits": 7, "reached_by": "packets", "status": "present"}],
+        "unknown": [{"address": "0xfffff80480000000", "hits": 1}],
+        "verdict": {"import_optimization": "on", "votes_on": 3, "votes_off": 0, "per_module": [{}], "retpoline": "undecided"},
+        "errors": [{"offset": 17, "ip": null, "kind": "unknown packet"}],
+    });
+    check("ipt", &value);
+    check_strict("ipt", &value);
+}
