@@ -16,11 +16,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let path = path.ok_or("usage: events [--list] TRACE.etl")?;
     let data = std::fs::read(&path)?;
     let trace = Trace::open(&data)?;
-    if list {
-        print_in_order(&path, &trace)
-    } else {
-        print_counts(&path, &trace)
-    }
+    let print = if list { print_in_order } else { print_counts };
+    print(&path, &trace);
     Ok(())
 }
 
