@@ -31,6 +31,13 @@ fn sum(bytes: &[u8]) -> u64 {
     words.iter().fold(0, |sum, word| u64::wrapping_add(sum, u64::from_le_bytes(*word)))
 }
 
+/// The same on two threads, each half of the bytes: what memory gives two cores.
+fn sum_of_two(bytes: &[u8], threads: &rayon::ThreadPool) -> u64 {
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    let (first, second) = threads.install(|| rayon::join(|| sum(first), || sum(second)));
+    first.wrapping_add(second)
+}
+
 fn scan(file: &[u8], threads: &rayon::ThreadPool) -> usize {
     let trace = Trace::open(file).expect("the trace is sound");
     let options = SurveyOptions { processes: false, ..SurveyOptions::default() };
@@ -73,10 +80,11 @@ fn ratios(file: &[u8], compressed: &[u8], rounds: usize) {
     let bodies = packed();
     let output: usize = bodies.iter().map(|(_, size)| size).sum();
     let mut scratch = Scratch::default();
-    let [mut summed, mut single, mut double, mut unpacked] = [f64::MAX; 4];
+    let [mut summed, mut summed_double, mut single, mut double, mut unpacked] = [f64::MAX; 5];
     let [mut compressed_single, mut compressed_double] = [f64::MAX; 2];
     for _ in 0..rounds {
         summed = summed.min(time(|| sum(file)));
+        summed_double = summed_double.min(time(|| sum_of_two(file, &two)));
         single = single.min(time(|| scan(file, &one)));
         double = double.min(time(|| scan(file, &two)));
         compressed_single = compressed_single.min(time(|| scan(compressed, &one)));
@@ -87,6 +95,8 @@ fn ratios(file: &[u8], compressed: &[u8], rounds: usize) {
     }
     let rate = |seconds: f64| gigabytes(file.len()) / seconds;
     println!("sum of {:.2} GB as u64, one core      {:6.2} GB/s", gigabytes(file.len()), rate(summed));
+    let times = summed / summed_double;
+    println!("sum, two cores                      {:6.2} GB/s = {times:.2} times one", rate(summed_double));
     println!("image events, one core              {:6.2} GB/s = {:.2} of the sum", rate(single), summed / single);
     println!("image events, two cores             {:6.2} GB/s = {:.2} times one", rate(double), single / double);
     println!("XPRESS, one core, output            {:6.2} GB/s", gigabytes(output) / unpacked);
@@ -109,7 +119,7 @@ fn main() {
     // Under `cargo test` a benchmark only shows that it runs.
     let testing = arguments.iter().any(|argument| argument == "--test");
     let file = big_trace(Compression::None, if testing { 1 << 24 } else { FULL });
-    let compressed = big_trace(Compression::Xpress, if testing { 1 << 20 } else { FULL / 4 });
+    let compressed = big_trace(Compression::Xpress, if testing { 1 << 20 } else { FULL / 16 });
     if !testing {
         let mut criterion = Criterion::default().configure_from_args().sample_size(10);
         let mut group = criterion.benchmark_group("scan");
@@ -131,5 +141,5 @@ fn main() {
         group.finish();
         criterion.final_summary();
     }
-    ratios(&file, &compressed, if testing { 1 } else { 15 });
+    ratios(&file, &compressed, if testing { 1 } else { 10 });
 }
