@@ -12,14 +12,14 @@ use crate::file::Trace;
 use crate::raw::{HookId, ProviderGuid};
 use crate::records::{DebugId, Image, ImageId, ProcessRecord, Record, ThreadRecord, image_base};
 use crate::timeline::is_kernel;
-use rayon::prelude::*;
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Buffers are handed out in batches of this many bytes of events, so that what a batch yields is bounded too.
-const BATCH_BYTES: u64 = 64 << 20;
-/// And of this many buffers.
-const BATCH_BUFFERS: usize = 4096;
+/// Threads take this many bytes of events at a time: some 0.1 ms of work, much more than the taking costs.
+const BATCH_BYTES: u64 = 1 << 20;
+/// And at most this many buffers.
+const BATCH_BUFFERS: usize = 1024;
 
 /// What a part of the trace holds.
 #[derive(Default)]
@@ -59,46 +59,65 @@ impl Warnings {
     }
 }
 
+/// Threads never wait for each other but to take buffers and to hand in what they found: where one is held up, by
+/// another program or by a buffer that is slow to read, the others go on.
 pub(super) fn run<'a>(trace: &Trace<'a>, options: &SurveyOptions, progress: &(dyn Fn(u64) + Sync)) -> Found<'a> {
     let filter = filter(options);
     let pointer_size = if trace.header().pointer_size == 4 { 4 } else { 8 };
-    let mut total = Found::default();
-    // Exact duplicates of image events are one event, and would else fill memory if there were very many.
-    let mut known_images = HashSet::new();
-    let mut buffers = trace.buffers();
-    let mut batch = Batch::gather(&mut buffers);
-    while !batch.is_empty() {
-        // The walk from header to header waits for memory at every step, so the next batch is gathered meanwhile.
-        let scan = || batch.scan(&filter, options, pointer_size);
-        let (found, next) = rayon::join(scan, || Batch::gather(&mut buffers));
-        total.buffers += batch.buffers.len() as u64;
-        batch.damage.into_iter().for_each(|error| total.warnings.push(error));
-        for part in found {
-            total.absorb(part, &mut known_images);
+    let source = Mutex::new(Source { buffers: trace.buffers(), taken: 0 });
+    let results = Mutex::new(Results::default());
+    let work = || {
+        let mut scratch = Scratch::default();
+        loop {
+            let batch = lock(&source).take();
+            if batch.is_empty() {
+                return;
+            }
+            let mut found = Found::default();
+            for buffer in &batch.buffers {
+                found.buffer(buffer, &filter, options, pointer_size, &mut scratch);
+            }
+            lock(&results).add(batch, found, progress);
         }
-        progress(batch.end);
-        batch = next;
-    }
-    total.images = known_images.into_iter().collect();
+    };
+    rayon::scope(|scope| (0..rayon::current_num_threads()).for_each(|_| scope.spawn(|_| work())));
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut total = results.total;
+    total.images = results.known_images.into_iter().collect();
     total.warnings.kept.sort_by_key(Error::offset);
     total
 }
 
-/// Buffers that are scanned together.
+/// A thread that panicked has taken the whole pass with it, so a lock that it held does not matter.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where threads take buffers from.
+struct Source<'a> {
+    buffers: Buffers<'a>,
+    /// Batches so far.
+    taken: usize,
+}
+
+/// Neighbouring buffers, scanned by one thread.
 struct Batch<'a> {
+    /// Its place in the file, counted in batches.
+    number: usize,
     buffers: Vec<Buffer<'a>>,
     damage: Vec<Error>,
     /// File offset behind the last.
     end: u64,
 }
 
-impl<'a> Batch<'a> {
-    fn gather(source: &mut Buffers<'a>) -> Self {
-        let mut batch = Self { buffers: Vec::new(), damage: Vec::new(), end: 0 };
+impl<'a> Source<'a> {
+    fn take(&mut self) -> Batch<'a> {
+        let mut batch = Batch { number: self.taken, buffers: Vec::new(), damage: Vec::new(), end: 0 };
+        self.taken += 1;
         let mut bytes = 0;
         // Damage counts as a buffer does, so that a file of nothing else is told in batches too.
         while bytes < BATCH_BYTES && batch.buffers.len() + batch.damage.len() < BATCH_BUFFERS {
-            match source.next() {
+            match self.buffers.next() {
                 Some(Ok(buffer)) => {
                     bytes += u64::from(buffer.header().filled.max(buffer.header().size));
                     batch.buffers.push(buffer);
@@ -107,28 +126,40 @@ impl<'a> Batch<'a> {
                 None => break,
             }
         }
-        batch.end = source.offset();
+        batch.end = self.buffers.offset();
         batch
     }
+}
 
+impl Batch<'_> {
     fn is_empty(&self) -> bool {
         self.buffers.is_empty() && self.damage.is_empty()
     }
+}
 
-    /// What the buffers hold, in their order.
-    fn scan(&self, filter: &Filter, options: &SurveyOptions, pointer_size: u8) -> Vec<Found<'a>> {
-        // A few pieces of work per thread, so that none waits long for another.
-        let pieces = 8 * rayon::current_num_threads();
-        self.buffers
-            .par_chunks(self.buffers.len().div_ceil(pieces).max(1))
-            .map_init(Scratch::default, |scratch, chunk| {
-                let mut found = Found::default();
-                for buffer in chunk {
-                    found.buffer(buffer, filter, options, pointer_size, scratch);
-                }
-                found
-            })
-            .collect()
+/// What batches held, put together in file order whatever the order in which they were scanned: of several events that
+/// say the same, the first counts.
+#[derive(Default)]
+struct Results<'a> {
+    total: Found<'a>,
+    /// Exact duplicates of image events are one event, and would else fill memory if there were very many.
+    known_images: HashSet<(Tick, Image)>,
+    /// Batches in the total.
+    added: usize,
+    /// Batches that were scanned before an earlier one.
+    waiting: BTreeMap<usize, (Batch<'a>, Found<'a>)>,
+}
+
+impl<'a> Results<'a> {
+    fn add(&mut self, batch: Batch<'a>, found: Found<'a>, progress: &(dyn Fn(u64) + Sync)) {
+        self.waiting.insert(batch.number, (batch, found));
+        while let Some((batch, found)) = self.waiting.remove(&self.added) {
+            self.added += 1;
+            self.total.buffers += batch.buffers.len() as u64;
+            batch.damage.into_iter().for_each(|error| self.total.warnings.push(error));
+            self.total.absorb(found, &mut self.known_images);
+            progress(batch.end);
+        }
     }
 }
 
