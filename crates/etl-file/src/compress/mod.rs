@@ -37,7 +37,7 @@ impl Scratch {
 /// Decompresses `input` to exactly `expected` bytes.
 ///
 /// The body of a buffer, when it is compressed, is one such stream; this is the layer below
-/// [`Buffer::open`](crate::Buffer::open), for data from elsewhere. Errors are sentences.
+/// [`Buffer::events`](crate::Buffer::events), for data from elsewhere. Errors are sentences.
 pub fn decompress<'s>(
     format: CompressionFormat,
     input: &[u8],
