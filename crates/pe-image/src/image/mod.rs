@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use crate::addr::{PAGE_SIZE, Rva, sign_extend};
 use crate::bind::Binding;
-use crate::dvrt::{Fixups, Symbol};
+use crate::dvrt::{Fixups, FunctionOverride, OverrideSite, Symbol};
 use crate::error::{Error, Place};
 use crate::file::PeFile;
 use crate::fixup::StubBlock;
@@ -168,6 +168,17 @@ impl<'a> MappedImage<'a> {
         }
     }
 
+    /// The places where calls and jumps name a function that a kernel may override (symbol 7), with that override.
+    pub fn override_sites(&self) -> Vec<(FunctionOverride<'a>, Vec<OverrideSite>)> {
+        let table = self.file.dvrt().ok().flatten();
+        let entries = table.iter().flat_map(|table| table.entries_of(Symbol::FUNCTION_OVERRIDE));
+        let parsed = entries.filter_map(|entry| match entry.fixups() {
+            Fixups::FunctionOverrides(Ok(overrides)) => Some(overrides.overrides),
+            _ => None,
+        });
+        parsed.flatten().map(|item| (item.clone(), item.sites().flatten().collect())).collect()
+    }
+
     /// Numbers the slots of the IAT directory, as the records of symbol 3 do.
     fn number_slots(&mut self) {
         let (Some(iat), Some(binding)) = (self.file.iat(), self.binding) else { return };
@@ -215,7 +226,7 @@ impl<'a> MappedImage<'a> {
                 }
                 Fixups::FunctionOverrides(Ok(overrides)) => {
                     self.warnings.extend(overrides.error.clone());
-                    let sites = overrides.overrides.iter().flat_map(crate::FunctionOverride::sites);
+                    let sites = overrides.overrides.iter().flat_map(FunctionOverride::sites);
                     let sites = sites.filter_map(|site| self.note(site)).count() as u64;
                     self.function_overrides += sites;
                     let message = format!(

@@ -190,6 +190,11 @@ impl<'a> MappedImage<'a> {
         })
     }
 
+    /// The base relocations that change bytes of this image when it is not at the file's own base.
+    pub fn relocations(&self) -> impl Iterator<Item = Relocation> {
+        self.applicable().filter(|(_, _, good)| *good).map(|(_, relocation, _)| relocation)
+    }
+
     /// The number of base relocations that are applied.
     pub(super) fn count_relocations(&self) -> u64 {
         if self.delta == 0 { 0 } else { self.applicable().filter(|(_, _, good)| *good).count() as u64 }
