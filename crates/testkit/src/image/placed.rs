@@ -154,7 +154,7 @@ impl Placed {
         for &(rva, site) in &self.sites {
             match site {
                 PlacedSite::Import { call, slot } => {
-                    records[0].push((rva, u32::from(call) << 12 | (slot - first) / 8 << 13));
+                    records[0].push((rva, u32::from(call) << 12 | ((slot - first) / 8) << 13));
                 }
                 PlacedSite::Cfg { call } => records[1].push((rva, (u32::from(call) | 4) << 12)),
                 PlacedSite::Switch(register) => records[2].push((rva, u32::from(register) << 12)),
