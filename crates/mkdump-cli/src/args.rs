@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod ipt_input;
+
+pub use ipt_input::IptInputArgs;
+
 const EXAMPLES: &str = "\
 Examples:
   mkdump demo                                             try it on built-in data
@@ -113,6 +117,12 @@ pub struct BuildArgs {
     /// Which modules.
     #[command(flatten)]
     pub select: SelectArgs,
+    /// Intel PT data besides the trace's own.
+    #[command(flatten)]
+    pub ipt: IptInputArgs,
+    /// Only modules that the IPT data touches, and those that they call directly
+    #[arg(long)]
+    pub touched: bool,
     /// Whether the kernel had rewritten import calls: auto asks the IPT data, then the build number
     #[arg(long, value_enum, default_value_t = Switch::Auto, value_name = "MODE")]
     pub import_optimization: Switch,

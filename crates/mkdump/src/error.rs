@@ -70,8 +70,16 @@ pub enum Error {
         /// How many files there are.
         looked_at: usize,
     },
+    /// A file of `--ipt-hex` is not hexadecimal.
+    #[error("{path}: {source}")]
+    Hex {
+        /// The file.
+        path: PathBuf,
+        /// Where, what was found and what is allowed.
+        source: crate::ipt::input::HexError,
+    },
     /// An option's value makes no sense for this source.
-    #[error("{option} {value}: {why}")]
+    #[error("{option}{}{value}: {why}", if value.is_empty() { "" } else { " " })]
     Option {
         /// The option, as it is written.
         option: &'static str,

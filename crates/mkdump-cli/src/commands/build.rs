@@ -25,6 +25,8 @@ pub fn run(command: &BuildArgs, talk: TalkArgs) -> Result<Outcome> {
         memory_list: command.memory_list.into(),
         format,
         threads: command.threads,
+        ipt: (&command.ipt).into(),
+        touched: command.touched,
     };
     let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &bars)?;
     fetch_missing(command, &reading, &mut options, &bars)?;

@@ -105,6 +105,11 @@ impl Source {
 }
 
 impl Reading<'_> {
+    /// Seconds from the start of the trace to a tick of its clock; `None` when the source is no trace.
+    pub fn seconds(&self, tick: etl_file::Tick) -> Option<f64> {
+        self.clock.as_ref().map(|clock| clock.seconds(tick))
+    }
+
     /// Resolves the value of `--at`: seconds from the start of the trace, or a raw timestamp of its clock. A number
     /// without a fraction that lies between the session's first and last tick is a raw timestamp.
     pub fn moment(&self, at: Option<&str>) -> Result<f64> {
