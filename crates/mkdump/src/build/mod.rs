@@ -15,7 +15,7 @@ use crate::snapshot::{Architecture, Module, displaced};
 use crate::source::{Reading, Source};
 
 mod layout;
-mod modes;
+pub(crate) mod modes;
 mod options;
 mod provenance;
 

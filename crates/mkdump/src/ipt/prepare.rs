@@ -1,0 +1,183 @@
+//! From chosen snapshots to what is needed to follow them: files, verdict, and code as it was in memory.
+
+use pe_image::{ImportCalls, MappedImage, Policy};
+
+use super::analyse::{Data, IptOptions};
+use super::flow::{Layout, Placed};
+use super::question::Inquiry;
+use super::verdict::{Answer, RetpolineVotes, Verdict};
+use crate::build::Choice;
+use crate::build::modes::{self, Mode};
+use crate::error::Result;
+use crate::images::{AddressSpace, Bound, Files};
+use crate::progress::Progress;
+use crate::snapshot::{Module, displaced};
+use crate::source::Reading;
+
+/// Everything that is known before the flow is followed.
+pub(super) struct Prepared<'a> {
+    /// The kernel's modules with their files.
+    pub bound: &'a Bound<'a>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The entry of each module of the verdict.
+    pub verdict_entries: Vec<usize>,
+    /// Import optimization of modules that the verdict does not decide.
+    pub import_optimization: Mode,
+    /// Retpoline.
+    pub retpoline: Mode,
+    /// For each entry whether its import calls are taken for direct.
+    direct: Vec<bool>,
+    /// Where modules are that were there at the time of the snapshots.
+    pub layout: Layout,
+    /// The entry of each module of the layout.
+    pub entries: Vec<usize>,
+    /// Code in memory.
+    pub code: AddressSpace<'a>,
+    /// Files that were looked at.
+    pub looked_at: usize,
+    /// What went wrong.
+    pub warnings: Vec<String>,
+}
+
+/// Prepares, and hands over what lives no longer than the call.
+pub(super) fn prepare<T>(
+    reading: &Reading<'_>,
+    options: &IptOptions,
+    data: &Data<'_>,
+    progress: &dyn Progress,
+    then: impl FnOnce(&Prepared<'_>) -> Result<T>,
+) -> Result<T> {
+    let modules: Vec<Module> = reading.snapshot.modules.iter().filter(|module| module.kernel).cloned().collect();
+    // Snapshots end with the event that triggered them, so the last one's time is the latest that matters.
+    let moment = data.last().unwrap_or(reading.end);
+    let displaced = displaced(&modules, moment);
+    let winner = |winner: usize| format!("{} held these addresses at {moment:.3} s", modules[winner].name);
+    let excluded: Vec<Option<String>> = displaced.iter().map(|index| index.map(winner)).collect();
+    let index = options.search.index(&modules, progress)?;
+    progress.phase("reading module files", None);
+    let mut files = Files::find(&modules, &excluded, &index);
+    let parsed = files.parse();
+    let bound = parsed.bind(&displaced);
+    let mut warnings = displacement_warnings(&modules, &displaced, data);
+    warnings.extend(index.notes().iter().cloned());
+    let stubs = bound.stubs().unwrap_or_else(|error| {
+        warnings.push(format!("the kernel's retpoline stubs: {error}"));
+        None
+    });
+
+    progress.phase("weighing import calls", None);
+    let inquiry = Inquiry::new(&bound, stubs.as_ref());
+    let verdict_entries: Vec<usize> = inquiry.modules().collect();
+    let packets = data.packets();
+    let verdict = if verdict_entries.is_empty() { nothing_to_decide() } else { inquiry.ask(&packets) };
+    let machine = &reading.snapshot.machine;
+    let import_optimization = match (options.import_optimization, verdict.import_optimization) {
+        (Choice::Auto, Answer::On) => Mode { on: true, reason: "the IPT data says so".into() },
+        (Choice::Auto, Answer::Off) => Mode { on: false, reason: "the IPT data says so".into() },
+        (choice, _) => modes::import_optimization(choice, machine),
+    };
+    let retpoline = match (options.retpoline, verdict.retpoline) {
+        (Choice::Auto, Answer::On) => Mode { on: true, reason: "the IPT data says so".into() },
+        (choice, _) => modes::retpoline(choice),
+    };
+    if retpoline.on && stubs.is_none() {
+        warnings
+            .push("retpoline is on, but the kernel's file with the stubs is not there: sites stay as linked".into());
+    }
+    let mut direct = vec![import_optimization.on; modules.len()];
+    if options.import_optimization == Choice::Auto {
+        for (&entry, module) in verdict_entries.iter().zip(&verdict.per_module) {
+            match module.import_optimization {
+                Answer::On => direct[entry] = true,
+                Answer::Off => direct[entry] = false,
+                Answer::Undecided | Answer::Irrelevant => {}
+            }
+        }
+    }
+    let policy = |entry: usize| Policy {
+        import_calls: if direct[entry] { ImportCalls::Optimized } else { ImportCalls::AsLinked },
+        retpoline: retpoline.on,
+        second_mapping: Policy::is_second_mapping(&modules[entry].name),
+    };
+    let kernel_stubs = stubs.as_ref().filter(|_| retpoline.on);
+    let images: Vec<MappedImage<'_>> =
+        (0..modules.len()).filter_map(|entry| bound.map(entry, policy(entry), kernel_stubs)).collect();
+    let (layout, entries) = layout(&bound, &inquiry, retpoline.on);
+    let prepared = Prepared {
+        bound: &bound,
+        verdict,
+        verdict_entries,
+        import_optimization,
+        retpoline,
+        direct,
+        layout,
+        entries,
+        code: AddressSpace::new(images),
+        looked_at: index.looked_at(),
+        warnings,
+    };
+    then(&prepared)
+}
+
+impl Prepared<'_> {
+    /// Whether a module's import calls are taken for direct ones.
+    pub fn import_calls_direct(&self, entry: usize) -> bool {
+        self.direct[entry]
+    }
+
+    /// Whether there is any code.
+    pub fn has_code(&self) -> bool {
+        !self.code.images().is_empty()
+    }
+
+    /// An address as module and offset.
+    pub fn name(&self, address: u64) -> Option<String> {
+        let place = self.layout.place(address);
+        Some(format!("{}+{:#x}", self.layout.modules()[place.module?].name, place.offset))
+    }
+}
+
+fn nothing_to_decide() -> Verdict {
+    Verdict {
+        import_optimization: Answer::Undecided,
+        votes_on: 0,
+        votes_off: 0,
+        per_module: Vec::new(),
+        retpoline: Answer::Undecided,
+        retpoline_votes: RetpolineVotes::default(),
+        missing: Default::default(),
+    }
+}
+
+/// Modules that held addresses of others while some of the snapshots were taken.
+fn displacement_warnings(modules: &[Module], displaced: &[Option<usize>], data: &Data<'_>) -> Vec<String> {
+    let times = || data.chosen.iter().filter_map(|&index| data.facts[index].time);
+    let warning = |(module, winner): (&Module, &Option<usize>)| {
+        let winner = &modules[(*winner)?];
+        let count = times().filter(|&time| module.live_at(time) && !winner.live_at(time)).count();
+        (count > 0).then(|| {
+            format!(
+                "{} lay where {} was later; {count} of the snapshots are from before: choose them by --to to see it",
+                module.name, winner.name
+            )
+        })
+    };
+    modules.iter().zip(displaced).filter_map(warning).collect()
+}
+
+/// The modules that were there, with the stub pages behind them when there are any.
+fn layout(bound: &Bound<'_>, inquiry: &Inquiry<'_>, retpoline: bool) -> (Layout, Vec<usize>) {
+    const PAGE: u64 = 0x1000;
+    let mut entries: Vec<usize> = (0..bound.entries().len()).filter(|&entry| bound.was_loaded(entry)).collect();
+    entries.sort_by_key(|&entry| bound.entries()[entry].module.base);
+    let placed = entries.iter().map(|&entry| {
+        let module = &bound.entries()[entry].module;
+        let end = module.end();
+        let behind = |pages: &&std::ops::Range<u64>| pages.start == end.next_multiple_of(PAGE);
+        let stubs = inquiry.stub_pages().iter().find(behind).filter(|_| retpoline);
+        let size = stubs.map_or(end, |pages| pages.end) - module.base;
+        Placed { name: module.name.clone(), base: module.base, size }
+    });
+    (Layout::new(placed.collect()), entries)
+}
