@@ -293,6 +293,10 @@ pub fn flow(out: &mut impl Write, report: &FlowReport) -> io::Result<()> {
             FlowEntry::Disabled => writeln!(out, "- tracing off")?,
             FlowEntry::Paging { cr3 } => writeln!(out, "- address space {:#x}", cr3.0)?,
             FlowEntry::Missing { offset, at } => writeln!(out, "- no code for {} (packet at {offset:#x})", place(at))?,
+            FlowEntry::UnknownCall { offset, at, to } => {
+                let to = to.as_deref().map(printable).unwrap_or_default();
+                writeln!(out, "- direct call at {} to {to}, whose file is missing (packet at {offset:#x})", place(at))?;
+            }
             FlowEntry::Gap { offset, at, what, likely } => {
                 let at = at.as_ref().map(|at| format!(" at {}", place(at))).unwrap_or_default();
                 writeln!(out, "- out of step{at} (packet at {offset:#x}): {}; likely: {likely}", printable(what))?;

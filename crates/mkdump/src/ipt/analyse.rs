@@ -89,7 +89,9 @@ fn report(
     let packets = data.packets();
     progress.phase("following the flow", Some(packets.iter().map(|bytes| bytes.len() as u64).sum()));
     let followed = match prepared.has_code() {
-        true => executed(&prepared.code, &prepared.layout, &packets, &|bytes| progress.advance(bytes)),
+        true => executed(&prepared.code, &prepared.layout, &prepared.unknown_call_addresses(), &packets, &|bytes| {
+            progress.advance(bytes)
+        }),
         false => Vec::new(),
     };
 
@@ -159,6 +161,11 @@ fn modules(prepared: &Prepared<'_>, reached: &super::closure::Reached, followed:
                 lacked[prepared.entries[module]] += times;
             }
         }
+        for (site, times) in &one.unknown_calls {
+            if let Some(entry) = prepared.callee(*site) {
+                lacked[entry] += times;
+            }
+        }
     }
     let module = |entry: usize| {
         let hits = &reached.touched.modules[entry];
@@ -217,7 +224,7 @@ fn threads(data: &Data<'_>, found: &[StreamFacts]) -> Vec<ThreadReport> {
 fn totals(followed: &[Executed]) -> FlowTotals {
     let mut totals = FlowTotals::default();
     for one in followed {
-        let lacking: u64 = one.missing.values().sum();
+        let lacking: u64 = one.missing.values().chain(one.unknown_calls.values()).sum();
         totals.instructions += one.modules.iter().sum::<u64>() + one.elsewhere;
         totals.interrupts += one.interrupts;
         totals.errors += one.error_count + lacking;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use intel_pt::flow::{BlockId, Blocks, Code, Error, ErrorKind, Event, Options, Stop, Table, Visitor, Walker};
 use rayon::prelude::*;
 
-use super::flow::Layout;
+use super::flow::{self, Layout};
 
 /// The sums of one snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Executed {
     pub error_count: u64,
     /// Addresses at which code is missing, with the number of times.
     pub missing: BTreeMap<u64, u64>,
+    /// Calls that could not be followed, with the number of times.
+    pub unknown_calls: BTreeMap<u64, u64>,
 }
 
 impl Executed {
@@ -30,12 +32,14 @@ impl Executed {
     pub const ERRORS: usize = 64;
 }
 
-/// Follows `snapshots` (rings in order) over `code`, in parallel. `done` is told the bytes of each when it is finished.
+/// Follows `snapshots` (rings in order) over `code`, in parallel; as in [`flow::follow`], `unknown_calls` are direct calls
+/// of which nobody knows where they lead. `done` is told the bytes of each when it is finished.
 ///
 /// Takes memory for the blocks of code decoded by each thread, and for the addresses at which code is missing.
 pub fn executed<C: Code + Sync + ?Sized>(
     code: &C,
     layout: &Layout,
+    unknown_calls: &[u64],
     snapshots: &[&[u8]],
     done: &(dyn Fn(u64) + Sync),
 ) -> Vec<Executed> {
@@ -46,14 +50,21 @@ pub fn executed<C: Code + Sync + ?Sized>(
             near: vec![Near::default(); Near::COUNT],
         };
         let mut walker = Walker::with_options(snapshot, Options::default());
-        while let Stop::Error(error) = walker.run(blocks, &mut sums) {
-            sums.error(error);
+        loop {
+            match walker.run(blocks, &mut sums) {
+                Stop::End | Stop::Limit => break,
+                Stop::Error(error) => sums.error(error),
+                Stop::Break { ip } => {
+                    *sums.found.unknown_calls.entry(ip).or_insert(0) += 1;
+                    walker.lose();
+                }
+            }
         }
         done(snapshot.len() as u64);
         sums.found
     };
     // What one walk decoded serves the next one of the same thread.
-    snapshots.par_iter().map_init(|| Blocks::new(code), follow).collect()
+    snapshots.par_iter().map_init(|| flow::blocks(code, unknown_calls), follow).collect()
 }
 
 /// The module of a block's address that was asked for lately.

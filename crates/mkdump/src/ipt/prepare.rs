@@ -1,6 +1,8 @@
 //! From chosen snapshots to what is needed to follow them: files, verdict, and code as it was in memory.
 
-use pe_image::{ImportCalls, MappedImage, Policy};
+use std::collections::HashMap;
+
+use pe_image::{ImportCalls, MappedImage, Outcome, Policy, Reason, SiteKind, Unbound};
 
 use super::analyse::{Data, IptOptions};
 use super::flow::{Layout, Placed};
@@ -32,6 +34,8 @@ pub(super) struct Prepared<'a> {
     pub layout: Layout,
     /// The entry of each module of the layout.
     pub entries: Vec<usize>,
+    /// Direct calls to imports whose module's file is missing, ascending, and the entry of that module.
+    pub unknown_calls: Vec<(u64, usize)>,
     /// Code in memory.
     pub code: AddressSpace<'a>,
     /// Files that were looked at.
@@ -103,6 +107,7 @@ pub(super) fn prepare<T>(
     let kernel_stubs = stubs.as_ref().filter(|_| retpoline.on);
     let images: Vec<MappedImage<'_>> =
         (0..modules.len()).filter_map(|entry| bound.map(entry, policy(entry), kernel_stubs)).collect();
+    let unknown_calls = unknown_calls(&bound, &direct);
     let (layout, entries) = layout(&bound, &inquiry, retpoline.on);
     let prepared = Prepared {
         bound: &bound,
@@ -113,6 +118,7 @@ pub(super) fn prepare<T>(
         direct,
         layout,
         entries,
+        unknown_calls,
         code: AddressSpace::new(images),
         looked_at: index.looked_at(),
         warnings,
@@ -131,11 +137,49 @@ impl Prepared<'_> {
         !self.code.images().is_empty()
     }
 
+    /// The addresses of [`Prepared::unknown_calls`].
+    pub fn unknown_call_addresses(&self) -> Vec<u64> {
+        self.unknown_calls.iter().map(|(site, _)| *site).collect()
+    }
+
+    /// The entry of the module that an unknown call leads to.
+    pub fn callee(&self, site: u64) -> Option<usize> {
+        let at = self.unknown_calls.binary_search_by_key(&site, |(site, _)| *site).ok()?;
+        Some(self.unknown_calls[at].1)
+    }
+
     /// An address as module and offset.
     pub fn name(&self, address: u64) -> Option<String> {
         let place = self.layout.place(address);
         Some(format!("{}+{:#x}", self.layout.modules()[place.module?].name, place.offset))
     }
+}
+
+/// Import sites that the kernel made direct calls, as far as is known, to modules that were there and whose files are
+/// not: the file says which module, but not where in it.
+fn unknown_calls(bound: &Bound<'_>, direct: &[bool]) -> Vec<(u64, usize)> {
+    const IAT: usize = 12;
+    let loaded = (0..bound.entries().len()).filter(|&entry| bound.was_loaded(entry));
+    let by_name: HashMap<String, usize> =
+        loaded.clone().map(|entry| (bound.entries()[entry].module.name.to_ascii_lowercase(), entry)).collect();
+    let calls = |entry: usize| -> Option<Vec<(u64, usize)>> {
+        let second_mapping = Policy::is_second_mapping(&bound.entries()[entry].module.name);
+        let mapped = bound.map(entry, Policy { second_mapping, ..Policy::default() }, None)?;
+        let iat = mapped.file().headers().directory(IAT)?.rva;
+        let call = |site: pe_image::Site| {
+            let SiteKind::Import { index: Some(index), .. } = site.kind else { return None };
+            if site.outcome != Outcome::AsLinked(Reason::Unbound) {
+                return None;
+            }
+            let slot = bound.binding(entry).slot_at(iat.checked_add(index.checked_mul(8)?)?)?;
+            let Err(Unbound::NoFile(exporter)) = &slot.result else { return None };
+            Some((mapped.address(site.rva), *by_name.get(&exporter.to_ascii_lowercase())?))
+        };
+        Some(mapped.sites().filter_map(call).collect())
+    };
+    let mut found: Vec<(u64, usize)> = loaded.filter(|&entry| direct[entry]).filter_map(calls).flatten().collect();
+    found.sort_unstable();
+    found
 }
 
 fn nothing_to_decide() -> Verdict {

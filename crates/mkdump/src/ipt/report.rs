@@ -351,6 +351,15 @@ pub enum FlowEntry {
         /// Where the code would be.
         at: PlaceReport,
     },
+    /// A direct call to an import whose module's file is missing: where it leads is not known.
+    UnknownCall {
+        /// Offset in the snapshot.
+        offset: usize,
+        /// The call.
+        at: PlaceReport,
+        /// The module that it leads to.
+        to: Option<String>,
+    },
     /// The walk fell out of step and goes on behind.
     Gap {
         /// Offset in the snapshot.

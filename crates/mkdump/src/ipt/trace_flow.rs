@@ -7,7 +7,7 @@ use pe_image::CodeView;
 
 use super::analyse::{Data, IptOptions};
 use super::choose::Facts;
-use super::flow::{Entry, Layout, Limits, Place, Trace, follow};
+use super::flow::{Entry, Limits, Place, Trace, follow};
 use super::input::snapshots;
 use super::names::{ModuleFile, Names};
 use super::prepare::{Prepared, prepare};
@@ -61,7 +61,8 @@ fn run(
 ) -> Result<FlowSummary> {
     let packets = data.packets();
     let names = Names::find(&prepared.layout, &files(prepared), &options.search);
-    let printer = Printer { layout: &prepared.layout, names: &names };
+    let printer = Printer { prepared, names: &names };
+    let unknown_calls = prepared.unknown_call_addresses();
     progress.phase("following the flow", Some(packets.iter().map(|bytes| bytes.len() as u64).sum()));
     let (mut missing, mut unknown) = (BTreeMap::new(), BTreeMap::new());
     let mut rest = data.chosen.iter().zip(&packets).peekable();
@@ -73,12 +74,17 @@ fn run(
             batch.push((*index, *bytes));
         }
         let streams: Vec<&[u8]> = batch.iter().map(|(_, bytes)| *bytes).collect();
-        let traces = follow(&prepared.code, &prepared.layout, &streams, Limits::default());
+        let traces = follow(&prepared.code, &prepared.layout, &unknown_calls, &streams, Limits::default());
         for ((index, bytes), trace) in batch.into_iter().zip(traces) {
             for (address, times) in &trace.missing {
                 match prepared.layout.place(*address).module {
                     Some(module) => *missing.entry(prepared.entries[module]).or_insert(0) += u64::from(*times),
                     None => *unknown.entry(address / PAGE).or_insert(0) += u64::from(*times),
+                }
+            }
+            for (site, times) in &trace.unknown_calls {
+                if let Some(entry) = prepared.callee(*site) {
+                    *missing.entry(entry).or_insert(0) += u64::from(*times);
                 }
             }
             let report = FlowReport { snapshot: snapshot(data, index), cut: trace.cut, flow: printer.entries(trace) };
@@ -156,12 +162,12 @@ fn rsds(pdb: &CodeView) -> Option<PdbId> {
     }
 }
 
-struct Printer<'a> {
-    layout: &'a Layout,
-    names: &'a Names<'a>,
+struct Printer<'p, 'a, 'n> {
+    prepared: &'p Prepared<'a>,
+    names: &'p Names<'n>,
 }
 
-impl Printer<'_> {
+impl Printer<'_, '_, '_> {
     fn entries(&self, trace: Trace) -> Vec<FlowEntry> {
         let mut out: Vec<FlowEntry> = Vec::new();
         for entry in trace.entries {
@@ -186,6 +192,11 @@ impl Printer<'_> {
             Entry::Disabled => FlowEntry::Disabled,
             Entry::Paging { cr3 } => FlowEntry::Paging { cr3: Hex(cr3) },
             Entry::Missing { offset, at } => FlowEntry::Missing { offset, at: self.place(at) },
+            Entry::UnknownCall { offset, at } => {
+                let to = self.prepared.callee(self.address(at));
+                let to = to.map(|entry| self.prepared.bound.entries()[entry].module.name.clone());
+                FlowEntry::UnknownCall { offset, at: self.place(at), to }
+            }
             Entry::Gap { offset, at, what, likely } => {
                 FlowEntry::Gap { offset, at: at.map(|at| self.place(at)), what, likely }
             }
@@ -193,13 +204,13 @@ impl Printer<'_> {
     }
 
     fn address(&self, place: Place) -> u64 {
-        place.module.map_or(0, |module| self.layout.modules()[module].base).wrapping_add(place.offset)
+        place.module.map_or(0, |module| self.prepared.layout.modules()[module].base).wrapping_add(place.offset)
     }
 
     fn place(&self, place: Place) -> PlaceReport {
         PlaceReport {
             address: Hex(self.address(place)),
-            module: place.module.map(|module| self.layout.modules()[module].name.clone()),
+            module: place.module.map(|module| self.prepared.layout.modules()[module].name.clone()),
             rva: place.module.map(|_| Hex(place.offset)),
             symbol: place.module.and_then(|module| self.names.name(module, place.offset)),
         }
