@@ -87,7 +87,7 @@ pub enum Error {
         source: crate::ipt::input::HexError,
     },
     /// An option's value makes no sense for this source.
-    #[error("{option} {value}: {why}")]
+    #[error("{option}{}{value}: {why}", if value.is_empty() { "" } else { " " })]
     Option {
         /// The option, as it is written.
         option: &'static str,

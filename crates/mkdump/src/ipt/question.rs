@@ -15,10 +15,10 @@ use crate::images::{AddressSpace, Bound};
 /// Everything is taken from modules that were there at the chosen moment and whose files are at hand, those left out by
 /// name included: they ran all the same.
 #[derive(Debug)]
-pub struct Inquiry<'a> {
+pub struct Inquiry<'b, 'a> {
     modules: Vec<Known>,
-    bound: &'a Bound<'a>,
-    stubs: Option<&'a StubBlock>,
+    bound: &'b Bound<'a>,
+    stubs: Option<&'b StubBlock>,
     stub_pages: Vec<Range<u64>>,
 }
 
@@ -41,9 +41,9 @@ const IAT: usize = 12;
 /// Bytes of a rewritten indirect call (`E8 rel32`).
 const REWRITTEN_CALL: u64 = 5;
 
-impl<'a> Inquiry<'a> {
+impl<'b, 'a> Inquiry<'b, 'a> {
     /// Reads what the files say. `stubs` are those of the snapshot's own kernel ([`Bound::stubs`]).
-    pub fn new(bound: &'a Bound<'a>, stubs: Option<&'a StubBlock>) -> Self {
+    pub fn new(bound: &'b Bound<'a>, stubs: Option<&'b StubBlock>) -> Self {
         let number = bound.entries().len();
         let modules: Vec<Known> = (0..number).into_par_iter().filter_map(|entry| known(bound, stubs, entry)).collect();
         let stub_pages = stub_pages(bound, stubs);
@@ -57,7 +57,7 @@ impl<'a> Inquiry<'a> {
 
     /// The code as linked, or with `retpoline` with indirect branches through stubs. Import sites are as linked, or go
     /// through the stubs, either way: a walk that stops at them tries both forms itself.
-    pub fn code(&self, retpoline: bool) -> AddressSpace<'a> {
+    pub fn code(&self, retpoline: bool) -> AddressSpace<'b> {
         let policy = Policy { retpoline, ..Policy::AS_LINKED };
         let stubs = self.stubs.filter(|_| retpoline);
         AddressSpace::new(self.modules.iter().filter_map(|module| self.bound.map(module.entry, policy, stubs)))
