@@ -15,7 +15,7 @@ use crate::report::{BuildReport, BuiltModule, Hex, SitesReport, Status};
 use crate::snapshot::{Architecture, Module, displaced};
 use crate::source::{Reading, Source};
 
-mod evidence;
+pub(crate) mod evidence;
 mod layout;
 pub(crate) mod modes;
 mod options;

@@ -90,7 +90,7 @@ fn report(
     progress.phase("following the flow", Some(packets.iter().map(|bytes| bytes.len() as u64).sum()));
     let followed = match prepared.has_code() {
         true => executed(&prepared.code, &prepared.layout, &prepared.unknown_call_addresses(), &packets, &|bytes| {
-            progress.advance(bytes)
+            progress.advance(bytes);
         }),
         false => Vec::new(),
     };
@@ -109,7 +109,7 @@ fn report(
             .map(|page| UnknownPage { address: Hex(page.address), hits: page.hits })
             .collect(),
         verdict: verdict(prepared, data, options.evidence),
-        flow: totals(&followed),
+        flow: totals(prepared, &followed),
         errors,
         errors_total,
         warnings,
@@ -221,8 +221,15 @@ fn threads(data: &Data<'_>, found: &[StreamFacts]) -> Vec<ThreadReport> {
     threads.into_values().collect()
 }
 
-fn totals(followed: &[Executed]) -> FlowTotals {
-    let mut totals = FlowTotals::default();
+fn totals(prepared: &Prepared<'_>, followed: &[Executed]) -> FlowTotals {
+    let mut totals = FlowTotals {
+        import_optimization: prepared.import_optimization.clone(),
+        retpoline: prepared.retpoline.report(),
+        instructions: 0,
+        interrupts: 0,
+        errors: 0,
+        lacking: 0,
+    };
     for one in followed {
         let lacking: u64 = one.missing.values().chain(one.unknown_calls.values()).sum();
         totals.instructions += one.modules.iter().sum::<u64>() + one.elsewhere;
@@ -270,9 +277,9 @@ fn errors(
 
 fn verdict(prepared: &Prepared<'_>, data: &Data<'_>, evidence: bool) -> VerdictReport {
     let Verdict { import_optimization, votes_on, votes_off, per_module, retpoline, retpoline_votes, .. } =
-        &prepared.verdict;
+        &prepared.evidence.verdict;
     let RetpolineVotes { in_stubs, rewritten_returns, linked_returns } = *retpoline_votes;
-    let bases = prepared.verdict_entries.iter().map(|&entry| prepared.bound.entries()[entry].module.base);
+    let bases = prepared.evidence.modules.iter().map(|&entry| prepared.bound.entries()[entry].module.base);
     let per_module = per_module.iter().zip(bases).filter(|(module, _)| seen(&module.votes));
     VerdictReport {
         import_optimization: answer(*import_optimization),
@@ -357,8 +364,8 @@ fn reason(answer: Answer, on: u32, off: u32) -> String {
 }
 
 fn overall_reason(prepared: &Prepared<'_>) -> String {
-    let verdict = &prepared.verdict;
-    let present = prepared.verdict_entries.iter().filter(|&&entry| prepared.is_present(entry)).count();
+    let verdict = &prepared.evidence.verdict;
+    let present = prepared.evidence.modules.iter().filter(|&&entry| prepared.is_present(entry)).count();
     let says = |wanted| verdict.per_module.iter().any(|module| module.import_optimization == wanted);
     match verdict.import_optimization {
         _ if present == 0 => "no module files, so no call sites are known".into(),

@@ -8,11 +8,12 @@ use super::analyse::{Data, IptOptions};
 use super::flow::{Layout, Placed};
 use super::question::Inquiry;
 use super::verdict::{Answer, RetpolineVotes, Verdict};
-use crate::build::Choice;
+use crate::build::evidence::Evidence;
 use crate::build::modes::{self, Mode};
 use crate::error::Result;
 use crate::images::{AddressSpace, Bound, Files};
 use crate::progress::Progress;
+use crate::report::ModeReport;
 use crate::snapshot::{Module, displaced};
 use crate::source::Reading;
 
@@ -20,12 +21,10 @@ use crate::source::Reading;
 pub(super) struct Prepared<'a> {
     /// The kernel's modules with their files.
     pub bound: &'a Bound<'a>,
-    /// The verdict.
-    pub verdict: Verdict,
-    /// The entry of each module of the verdict.
-    pub verdict_entries: Vec<usize>,
-    /// Import optimization of modules that the verdict does not decide.
-    pub import_optimization: Mode,
+    /// The verdict, and the entry of each of its modules.
+    pub evidence: Evidence,
+    /// Import optimization, as the code has it.
+    pub import_optimization: ModeReport,
     /// Retpoline.
     pub retpoline: Mode,
     /// For each entry whether its import calls are taken for direct.
@@ -72,33 +71,18 @@ pub(super) fn prepare<T>(
 
     progress.phase("weighing import calls", None);
     let inquiry = Inquiry::new(&bound, stubs.as_ref());
-    let verdict_entries: Vec<usize> = inquiry.modules().collect();
     let packets = data.packets();
-    let verdict = if verdict_entries.is_empty() { nothing_to_decide() } else { inquiry.ask(&packets) };
-    let machine = &reading.snapshot.machine;
-    let import_optimization = match (options.import_optimization, verdict.import_optimization) {
-        (Choice::Auto, Answer::On) => Mode { on: true, reason: "the IPT data says so".into() },
-        (Choice::Auto, Answer::Off) => Mode { on: false, reason: "the IPT data says so".into() },
-        (choice, _) => modes::import_optimization(choice, machine),
-    };
-    let retpoline = match (options.retpoline, verdict.retpoline) {
-        (Choice::Auto, Answer::On) => Mode { on: true, reason: "the IPT data says so".into() },
-        (choice, _) => modes::retpoline(choice),
-    };
+    let entries: Vec<usize> = inquiry.modules().collect();
+    let verdict = if entries.is_empty() { nothing_to_decide() } else { inquiry.ask(&packets) };
+    let evidence = Evidence { verdict, modules: entries };
+    let said = Some(&evidence).filter(|evidence| !evidence.modules.is_empty());
+    let import_modes = modes::import_optimization(options.import_optimization, &reading.snapshot.machine, said);
+    let retpoline = modes::retpoline(options.retpoline, said);
     if retpoline.on && stubs.is_none() {
         warnings
             .push("retpoline is on, but the kernel's file with the stubs is not there: sites stay as linked".into());
     }
-    let mut direct = vec![import_optimization.on; modules.len()];
-    if options.import_optimization == Choice::Auto {
-        for (&entry, module) in verdict_entries.iter().zip(&verdict.per_module) {
-            match module.import_optimization {
-                Answer::On => direct[entry] = true,
-                Answer::Off => direct[entry] = false,
-                Answer::Undecided | Answer::Irrelevant => {}
-            }
-        }
-    }
+    let direct: Vec<bool> = (0..modules.len()).map(|entry| import_modes.of(entry).on).collect();
     let policy = |entry: usize| Policy {
         import_calls: if direct[entry] { ImportCalls::Optimized } else { ImportCalls::AsLinked },
         retpoline: retpoline.on,
@@ -111,9 +95,8 @@ pub(super) fn prepare<T>(
     let (layout, entries) = layout(&bound, &inquiry, retpoline.on);
     let prepared = Prepared {
         bound: &bound,
-        verdict,
-        verdict_entries,
-        import_optimization,
+        evidence,
+        import_optimization: import_modes.report,
         retpoline,
         direct,
         layout,
@@ -211,7 +194,7 @@ fn displacement_warnings(modules: &[Module], displaced: &[Option<usize>], data: 
 }
 
 /// The modules that were there, with the stub pages behind them when there are any.
-fn layout(bound: &Bound<'_>, inquiry: &Inquiry<'_>, retpoline: bool) -> (Layout, Vec<usize>) {
+fn layout(bound: &Bound<'_>, inquiry: &Inquiry<'_, '_>, retpoline: bool) -> (Layout, Vec<usize>) {
     const PAGE: u64 = 0x1000;
     let mut entries: Vec<usize> = (0..bound.entries().len()).filter(|&entry| bound.was_loaded(entry)).collect();
     entries.sort_by_key(|&entry| bound.entries()[entry].module.base);

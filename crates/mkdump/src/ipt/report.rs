@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::report::{Hex, SourceReport};
+use crate::report::{Hex, ModeReport, SourceReport};
 
 /// What the Intel PT data of a trace says.
 #[derive(Clone, Debug, Serialize)]
@@ -247,8 +247,12 @@ pub struct EvidenceReport {
 }
 
 /// The instruction flow, summed up.
-#[derive(Clone, Copy, Debug, Default, Serialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
 pub struct FlowTotals {
+    /// Import optimization, as the code is taken to have had it: from the verdict, else from the build of Windows.
+    pub import_optimization: ModeReport,
+    /// Retpoline, likewise.
+    pub retpoline: ModeReport,
     /// Instructions executed.
     pub instructions: u64,
     /// Interrupts and exceptions.
@@ -394,9 +398,9 @@ pub struct FlowSummary {
     /// Addresses without code that are in no kernel module, by page.
     pub unknown: Vec<UnknownPage>,
     /// Import optimization, as assumed for modules without a verdict of their own, and why.
-    pub import_optimization: crate::report::ModeReport,
+    pub import_optimization: ModeReport,
     /// Retpoline, as assumed, and why.
-    pub retpoline: crate::report::ModeReport,
+    pub retpoline: ModeReport,
     /// What went wrong on the way.
     pub warnings: Vec<String>,
 }

@@ -112,7 +112,7 @@ fn run(
     Ok(FlowSummary {
         missing,
         unknown: unknown.into_iter().map(|(page, hits)| UnknownPage { address: Hex(page * PAGE), hits }).collect(),
-        import_optimization: prepared.import_optimization.report(),
+        import_optimization: prepared.import_optimization.clone(),
         retpoline: prepared.retpoline.report(),
         warnings,
     })
