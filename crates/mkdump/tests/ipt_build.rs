@@ -51,18 +51,30 @@ fn runs(program: &Program, count: u64, instructions: usize) -> Vec<Run> {
 
 #[test]
 fn look() {
-    for (optimization, retpoline) in [(Optimization::On, false), (Optimization::Off, false), (Optimization::Mixed, false),
-        (Optimization::On, true), (Optimization::Off, true), (Optimization::Mixed, true)] {
+    for (optimization, retpoline) in [
+        (Optimization::On, false),
+        (Optimization::Off, false),
+        (Optimization::Mixed, false),
+        (Optimization::On, true),
+        (Optimization::Off, true),
+        (Optimization::Mixed, true),
+    ] {
         for seed in 0..3 {
-        let system = System::generate(&System::busy(optimization, retpoline), seed);
-        let runs = runs(&system.program, 4, 5000);
-        let recorded = Recorded::new(system, &runs);
-        let report = recorded.build();
-        println!("{optimization:?} {retpoline} {seed}: {} {}; {} {}", report.import_optimization.mode, report.import_optimization.reason, report.retpoline.mode, report.retpoline.reason);
-        for (module, (name, on)) in report.modules.iter().zip(recorded.system.optimized()) {
-            println!("   {} {name} {on} {:?}", module.name, module.import_optimization);
-        }
-        println!("{:?}", report.warnings);
+            let system = System::generate(&System::busy(optimization, retpoline), seed);
+            let runs = runs(&system.program, 4, 5000);
+            let recorded = Recorded::new(system, &runs);
+            let report = recorded.build();
+            println!(
+                "{optimization:?} {retpoline} {seed}: {} {}; {} {}",
+                report.import_optimization.mode,
+                report.import_optimization.reason,
+                report.retpoline.mode,
+                report.retpoline.reason
+            );
+            for (module, (name, on)) in report.modules.iter().zip(recorded.system.optimized()) {
+                println!("   {} {name} {on} {:?}", module.name, module.import_optimization);
+            }
+            println!("{:?}", report.warnings);
         }
     }
 }

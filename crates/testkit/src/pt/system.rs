@@ -100,7 +100,7 @@ fn file(program: &Program, index: usize) -> InstalledFile {
     if index == 0 {
         assert_eq!(retpol, Some(size as u32));
     } else {
-        assert_eq!(built.size_of_image, size as u32, "{} pages are too little room", ROOM);
+        assert_eq!(built.size_of_image, size as u32, "{ROOM} pages are too little room");
     }
     // The exception directory is number 3; data directories begin 0x88 bytes into the headers of a PE32+.
     built.put_u32("nt", 0x88 + 8 * 3, built.section_rvas[1]);
