@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod threads;
+
+pub use threads::ThreadsCommand;
+
 const EXAMPLES: &str = "\
 Examples:
   mkdump demo                                             try it on built-in data
@@ -205,6 +209,8 @@ pub enum Command {
     Fetch(FetchCommand),
     /// Write a script that collects the modules a symbol server does not have, for the trace's owner
     Request(RequestCommand),
+    /// List the threads of a triage dump
+    Threads(ThreadsCommand),
     /// Do the whole job on built-in data
     Demo(DemoCommand),
 }

@@ -18,6 +18,7 @@ mod demo;
 mod fetch;
 mod modules;
 mod request;
+mod threads;
 
 /// How a command ended, when it was not an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,7 @@ pub fn run(cli: Cli) -> Result<Outcome> {
         #[cfg(feature = "fetch")]
         Some(Command::Fetch(command)) => fetch::run(&command, cli.talk),
         Some(Command::Request(command)) => request::run(&command, cli.talk),
+        Some(Command::Threads(command)) => threads::run(&command, cli.talk),
         Some(Command::Demo(command)) => demo::run(&command, cli.talk),
     }
 }

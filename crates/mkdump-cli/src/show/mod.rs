@@ -3,3 +3,4 @@
 #[cfg_attr(not(test), expect(dead_code, reason = "no option asks for it yet"))]
 pub mod html;
 pub mod text;
+pub mod threads;
