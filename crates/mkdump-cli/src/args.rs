@@ -6,9 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod ipt;
 mod ipt_input;
+mod threads;
 
 pub use ipt::{IptCommand, SnapshotArgs};
 pub use ipt_input::IptInputArgs;
+pub use threads::ThreadsCommand;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -219,6 +221,8 @@ pub enum Command {
     Fetch(FetchCommand),
     /// Write a script that collects the modules a symbol server does not have, for the trace's owner
     Request(RequestCommand),
+    /// List the threads of a triage dump
+    Threads(ThreadsCommand),
     /// Do the whole job on built-in data
     Demo(DemoCommand),
 }

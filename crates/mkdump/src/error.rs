@@ -59,6 +59,22 @@ pub enum Error {
         /// What it holds instead, and how to record what is needed.
         why: String,
     },
+    /// The source is no dump whose threads can be listed.
+    #[error("{path}: {why}")]
+    NoThreads {
+        /// The dump.
+        path: PathBuf,
+        /// What it is, and what is allowed.
+        why: String,
+    },
+    /// The PDB given for the kernel does not tell where a thread keeps what.
+    #[error("{path}: {source}")]
+    Pdb {
+        /// The PDB.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: crate::threads::LayoutError,
+    },
     /// A directory of modules cannot be read.
     #[error(transparent)]
     Modules(#[from] crate::catalog::RootError),

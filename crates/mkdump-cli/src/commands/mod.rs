@@ -19,6 +19,7 @@ mod fetch;
 mod ipt;
 mod modules;
 mod request;
+mod threads;
 
 /// How a command ended, when it was not an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,7 @@ pub fn run(cli: Cli) -> Result<Outcome> {
         #[cfg(feature = "fetch")]
         Some(Command::Fetch(command)) => fetch::run(&command, cli.talk),
         Some(Command::Request(command)) => request::run(&command, cli.talk),
+        Some(Command::Threads(command)) => threads::run(&command, cli.talk),
         Some(Command::Demo(command)) => demo::run(&command, cli.talk),
     }
 }

@@ -4,3 +4,4 @@
 pub mod html;
 pub mod ipt;
 pub mod text;
+pub mod threads;
