@@ -100,6 +100,7 @@ pub fn build(
             modules: built_modules(&bound, &images, options),
             source: reading.summary.clone(),
             warnings,
+            heat: None,
         })
     })
 }
