@@ -33,6 +33,10 @@ pub struct Cli {
     /// How much to say.
     #[command(flatten)]
     pub talk: TalkArgs,
+
+    /// Write log lines with times into a file, `-` for stderr
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Talk")]
+    pub log: Option<PathBuf>,
 }
 
 /// How much to say.
@@ -139,6 +143,9 @@ pub struct BuildArgs {
     #[cfg(feature = "fetch")]
     #[arg(long, value_name = "DIR", requires = "symbol_server")]
     pub store: Option<PathBuf>,
+    /// Write a page that shows the result: the address space, what is missing, where Intel PT data was
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
     /// Exit with 1 when a module is missing or mismatches
     #[arg(long)]
     pub strict: bool,
