@@ -3,7 +3,9 @@
 use std::io::Write;
 
 use anyhow::Result;
-use mkdump::report::{BuildReport, Status};
+use mkdump::ipt::input::{from_events, learn_prefix};
+use mkdump::ipt::touched::{Stream, Thread};
+use mkdump::report::{BuildReport, HeatReport, Status};
 use mkdump::{BuildOptions, Choice, Format, ListKind, NameFilter, Output, Progress, Reading, Selection, Wanted};
 
 use super::{Outcome, open, print_json, search, suggest, warn};
@@ -11,7 +13,7 @@ use crate::args::{self, BuildArgs, TalkArgs};
 use crate::progress::Bars;
 use crate::show::html::{Page, render};
 use crate::show::next::{Job, Next, after_build};
-use crate::show::{summary, text};
+use crate::show::summary;
 
 /// Builds a dump and shows what became of it.
 pub fn run(command: &BuildArgs, talk: TalkArgs) -> Result<Outcome> {
@@ -49,6 +51,9 @@ pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outco
     let next = after_build(&report, format, &job, &options.output);
     if let Some(page) = page {
         bars.phase("writing the page", None);
+        if report.heat.is_none() && !reading.ipt.is_empty() {
+            report.heat = Some(heat(&reading, &report));
+        }
         write_page(page, &report, &next)?;
     }
     bars.finish();
@@ -57,16 +62,26 @@ pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outco
         eprint!("{}", summary::built_modules(&report));
     }
     if !talk.quiet {
-        eprint!("{}", summary::build(&report, &reading.snapshot.machine, talk));
-        if let Some(page) = &command.report {
-            eprintln!("  {:<10} {}", "page", text::printable(&page.to_string_lossy()));
-        }
+        eprint!("{}", summary::build(&report, &reading.snapshot.machine, command.report.as_deref(), talk));
     }
     if command.json {
         print_json(&report)?;
     }
     let amiss = report.modules.iter().any(|m| matches!(m.status, Status::Missing | Status::Mismatch));
     Ok((if command.strict && amiss { Outcome::Amiss } else { Outcome::Done }, next))
+}
+
+/// Where the source's Intel PT data was.
+fn heat(reading: &Reading<'_>, report: &BuildReport) -> HeatReport {
+    let prefix = learn_prefix(reading.ipt.iter().filter_map(|snapshot| Some(&**snapshot.pieces.first()?)));
+    let mut data = Vec::new();
+    for snapshot in &reading.ipt {
+        let pieces: Vec<&[u8]> = snapshot.pieces.iter().map(|piece| &**piece).collect();
+        let thread = Thread { pid: snapshot.pid, tid: snapshot.tid };
+        data.extend(from_events(&pieces, snapshot.ring_offset, prefix).into_iter().map(|data| (thread, data)));
+    }
+    let streams: Vec<_> = data.iter().map(|(thread, data)| Stream { thread: *thread, bytes: &data.bytes }).collect();
+    mkdump::heat(report, &streams)
 }
 
 fn write_page(mut output: Output, report: &BuildReport, next: &[Next]) -> Result<()> {

@@ -115,17 +115,14 @@ pub fn quoted(word: &str) -> String {
 
 /// After a build: how to open the result, and how to get what is missing.
 pub fn after_build(report: &BuildReport, format: Format, job: &Job<'_>, output: &Path) -> Vec<Next> {
-    let mut next = Vec::new();
     let with = |status| report.modules.iter().filter(move |module| module.status == status).count();
+    let mut next = if with(Status::Included) > 0 { open(format, output) } else { Vec::new() };
     if with(Status::Missing) + with(Status::Mismatch) > 0 {
         if cfg!(feature = "fetch") {
             next.push(Next::new("get Windows' own modules", job.command("fetch").line()));
         }
         let script = Path::new("mkdump-request.ps1");
         next.push(Next::new("ask the trace's owner", job.command("request").option("-o", script).line()));
-    }
-    if with(Status::Included) > 0 {
-        next.extend(open(format, output));
     }
     next
 }

@@ -1,6 +1,7 @@
 //! What a person reads after a build: a few lines at a glance, then what is missing, then what to type next.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use mkdump::report::{BuildReport, BuiltModule, ModeReport, Status};
 use mkdump::snapshot::{Architecture, Machine};
@@ -10,7 +11,7 @@ use super::text::{CYAN, GREEN, Table, YELLOW, address, count, grouped, paint, pr
 use crate::args::TalkArgs;
 
 /// The summary, without what to do next.
-pub fn build(report: &BuildReport, machine: &Machine, talk: TalkArgs) -> String {
+pub fn build(report: &BuildReport, machine: &Machine, page: Option<&Path>, talk: TalkArgs) -> String {
     let mut out = String::new();
     let mut line = |label: &str, text: String| {
         let _ = writeln!(out, "  {label:<10} {text}");
@@ -19,7 +20,8 @@ pub fn build(report: &BuildReport, machine: &Machine, talk: TalkArgs) -> String 
     line(what, format!("{}: {}", printable(&report.source.name), source(&report.source)));
     line("machine", self::machine(machine));
     line("modules", modules(report, talk));
-    line("imports", format!("{}; {}", mode("import optimization", &report.import_optimization), sites(report)));
+    line("imports", mode("import optimization", &report.import_optimization));
+    line("", sites(report));
     line("retpoline", mode("", &report.retpoline));
     let ranges: usize = report.modules.iter().map(|module| module.ranges.len()).sum();
     let ranges = count(ranges as u64, "memory range");
@@ -27,6 +29,9 @@ pub fn build(report: &BuildReport, machine: &Machine, talk: TalkArgs) -> String 
         "wrote",
         format!("{}: {}, {}, {ranges}", printable(&report.output), format(report.format), size(report.bytes)),
     );
+    if let Some(page) = page {
+        line("page", printable(&page.to_string_lossy()));
+    }
     let absent = absent(report);
     if !absent.is_empty() {
         let _ = write!(out, "\n{absent}");
@@ -77,14 +82,15 @@ pub fn format(name: &str) -> &str {
 
 /// One line about the processor and the kernel's build.
 pub fn machine(machine: &Machine) -> String {
-    let mut parts = vec![
+    let mut parts: Vec<String> = machine.computer_name.as_deref().map(printable).into_iter().collect();
+    parts.push(
         match machine.architecture {
             Architecture::Amd64 => "x64",
             Architecture::Arm64 => "ARM64",
             Architecture::X86 => "x86",
         }
         .to_owned(),
-    ];
+    );
     if let Some(vendor) = &machine.cpu_vendor {
         let mut cpu = printable(vendor);
         if let Some(family) = machine.cpu_family {
