@@ -8,7 +8,6 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
 
 pub mod args;
 mod commands;
@@ -18,7 +17,7 @@ mod show;
 
 /// Runs the command with the process's own arguments.
 pub fn main() -> ExitCode {
-    let cli = args::Cli::parse();
+    let cli = args::Cli::of(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let talk = cli.talk;
     match run(cli) {
         Ok(outcome) => {

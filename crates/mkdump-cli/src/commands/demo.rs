@@ -43,10 +43,8 @@ pub fn run(command: &DemoCommand, talk: TalkArgs) -> Result<Outcome> {
 
 /// The arguments of that command line, parsed as it would be.
 fn build_args(trace: &Path, modules: &Path, dump: &Path, page: &Path) -> Result<BuildArgs> {
-    use clap::Parser;
-
     let words = ["mkdump".as_ref(), "--etl".as_ref(), trace.as_os_str(), "--modules".as_ref(), modules.as_os_str()];
     let words = words.into_iter().chain(["--no-cache".as_ref(), "-o".as_ref(), dump.as_os_str()]);
     let words = words.chain(["--report".as_ref(), page.as_os_str()]);
-    Ok(Cli::try_parse_from(words)?.build)
+    Ok(Cli::of(words)?.build)
 }
