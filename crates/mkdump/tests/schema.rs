@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use mkdump::report::{
-    BuildReport, BuiltModule, Hex, ImportSites, ModeReport, ModuleReport, ModulesReport, OsReport, PdbReport,
-    RewrittenSites, SitesReport, SourceReport, Status, UnresolvedReport,
+    BuildReport, BuiltModule, HeatReport, Hex, ImportSites, ModeReport, ModuleReport, ModulesReport, OsReport,
+    PdbReport, RewrittenSites, SitesReport, SourceReport, Status, UnresolvedReport,
 };
 use serde_json::{Value, json};
 
@@ -137,6 +137,7 @@ fn build() {
         modules: vec![included.clone()],
         source: source(),
         warnings: vec![],
+        heat: Some(HeatReport::default()),
     };
     let value = serde_json::to_value(&report).unwrap();
     check("build", &value);
