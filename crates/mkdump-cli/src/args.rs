@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod check;
+
+pub use check::CheckCommand;
+
 const EXAMPLES: &str = "\
 Examples:
   mkdump demo                                             try it on built-in data
@@ -205,6 +209,8 @@ pub enum Command {
     Fetch(FetchCommand),
     /// Write a script that collects the modules a symbol server does not have, for the trace's owner
     Request(RequestCommand),
+    /// Check a dump against the rules of its format, and compare it with a real one
+    Check(CheckCommand),
     /// Do the whole job on built-in data
     Demo(DemoCommand),
 }

@@ -13,6 +13,7 @@ use crate::args::{Cli, Command, ModulesArgs, SelectArgs, SourceArgs, TalkArgs};
 use crate::show::text;
 
 mod build;
+mod check;
 mod demo;
 #[cfg(feature = "fetch")]
 mod fetch;
@@ -45,6 +46,7 @@ pub fn run(cli: Cli) -> Result<Outcome> {
         #[cfg(feature = "fetch")]
         Some(Command::Fetch(command)) => fetch::run(&command, cli.talk),
         Some(Command::Request(command)) => request::run(&command, cli.talk),
+        Some(Command::Check(command)) => check::run(&command, cli.talk),
         Some(Command::Demo(command)) => demo::run(&command, cli.talk),
     }
 }
