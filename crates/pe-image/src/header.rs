@@ -7,6 +7,7 @@ use object::pe;
 use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, optional_header_magic};
 
 use crate::addr::{PAGE_SIZE, Rva};
+use crate::bytes;
 use crate::error::{Error, Place, Result};
 
 /// The machine an image is for: IMAGE_FILE_HEADER.Machine of winnt.h.
@@ -174,9 +175,18 @@ impl Headers {
         let (nt, directories) = H::parse(data, &mut offset).map_err(|error| {
             let need = 24 + size_of::<H::ImageOptionalHeader>() as u64;
             if have < need {
-                Error::truncated(place, "IMAGE_NT_HEADERS", need, have)
-            } else {
-                Error::other(place, "IMAGE_NT_HEADERS", error.to_string())
+                return Error::truncated(place, "IMAGE_NT_HEADERS", need, have);
+            }
+            // The directories are the optional header's end.
+            let nt = &data[nt_offset as usize..];
+            let (size, count) = (bytes::u16_at(nt, 20), bytes::u32_at(nt, need as usize - 4));
+            let room = u64::from(size.unwrap_or(0)).saturating_sub(need - 24) / 8;
+            match count {
+                Some(count) if u64::from(count) > room => {
+                    let allowed = format!("at most {room:#x}, which SizeOfOptionalHeader leaves room for");
+                    Error::field(place, "IMAGE_OPTIONAL_HEADER", "NumberOfRvaAndSizes", count, allowed)
+                }
+                _ => Error::other(place, "IMAGE_NT_HEADERS", error.to_string()),
             }
         })?;
         let table = nt.sections(data, offset).map_err(|_| {

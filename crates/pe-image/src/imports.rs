@@ -7,7 +7,7 @@ use object::LittleEndian as LE;
 use object::pe;
 use object::pod::{Pod, from_bytes};
 
-use crate::addr::Rva;
+use crate::addr::{PAGE_SIZE, Rva};
 use crate::bytes;
 use crate::error::{Error, Place, Result};
 use crate::file::PeFile;
@@ -196,11 +196,13 @@ impl<'a> Reader<'_, 'a> {
                 break;
             }
             let slot = slots.checked_add(number as u32 * width);
-            match (name, slot) {
+            match (name, slot.filter(|slot| u64::from(slot.0) + u64::from(width) <= self.image_end())) {
                 (Ok(name), Some(slot)) => imports.push(Import { slot, name }),
-                (Err(error), _) => self.error(error),
+                (Err(error), Some(_)) => self.error(error),
                 (_, None) => {
-                    self.error(Error::other(Place::Rva(slots), "import address table", "it reaches past 4 GiB"));
+                    let message = format!("slot {number} of {dll} lies outside the image");
+                    self.error(Error::other(Place::Rva(slots), "import address table", message));
+                    ended = true;
                     break;
                 }
             }
@@ -210,6 +212,10 @@ impl<'a> Reader<'_, 'a> {
             self.error(Error::truncated(Place::Rva(lookup), "import lookup table", have + u64::from(width), have));
         }
         self.out.dlls.push(ImportedDll { dll, imports, delayed });
+    }
+
+    fn image_end(&self) -> u64 {
+        u64::from(self.file.headers().size_of_image).next_multiple_of(PAGE_SIZE.into())
     }
 
     fn error(&mut self, error: Error) {

@@ -114,6 +114,8 @@ impl<'a> MappedImage<'a> {
             index.sort();
         }
         image.check_relocations();
+        image.check_iat();
+        image.check_sites();
         image
     }
 
