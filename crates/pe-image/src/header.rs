@@ -173,15 +173,16 @@ impl Headers {
         let mut offset = u64::from(nt_offset);
         let have = (data.len() as u64).saturating_sub(offset);
         let (nt, directories) = H::parse(data, &mut offset).map_err(|error| {
-            let need = 24 + size_of::<H::ImageOptionalHeader>() as u64;
+            let least = 24 + size_of::<H::ImageOptionalHeader>() as u64;
+            let nt = &data[nt_offset as usize..];
+            let size = bytes::u16_at(nt, 20).map_or(0, u64::from);
+            let need = least.max(24 + size);
             if have < need {
                 return Error::truncated(place, "IMAGE_NT_HEADERS", need, have);
             }
             // The directories are the optional header's end.
-            let nt = &data[nt_offset as usize..];
-            let (size, count) = (bytes::u16_at(nt, 20), bytes::u32_at(nt, need as usize - 4));
-            let room = u64::from(size.unwrap_or(0)).saturating_sub(need - 24) / 8;
-            match count {
+            let room = (24 + size).saturating_sub(least) / 8;
+            match bytes::u32_at(nt, least as usize - 4) {
                 Some(count) if u64::from(count) > room => {
                     let allowed = format!("at most {room:#x}, which SizeOfOptionalHeader leaves room for");
                     Error::field(place, "IMAGE_OPTIONAL_HEADER", "NumberOfRvaAndSizes", count, allowed)

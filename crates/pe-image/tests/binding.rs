@@ -297,7 +297,7 @@ fn bindings_list_slots_and_what_stays_unbound_once() {
         assert_eq!(unresolved, ["gone.sys!A", "gone.sys!B", "late.sys!C"]);
         assert_eq!(binding.slots().len(), 7);
         for (number, slot) in slots.iter().enumerate() {
-            let slot = binding.slot_at(pe_image::Rva(*slot)).unwrap();
+            let slot = binding.slot_at(Rva(*slot)).unwrap();
             assert_eq!(slot.delayed, number >= 5);
             assert_eq!(slot.result.is_ok(), [1, 3, 6].contains(&number), "{number}");
         }
