@@ -97,6 +97,7 @@ fn bench(criterion: &mut Criterion) {
             file: Some(file),
         });
         let modules = Modules::new(std::iter::once(kernel).chain(drivers));
+        memory(&modules);
         let mut group = criterion.benchmark_group(format!("250 modules of 1 MiB with {sites} sites each"));
         group.throughput(Throughput::Bytes(MODULES * u64::from(CODE_SIZE))).sample_size(10);
         let reference = best(|| copy(&bytes, &mut buffer));
@@ -108,7 +109,6 @@ fn bench(criterion: &mut Criterion) {
         }
         group.bench_function("reference: memcpy", |bencher| bencher.iter(|| copy(&bytes, &mut buffer)));
         group.finish();
-        memory(&modules);
     }
 }
 
@@ -125,7 +125,11 @@ fn memory(modules: &Modules<'_>) {
         })
         .collect();
     let taken = resident().saturating_sub(before);
-    println!("{} images mapped at once take {taken} KiB beside their files", black_box(&images).len());
+    let count = black_box(&images).len();
+    println!(
+        "{count} images mapped at once, with their bindings: {taken} KiB, {} bytes each",
+        taken * 1024 / count as u64
+    );
 }
 
 criterion_group!(benches, bench);

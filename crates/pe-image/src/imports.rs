@@ -66,9 +66,10 @@ impl<'a> PeFile<'a> {
     /// Reads the ordinary and the delayed import tables. Both end at a descriptor of zeros or with their bytes.
     ///
     /// Memory: one [`Import`] per thunk. Tables and names that overlap could make that more than the file; reading stops
-    /// where thunks and names together would be larger than the file, with an error.
+    /// where thunks and names, the DLL's name counted with each thunk, come to twice the file, with an error: so at most about forty times the
+    /// file's size, bound slots included.
     pub fn imports(&self) -> Imports<'a> {
-        let mut reader = Reader { file: self, left: self.data().len(), out: Imports::default() };
+        let mut reader = Reader { file: self, left: self.data().len().saturating_mul(2), out: Imports::default() };
         reader.ordinary();
         reader.delayed();
         reader.out
@@ -189,7 +190,8 @@ impl<'a> Reader<'_, 'a> {
                 self.file.text_at(rva, "IMAGE_IMPORT_BY_NAME").map(ImportName::Name)
             };
             let name_size = if let Ok(ImportName::Name(name)) = &name { name.len() } else { 0 };
-            self.left = self.left.saturating_sub(width as usize + name_size);
+            // A slot that cannot be bound names its DLL.
+            self.left = self.left.saturating_sub(width as usize + name_size + dll.len());
             if self.left == 0 {
                 let message = "more imports than a file of this size can hold: tables overlap";
                 self.error(Error::other(Place::Rva(lookup), "import lookup table", message));

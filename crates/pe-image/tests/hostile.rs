@@ -472,6 +472,31 @@ fn stubs() {
     assert_eq!(short.to_string(), "retpoline stub header at RVA 0x2000: needs 0x50 bytes, there are 0x3");
 }
 
+/// One long name that serves thousands of imports would cost its length for each of them.
+#[test]
+fn names_that_overlap_cost_no_more_than_the_file() {
+    let mut driver = driver();
+    let long = "x".repeat(4000);
+    for number in 1..2000 {
+        driver.import(&long, &format!("#{number}"));
+    }
+    let built = driver.build();
+    let file = PeFile::parse(&built.bytes).unwrap();
+    let imports = file.imports();
+    let read: usize = imports.dlls.iter().map(|dll| dll.imports.len() * dll.dll.len()).sum();
+    assert!(read <= 2 * built.bytes.len(), "{read:#x} bytes of names out of {:#x}", built.bytes.len());
+    let error = imports.errors[0].to_string();
+    assert!(error.ends_with("more imports than a file of this size can hold: tables overlap"), "{error}");
+
+    let mut forwarder = Driver::new("forwarder.sys");
+    forwarder.forward("Long", &format!("{}.Name", "y".repeat(3000)));
+    let built = forwarder.build();
+    let file = PeFile::parse(&built.bytes).unwrap();
+    let modules = Modules::new([Module { name: "forwarder.sys".into(), base: 0x1000, file: Some(&file) }]);
+    let error = modules.resolve("other.sys", "forwarder.sys", &ImportName::Name("Long".into())).unwrap_err();
+    assert!(error.to_string().len() < 400, "{error}");
+}
+
 /// Sections without a byte are no error: nothing is there.
 #[test]
 fn sections_of_no_size() {

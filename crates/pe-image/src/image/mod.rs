@@ -21,7 +21,7 @@ pub use ranges::{ImageRange, Piece, Pieces, RangeKind, Selection};
 /// A file mapped at a base address, with the load-time changes of a policy.
 ///
 /// Nothing is copied: bytes are made when they are read, from the file and the tables in it. An image takes memory for
-/// an index of its tables' page blocks (24 bytes per 4 KiB of code that has fixups) and its import slots.
+/// an index of its tables' page blocks (40 bytes per 4 KiB of code that has fixups) and its import slots.
 #[derive(Clone, Debug)]
 pub struct MappedImage<'a> {
     file: &'a PeFile<'a>,
