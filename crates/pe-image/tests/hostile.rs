@@ -106,7 +106,7 @@ fn check(what: &str, sample: &Built, edits: &[(&str, usize, u32)], ask: Ask, exp
 fn sound(ask: Ask) -> &'static str {
     match ask {
         Ask::Image => {
-            "function override at RVA 0x605c: 1 calls stay as linked; a kernel that knows function override (22H2 and \
+            "function override at RVA 0x605c: 1 call stays as linked; a kernel that knows function override (22H2 and \
              later) may have them lead to another function, by CPU"
         }
         _ => "",
@@ -495,6 +495,33 @@ fn names_that_overlap_cost_no_more_than_the_file() {
     let modules = Modules::new([Module { name: "forwarder.sys".into(), base: 0x1000, file: Some(&file) }]);
     let error = modules.resolve("other.sys", "forwarder.sys", &ImportName::Name("Long".into())).unwrap_err();
     assert!(error.to_string().len() < 400, "{error}");
+}
+
+/// 60,000 sections, and a gap behind each: reading is linear in them.
+#[test]
+fn more_sections_than_anyone_needs() {
+    let mut driver = Driver::new("many.sys");
+    driver.code(".text", 0x200);
+    let built = driver.build();
+    let mut bytes = built.bytes.clone();
+    let (nt, table, count) = (built.places["nt"], built.places["sections"], 60_000_u32);
+    bytes.resize(table + 40 * count as usize, 0);
+    bytes[nt + 6..nt + 8].copy_from_slice(&(count as u16).to_le_bytes());
+    bytes[nt + 80..nt + 84].copy_from_slice(&(0x1000 + 0x20 * count).to_le_bytes());
+    for number in 0..count {
+        let header = &mut bytes[table + 40 * number as usize..][..40];
+        // VirtualSize, VirtualAddress, SizeOfRawData, PointerToRawData.
+        for (at, value) in [(8, 0x10), (12, 0x1000 + 0x20 * number), (16, 0x10), (20, 0x200)] {
+            header[at..at + 4].copy_from_slice(&u32::to_le_bytes(value));
+        }
+    }
+    let file = PeFile::parse(&bytes).unwrap();
+    let image = MappedImage::new(&file, 0xffff_f800_1000_0000, None, Policy::default());
+    let start = std::time::Instant::now();
+    let mut out = vec![0; 0x20 * count as usize];
+    image.read(Rva(0x1000), &mut out);
+    assert_eq!(out[0x20..0x30], bytes[0x200..0x210]);
+    assert!(start.elapsed().as_millis() < 1000, "{:?}", start.elapsed());
 }
 
 /// Sections without a byte are no error: nothing is there.

@@ -252,8 +252,9 @@ impl<'a> MappedImage<'a> {
                     let sites = overrides.overrides.iter().flat_map(FunctionOverride::sites);
                     let sites = sites.filter_map(|site| self.note(site)).count() as u64;
                     self.function_overrides += sites;
+                    let stay = if sites == 1 { "1 call stays".to_owned() } else { format!("{sites} calls stay") };
                     let message = format!(
-                        "{sites} calls stay as linked; a kernel that knows function override (22H2 and later) may have \
+                        "{stay} as linked; a kernel that knows function override (22H2 and later) may have \
                          them lead to another function, by CPU"
                     );
                     self.warnings.push(Error::other(place, "function override", message));
