@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod ipt;
 mod ipt_input;
 
+pub use ipt::{IptCommand, SnapshotArgs};
 pub use ipt_input::IptInputArgs;
 
 const EXAMPLES: &str = "\
@@ -210,6 +212,8 @@ pub enum Format {
 pub enum Command {
     /// List the modules that a trace or dump names
     Modules(ModulesCommand),
+    /// Show what the trace's Intel PT data says: modules, what is missing, load-time changes, the flow
+    Ipt(IptCommand),
     /// Fetch missing modules from a symbol server, or list where they are
     #[cfg(feature = "fetch")]
     Fetch(FetchCommand),

@@ -70,6 +70,14 @@ pub enum Error {
         /// How many files there are.
         looked_at: usize,
     },
+    /// There is no Intel PT data.
+    #[error("{name}: {why}")]
+    NoIpt {
+        /// The trace or dump.
+        name: String,
+        /// What it holds instead, and how to record what is needed.
+        why: String,
+    },
     /// A file of `--ipt-hex` is not hexadecimal.
     #[error("{path}: {source}")]
     Hex {

@@ -18,7 +18,7 @@
 //! the threads that are known for certain.
 
 mod layout;
-mod msf;
+pub(crate) mod msf;
 
 use std::collections::BTreeMap;
 

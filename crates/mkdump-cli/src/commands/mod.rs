@@ -16,6 +16,7 @@ mod build;
 mod demo;
 #[cfg(feature = "fetch")]
 mod fetch;
+mod ipt;
 mod modules;
 mod request;
 
@@ -42,6 +43,7 @@ pub fn run(cli: Cli) -> Result<Outcome> {
     match cli.command {
         None => build::run(&cli.build, cli.talk),
         Some(Command::Modules(command)) => modules::run(&command, cli.talk),
+        Some(Command::Ipt(command)) => ipt::run(&command, cli.talk),
         #[cfg(feature = "fetch")]
         Some(Command::Fetch(command)) => fetch::run(&command, cli.talk),
         Some(Command::Request(command)) => request::run(&command, cli.talk),

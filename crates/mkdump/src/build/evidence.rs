@@ -13,7 +13,7 @@ use crate::snapshot::Architecture;
 
 /// What the IPT data says about load-time changes.
 #[derive(Clone, Debug)]
-pub(super) struct Evidence {
+pub(crate) struct Evidence {
     /// The verdict.
     pub verdict: Verdict,
     /// The entry of each module in [`Verdict::per_module`].

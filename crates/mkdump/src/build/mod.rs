@@ -15,9 +15,9 @@ use crate::report::{BuildReport, BuiltModule, Hex, SitesReport, Status};
 use crate::snapshot::{Architecture, Module, displaced};
 use crate::source::{Reading, Source};
 
-mod evidence;
+pub(crate) mod evidence;
 mod layout;
-mod modes;
+pub(crate) mod modes;
 mod options;
 mod provenance;
 

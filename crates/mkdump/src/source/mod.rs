@@ -46,8 +46,10 @@ pub struct Reading<'a> {
     pub summary: SourceReport,
     /// Intel PT data in the source.
     pub ipt: Vec<etl_file::IptSnapshot<'a>>,
-    /// Names of processes, by process id.
-    pub processes: Vec<(u32, String)>,
+    /// Processes, by id and time; collected with Intel PT data.
+    pub processes: Vec<etl_file::Process>,
+    /// Threads, by id and time; collected with Intel PT data.
+    pub threads: Vec<etl_file::Thread>,
     /// What is damaged or doubtful, with its place.
     pub warnings: Vec<String>,
     /// The dump, when the source is one.
