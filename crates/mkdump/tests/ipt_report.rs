@@ -4,6 +4,7 @@ mod recorded;
 
 use std::collections::BTreeSet;
 
+use mkdump::Choice;
 use mkdump::ipt::choose::parse_numbers;
 use mkdump::ipt::input::Inputs;
 use mkdump::ipt::names::Symbols;
@@ -95,7 +96,12 @@ fn the_flow_is_what_was_executed() {
         let runs = runs(&system, 3, 3000);
         let trace = system.trace_of(&runs);
         let recorded = Recorded::new(system, &trace, |_| false);
-        let (reports, summary) = recorded.flow();
+        // Short runs may not tell whether retpoline was on.
+        let choice = |on| if on { Choice::On } else { Choice::Off };
+        let mut options = recorded.options();
+        options.import_optimization = choice(mode.0 == Optimization::On);
+        options.retpoline = choice(mode.1);
+        let (reports, summary) = recorded.flow(&options);
         assert_eq!((reports.len(), summary.missing.len(), summary.unknown.len()), (3, 0, 0));
         for report in &reports {
             // Snapshots are in the order of processors, as runs are.
@@ -128,7 +134,7 @@ fn one_run_names_every_module_that_is_missing() {
                 let key = format!("{:08X}{:x}", file.timestamp, file.size);
                 assert_eq!(found.image_key.as_deref(), Some(&*key), "{what}");
                 assert_ne!(found.reached_by, ReachedBy::ImportClosure, "{what}: {found:?}");
-                let (_, summary) = recorded.flow();
+                let (_, summary) = recorded.flow(&recorded.options());
                 let named: Vec<&str> = summary.missing.iter().map(|module| &*module.name).collect();
                 assert_eq!(named, [&*names[gone]], "{what}");
             }
@@ -312,7 +318,7 @@ fn the_flow_names_exports_where_there_is_no_pdb() {
     let mode = (Optimization::On, false);
     let runs = runs(&system(mode, 11), 1, 500);
     let recorded = Recorded::new(system(mode, 11), &system_trace(&runs, mode, 11), |_| false);
-    let (reports, _) = recorded.flow();
+    let (reports, _) = recorded.flow(&recorded.options());
     let names: BTreeSet<&str> = reports[0]
         .flow
         .iter()

@@ -56,7 +56,7 @@ impl Recorded {
         self.try_report(&self.options()).unwrap()
     }
 
-    pub fn flow(&self) -> (Vec<FlowReport>, FlowSummary) {
+    pub fn flow(&self, options: &IptOptions) -> (Vec<FlowReport>, FlowSummary) {
         let source = Source::open_etl(&self.path("trace.etl")).unwrap();
         let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &Silent).unwrap();
         let mut reports = Vec::new();
@@ -64,7 +64,7 @@ impl Recorded {
             reports.push(report.clone());
             Ok(())
         };
-        let summary = trace_flow(&reading, &self.options(), &Silent, &mut sink).unwrap();
+        let summary = trace_flow(&reading, options, &Silent, &mut sink).unwrap();
         (reports, summary)
     }
 }
