@@ -1,3 +1,5 @@
+//! The page against small builds: what it shows, and that it stays whole whatever names say.
+
 use mkdump::report::Status;
 
 use super::{Choice, Module, Page, Sites, render};
