@@ -70,7 +70,7 @@ impl<'a> Names<'a> {
         let modules = files.iter().map(|file| {
             let mut pdbs = Vec::new();
             if let (Some(name), Some(id)) = (file.pdb_name.as_deref().and_then(|n| FileName::new(n).ok()), file.pdb) {
-                pdbs.extend(stores.iter().flat_map(|store| store.lookup(&name, &pdb_key(&id))));
+                pdbs.extend(stores.iter().flat_map(|store| store.lookup(&name, &pdb_key(&id.guid.0, id.age))));
                 let beside = file.path.as_ref().and_then(|path| Some(path.parent()?.join(name.as_str())));
                 pdbs.extend(beside.filter(|path| path.is_file()));
                 let flat = search.symbol_path.iter().map(|dir| dir.join(name.as_str()));
