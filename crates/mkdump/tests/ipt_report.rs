@@ -330,3 +330,28 @@ fn the_flow_names_exports_where_there_is_no_pdb() {
     assert!(names.contains("M0Function0"), "the system call entry: {names:?}");
     assert!(names.iter().any(|name| name.contains("+0x")), "{names:?}");
 }
+
+#[test]
+fn the_flow_names_symbols_of_pdbs_in_a_store() {
+    let mode = (Optimization::On, false);
+    let runs = runs(&system(mode, 11), 1, 500);
+    let mut trace = system_trace(&runs, mode, 11);
+    let file = &system(mode, 11).files[0];
+    let module = testkit::trace::Module::kernel(r"\SystemRoot\system32\ntoskrnl.exe", file.base, file.size.into())
+        .with_identity(file.timestamp, file.checksum)
+        .with_pdb("ntkrnlmp.pdb", "04030201-0605-0807-090A-0B0C0D0E0F10", 3);
+    // A merge writes them with the time of the image event that they belong to.
+    trace.payload(0, 1_000_300, &Payload::ImageId(module.clone())).payload(0, 1_000_300, &Payload::DebugId(module));
+    let recorded = Recorded::new(system(mode, 11), &trace, |_| false);
+    let entry = (recorded.system.program.entry - recorded.system.files[0].base) as u32;
+    let pdb = pdb_symbols::symbols(GUID, 3, &[0x1000], &[(1, entry - 0x1000, "KiSystemCall64")], &[]);
+    let store = recorded.path("modules").join("ntkrnlmp.pdb").join("0403020106050807090A0B0C0D0E0F103");
+    std::fs::create_dir_all(&store).unwrap();
+    std::fs::write(store.join("ntkrnlmp.pdb"), pdb).unwrap();
+    let (reports, _) = recorded.flow(&recorded.options());
+    let first = reports[0].flow.iter().find_map(|entry| match entry {
+        FlowEntry::Executed { at, .. } => Some(at.clone()),
+        _ => None,
+    });
+    assert_eq!(first.and_then(|at| at.symbol).as_deref(), Some("KiSystemCall64"));
+}
