@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use mkdump::Choice;
 use mkdump::ipt::choose::parse_numbers;
 use mkdump::ipt::input::Inputs;
-use mkdump::ipt::names::Symbols;
 use mkdump::ipt::report::{FileStatus, FlowEntry, FlowReport, IptReport, ReachedBy, ThreadHits};
 use recorded::{MODES, Recorded, runs};
 use testkit::dump::pdb_symbols;
@@ -284,34 +283,6 @@ fn evidence_names_sites_of_the_program() {
 }
 
 const GUID: [u8; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
-
-fn wanted() -> mkdump::catalog::PdbId {
-    mkdump::catalog::PdbId { guid: mkdump::catalog::Guid(GUID), age: 3 }
-}
-
-#[test]
-fn symbols_come_from_the_pdb_of_the_right_identity() {
-    let publics = [(1, 0x20, "_public"), (2, 0x0, "Second"), (1, 0x100, "Last"), (9, 0, "Nowhere")];
-    let file =
-        pdb_symbols::symbols(GUID, 3, &[0x1000, 0x5000], &publics, &[(1, 0x20, "Procedure"), (1, 0x60, "Static")]);
-    let symbols = Symbols::from_pdb(&file, wanted()).unwrap();
-    let check = |rva: u32, expected: Option<(&str, u32)>| assert_eq!(symbols.nearest(rva), expected, "{rva:#x}");
-    check(0x101f, None);
-    check(0x1020, Some(("Procedure", 0)));
-    check(0x105f, Some(("Procedure", 0x3f)));
-    check(0x1060, Some(("Static", 0)));
-    check(0x4fff, Some(("Last", 0x3eff)));
-    check(0x5001, Some(("Second", 1)));
-    let other = mkdump::catalog::PdbId { age: 4, ..wanted() };
-    assert!(Symbols::from_pdb(&file, other).unwrap_err().to_string().contains("age 3"));
-    // Any byte may be wrong, and the file may end anywhere.
-    for at in (0..file.len()).filter(|at| at % 0x1000 < 0x140) {
-        let mut file = file.clone();
-        file[at] ^= 0xff;
-        let _ = Symbols::from_pdb(&file, wanted());
-        let _ = Symbols::from_pdb(&file[..at], wanted());
-    }
-}
 
 #[test]
 fn the_flow_names_exports_where_there_is_no_pdb() {

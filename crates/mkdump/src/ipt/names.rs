@@ -122,8 +122,8 @@ impl Symbols {
     /// When the file is no PDB, damaged, or another build's. Takes memory of at most six times the file.
     pub fn from_pdb(file: &[u8], wanted: PdbId) -> Result<Self, PdbError> {
         msf::check(file)?;
-        // pdb2 0.11 panics on some damaged records ("entered unreachable code", found by changing bytes of a PDB's types
-        // at random). Nothing outlives the call, so that nothing can be left half done.
+        // pdb2 0.11 panics on some damaged headers ("attempt to add with overflow" in the DBI stream, found by changing
+        // bytes at random). Nothing outlives the call, so that nothing can be left half done.
         std::panic::catch_unwind(|| Self::read_pdb(file, wanted)).unwrap_or(Err(PdbError::Record))
     }
 
@@ -152,8 +152,7 @@ impl Symbols {
         let globals = pdb.global_symbols()?;
         let mut symbols = globals.iter();
         while let Some(symbol) = symbols.next()? {
-            // Records of kinds that the library does not know are no names.
-            if let Ok(data) = symbol.parse() {
+            if let Some(data) = named(&symbol) {
                 add(data);
             }
         }
@@ -162,7 +161,7 @@ impl Symbols {
             let Some(information) = pdb.module_info(&module)? else { continue };
             let mut symbols = information.symbols()?;
             while let Some(symbol) = symbols.next()? {
-                if let Ok(data) = symbol.parse() {
+                if let Some(data) = named(&symbol) {
                     add(data);
                 }
             }
@@ -197,6 +196,22 @@ impl Symbols {
         let after = self.list.partition_point(|(start, _)| *start <= rva);
         let (start, name) = self.list.get(after.checked_sub(1)?)?;
         Some((name, rva - start))
+    }
+}
+
+/// Kinds of records that name code (cvinfo.h).
+const S_PUB32: u16 = 0x110e;
+const S_LPROC32: u16 = 0x110f;
+const S_GPROC32: u16 = 0x1110;
+const S_LPROC32_ID: u16 = 0x1146;
+const S_GPROC32_ID: u16 = 0x1147;
+
+/// A record that names code. Others are not parsed: pdb2 0.11 panics on some of them (a record of inlined functions with
+/// a byte too many), and there are many.
+fn named<'t>(symbol: &pdb2::Symbol<'t>) -> Option<SymbolData<'t>> {
+    match symbol.raw_kind() {
+        S_PUB32 | S_LPROC32 | S_GPROC32 | S_LPROC32_ID | S_GPROC32_ID => symbol.parse().ok(),
+        _ => None,
     }
 }
 
