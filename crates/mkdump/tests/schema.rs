@@ -4,8 +4,8 @@ use std::path::Path;
 
 use mkdump::ipt::report::FlowEntry;
 use mkdump::report::{
-    BuildReport, BuiltModule, Hex, ImportSites, ModeReport, ModuleReport, ModulesReport, OsReport, PdbReport,
-    RewrittenSites, SitesReport, SourceReport, Status, UnresolvedReport,
+    BuildReport, BuiltModule, HeatReport, Hex, ImportSites, ModeReport, ModuleReport, ModulesReport, OsReport,
+    PdbReport, RewrittenSites, SitesReport, SourceReport, Status, UnresolvedReport,
 };
 use recorded::{Recorded, runs};
 use serde_json::{Value, json};
@@ -142,6 +142,7 @@ fn build() {
         modules: vec![included.clone()],
         source: source(),
         warnings: vec![],
+        heat: Some(HeatReport::default()),
     };
     let value = serde_json::to_value(&report).unwrap();
     check("build", &value);

@@ -114,6 +114,7 @@ pub fn build(
             modules: built_modules(&bound, &images, &import_modes, options),
             source: reading.summary.clone(),
             warnings,
+            heat: None,
         })
     })
 }
