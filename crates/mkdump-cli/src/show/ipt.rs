@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use mkdump::ipt::report::{
     FileStatus, FlowEntry, FlowReport, FlowSummary, IptReport, MissingModule, PlaceReport, ReachedBy, ReachedModule,
-    SnapshotFacts, SnapshotReport,
+    SnapshotFacts, SnapshotReport, UnknownPage,
 };
 
 use super::text::{Table, address, count, grouped, printable, size};
@@ -180,7 +180,8 @@ fn unknown(report: &IptReport, all: bool) -> String {
         return String::new();
     }
     // Nobody looks for user-mode pages among kernel modules, and there can be many.
-    let (mut pages, user): (Vec<_>, Vec<_>) = report.unknown.iter().partition(|page| all || page.address.0 >> 63 == 1);
+    let (mut pages, user): (Vec<&UnknownPage>, Vec<&UnknownPage>) =
+        report.unknown.iter().partition(|page| all || page.address.0 >> 63 == 1);
     let shown = if all { pages.len() } else { SHOWN };
     pages.sort_by_key(|page| std::cmp::Reverse(page.hits));
     let mut table = Table::new(&["page in no kernel module", "addresses"], &[1]);
