@@ -10,7 +10,7 @@ use pdb2::{FallibleIterator, SymbolData};
 use pe_image::MappedImage;
 
 use super::flow::Layout;
-use crate::catalog::{FileName, PdbId, Store, pdb_key};
+use crate::catalog::{FileName, PdbId, Store, Volume, pdb_key};
 use crate::search::Search;
 use crate::threads::msf;
 
@@ -64,7 +64,9 @@ impl<'a> Names<'a> {
     /// the roots, in the symbol stores among them and in the directories of the symbol path. `files` gives for each
     /// module of the layout its file's image and path.
     pub fn find(layout: &Layout, files: &[ModuleFile<'a>], search: &Search) -> Self {
-        let below: Vec<PathBuf> = search.roots.iter().flat_map(|root| pdbs_below(root)).collect();
+        // A Windows volume is too large to look through, and has no PDBs of its own.
+        let roots = search.roots.iter().filter(|root| Volume::detect(root).is_none());
+        let below: Vec<PathBuf> = roots.flat_map(|root| pdbs_below(root)).collect();
         let stores: Vec<Store> = search.roots.iter().chain(&search.symbol_path).map(Store::open).collect();
         debug_assert_eq!(layout.modules().len(), files.len());
         let modules = files.iter().map(|file| {
