@@ -2,4 +2,5 @@
 
 pub mod kernel;
 pub mod pdb;
+pub mod pdb_symbols;
 pub mod user;
