@@ -9,8 +9,24 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// Talk that nobody listens to is no failure; the macros of the standard library panic when stderr is closed. Defined
+/// before the modules, these are the ones that they mean.
+macro_rules! eprint {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        let _ = write!(std::io::stderr(), $($arg)*);
+    }};
+}
+macro_rules! eprintln {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($arg)*);
+    }};
+}
+
 pub mod args;
 mod commands;
+mod interrupt;
 mod progress;
 mod show;
 
@@ -18,6 +34,7 @@ mod show;
 pub fn main() -> ExitCode {
     let cli = args::Cli::parse();
     let talk = cli.talk;
+    interrupt::watch();
     match commands::run(cli) {
         Ok(outcome) => outcome.into(),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -28,7 +45,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A reader that stopped reading (`mkdump modules | head`) is no failure.
+/// A reader that stopped reading what was printed (`mkdump modules | head`) is no failure. A dump that broke off is one.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -22,7 +22,7 @@ pub use build::{BuildOptions, Choice, Format, ListKind, PROVENANCE_STREAM, Prove
 pub use error::{Error, Result};
 pub use list::{ListOptions, list_modules, why_no_modules};
 pub use map::FileBytes;
-pub use output::Output;
+pub use output::{Output, remove_unfinished};
 pub use progress::{Progress, Silent};
 pub use search::{Search, missing};
 pub use select::NameFilter;

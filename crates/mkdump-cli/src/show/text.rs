@@ -91,9 +91,17 @@ pub fn address(value: u64) -> String {
     format!("{:08x}`{:08x}", value >> 32, value & 0xffff_ffff)
 }
 
-/// An error with its causes.
+/// An error with its causes. Messages of the library name their cause already, and nothing is said twice.
 pub fn error(error: &anyhow::Error, talk: TalkArgs) -> String {
-    format!("{} {}", paint("error:", RED, talk), printable(&format!("{error:#}")))
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    format!("{} {}", paint("error:", RED, talk), printable(&text))
 }
 
 /// A warning.
