@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use mkdump::catalog::Cache;
-use mkdump::{BuildOptions, Choice, Format, ListKind, NameFilter, Search, Selection, Silent, Source, Wanted, build};
+use mkdump::{BuildOptions, Choice, Format, Search, Silent, Source, Wanted, build};
 use tempfile::TempDir;
 use testkit::image::{At, Driver, SiteSpec};
 use testkit::trace::{Module, TraceFile};
@@ -79,14 +79,10 @@ impl Machine {
         let options = BuildOptions {
             search: Search { roots: vec![self.path("modules")], cache: Cache::Off, ..Search::default() },
             output: self.path("out.dmp"),
-            at: None,
-            names: NameFilter::default(),
             import_optimization: Choice::On,
             retpoline: Choice::Off,
-            memory: Selection::Headers,
-            memory_list: ListKind::Auto,
             format: Format::Minidump,
-            threads: false,
+            ..BuildOptions::default()
         };
         let source = Source::open_etl(&self.path("trace.etl")).expect("the trace was just written");
         let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &Silent).expect("it is a trace");

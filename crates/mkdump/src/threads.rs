@@ -20,7 +20,7 @@
 mod kernel_pdb;
 mod layout;
 mod list;
-mod msf;
+pub(crate) mod msf;
 
 use std::collections::BTreeMap;
 

@@ -58,7 +58,7 @@ impl KernelPdb {
     /// Finds it in the symbol stores and reads it.
     pub(super) fn find(&self, search: &Search, warnings: &mut Vec<String>) -> Option<(ThreadLayout, PathBuf)> {
         let name = FileName::new(&self.0.name).ok()?;
-        let key = pdb_key(&self.0.id);
+        let key = pdb_key(&self.0.id.guid.0, self.0.id.age);
         let stores = search.symbol_path.iter().chain(&search.roots);
         for path in stores.flat_map(|root| Store::open(root.clone()).lookup(&name, &key)) {
             match read_pdb(&path) {
