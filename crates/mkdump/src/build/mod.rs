@@ -13,6 +13,7 @@ use crate::progress::Progress;
 use crate::report::{BuildReport, BuiltModule, Hex, SitesReport, Status};
 use crate::snapshot::{Architecture, Module, displaced};
 use crate::source::{Reading, Source};
+use crate::threads::layout_at_hand;
 
 pub(crate) mod evidence;
 mod layout;
@@ -103,7 +104,10 @@ pub fn build(
             retpoline: retpoline.report(),
             files: images.iter().map(used_file).collect(),
         };
-        let content = Content::new(reading, bound.entries(), &images, &provenance, options);
+        let mut content = Content::new(reading, bound.entries(), &images, &provenance, options);
+        if options.threads {
+            content.threads = Some(layout_at_hand(reading, &index, &options.search, &mut warnings));
+        }
         let bytes = target.write(content, options, progress)?;
 
         Ok(BuildReport {
