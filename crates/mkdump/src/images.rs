@@ -209,6 +209,13 @@ impl<'a> Bound<'a> {
         })
     }
 
+    /// The file of a module that is included, and where its imports lead.
+    pub fn file(&'a self, index: usize) -> Option<(&'a PeFile<'a>, &'a Binding<'a>)> {
+        let included = self.entries().get(index).is_some_and(|entry| entry.status == Status::Included);
+        let file = self.parsed.files.get(index)?.as_ref().filter(|_| included)?;
+        Some((file, self.bindings.get(index)?))
+    }
+
     /// The retpoline stubs of the snapshot's own kernel.
     pub fn stubs(&self) -> Result<Option<StubBlock>, pe_image::Error> {
         let Some(number) = self.set.kernel() else { return Ok(None) };

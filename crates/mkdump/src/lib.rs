@@ -3,6 +3,7 @@
 
 mod build;
 pub mod catalog;
+pub mod check;
 mod error;
 mod heat;
 pub mod images;
