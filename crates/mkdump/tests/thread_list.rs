@@ -106,7 +106,7 @@ fn a_build_with_threads_finds_the_pdb_too() {
             threads: true,
             ..BuildOptions::default()
         };
-        let source = Source::open_dumps(&[dump.clone()]).unwrap();
+        let source = Source::open_dumps(std::slice::from_ref(&dump)).unwrap();
         let reading = source.read(Wanted::default(), &Silent).unwrap();
         let report = build(&source, &reading, &options, &Silent).unwrap();
         let file = std::fs::read(&options.output).unwrap();
