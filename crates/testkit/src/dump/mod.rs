@@ -1,5 +1,6 @@
 //! Dumps, byte by byte.
 
 pub mod kernel;
+pub mod pair;
 pub mod pdb;
 pub mod user;
