@@ -125,7 +125,7 @@ impl Pair {
         assert!(whole, "a pair that holds nothing tests nothing");
         let nt_bytes = memories[0].held.iter().map(|range| u64::from(range.end - range.start)).sum();
         pair.expected.insert("ntoskrnl.exe".into(), Expected { bytes: nt_bytes, ..Expected::default() });
-        pair.dump = dump(kinds[0], &memories, |memory| (&memory.ours, vec![0..memory.ours.len() as u32]));
+        pair.dump = dump(kinds[0], &memories, |memory| (&memory.ours, whole(memory.ours.len() as u32)));
         pair.real = dump(kinds[1], &memories, |memory| (&memory.real, memory.held.clone()));
         pair
     }
@@ -134,7 +134,7 @@ impl Pair {
 fn kernel_memory(nt: &Built) -> Memory {
     let bytes = forms::mapped(nt, KERNEL);
     let size = bytes.len() as u32;
-    let held = vec![0..size];
+    let held = whole(size);
     Memory { name: "ntoskrnl.exe".into(), base: KERNEL, size, ours: bytes.clone(), real: bytes, held, stubs: false }
 }
 
@@ -171,7 +171,7 @@ fn driver_memory(
     let paged = [kinds[0], kinds[1]].iter().any(|kind| matches!(kind, Kind::Full | Kind::Bitmap));
     let held = held(laid, real.len() as u32, paged, rng);
     marks.breakpoints(laid, &ours, &mut real, wish, rng);
-    marks.flips(laid, &ours, &mut real, wish, rng);
+    marks.flips(laid, &ours, &mut real, &place, wish, rng);
     if !wish.without_files {
         write_data(laid, &mut real, rng);
     }
@@ -181,9 +181,14 @@ fn driver_memory(
     (Memory { name: laid.name.clone(), base, size, ours, real, held, stubs }, expected)
 }
 
+/// One range from the image's start on.
+fn whole(size: u32) -> Vec<std::ops::Range<u32>> {
+    std::iter::once(0..size).collect()
+}
+
 /// What of a module the real dump holds: all of it where memory comes in pages, else pieces that end between items.
 fn held(laid: &Laid, size: u32, paged: bool, rng: &mut Rng) -> Vec<std::ops::Range<u32>> {
-    let mut out = vec![0..size];
+    let mut out = whole(size);
     if paged {
         return out;
     }
@@ -226,7 +231,15 @@ impl Marks {
         }
     }
 
-    fn flips(&mut self, laid: &Laid, ours: &[u8], real: &mut [u8], wish: &Wish, rng: &mut Rng) {
+    fn flips(
+        &mut self,
+        laid: &Laid,
+        ours: &[u8],
+        real: &mut [u8],
+        place: &forms::Place<'_>,
+        wish: &Wish,
+        rng: &mut Rng,
+    ) {
         for _ in 0..wish.flips {
             let at = rng.between(0x400, laid.built.size_of_image as usize - 1) as u32;
             let item = laid.item_at(at);
@@ -238,7 +251,20 @@ impl Marks {
             if spared || value == ours[index] || value == real[index] || value == 0xcc {
                 continue;
             }
-            real[index] = value;
+            let before = std::mem::replace(&mut real[index], value);
+            // A flip that makes another form of the item, or leads half-way to one, cannot be told from it.
+            let is_like_two = item.is_some_and(|item| {
+                let all = forms::forms(&item.item, item.rva, place, wish.without_files);
+                let stray = |form: &forms::Form| {
+                    form.bytes.iter().zip(&real[item.rva as usize..]).filter(|(a, b)| a != b).count()
+                };
+                all.len() > 1 && all.iter().filter(|form| stray(form) <= 1).count() != 1
+                    || all.len() > 1 && all.iter().any(|form| stray(form) == 0)
+            });
+            if is_like_two {
+                real[index] = before;
+                continue;
+            }
             self.flips.insert(at);
             self.taken.extend(item.map(|item| item.rva));
         }
