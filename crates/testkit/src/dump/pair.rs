@@ -121,8 +121,8 @@ impl Pair {
             pair.expected.insert(laid.name, expected);
             memories.push(memory);
         }
-        let whole = pair.expected.values().map(|expected| expected.bytes).sum::<u64>() > 0;
-        assert!(whole, "a pair that holds nothing tests nothing");
+        let held = pair.expected.values().map(|expected| expected.bytes).sum::<u64>() > 0;
+        assert!(held, "a pair that holds nothing tests nothing");
         let nt_bytes = memories[0].held.iter().map(|range| u64::from(range.end - range.start)).sum();
         pair.expected.insert("ntoskrnl.exe".into(), Expected { bytes: nt_bytes, ..Expected::default() });
         pair.dump = dump(kinds[0], &memories, |memory| (&memory.ours, whole(memory.ours.len() as u32)));
