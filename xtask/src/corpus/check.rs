@@ -146,7 +146,7 @@ fn files(data: &Path, sample: &Path, modules: &[Module], outcome: &mut Outcome) 
     let totals = &comparison["totals"];
     for module in comparison["modules"].as_array().context("no modules")? {
         if !module["file"].is_null() || included.contains(&module["name"].to_string()) {
-            println!("{}: {} bytes in both, {} differ", module["name"], module["bytes"], module["differences"]);
+            println!("{}: {} bytes in both, {} differ", module["name"], module["bytes"], module["differing"]);
         }
     }
     println!("of files {included:?}: {} bytes in both, status {code}", totals["bytes"]);
@@ -156,6 +156,23 @@ fn files(data: &Path, sample: &Path, modules: &[Module], outcome: &mut Outcome) 
     judge(outcome, sound, || format!("status {code}, {totals}"));
     let unexplained = &totals["differences"]["unexplained"]["bytes"];
     judge(outcome, *unexplained == 0, || format!("unexplained: {totals}"));
+    Ok(())
+}
+
+/// Two dumps of one group of real images, with import calls made direct in the one and as linked in the other: they
+/// differ in import sites alone, in as many as the bytes show to be direct.
+pub fn both_forms(on: &Path, off: &Path, modules: &Path, outcome: &mut Outcome) -> Result<()> {
+    for (dump, real, class) in [(on, off, "import_linked"), (off, on, "import_optimized")] {
+        let arguments = ["--against".as_ref(), real.as_os_str(), "--modules".as_ref(), modules.as_os_str()];
+        let (code, report) = check(&[&[dump.as_os_str()], &arguments[..]].concat())?;
+        let totals = &report["comparison"]["totals"];
+        let linked = |dump: &Value| dump["sites"]["import_linked"].as_u64().context("no count of sites");
+        let rewritten = linked(&report["dump"])?.abs_diff(linked(&report["comparison"]["against"])?);
+        let found = &totals["differences"][class];
+        println!("{} bytes in both, {} differ: {class} {found}", totals["bytes"], totals["differing"]);
+        let alone = found["bytes"] == totals["differing"] && found["places"] == rewritten;
+        judge(outcome, code == 0 && alone, || format!("{class}: status {code}, {rewritten} sites, {totals}"));
+    }
     Ok(())
 }
 
