@@ -53,9 +53,9 @@ const REFUSALS: &[Refusal] = &[
         answer: "[rig] OpenDumpFile hr=80070570",
     },
     Refusal {
-        name: "triage dump without a driver list",
+        name: "triage dump without a processor block",
         dump: "triage",
-        damage: |dump| change_u32(dump, TRIAGE + DRIVER_LIST_OFFSET, |_| 0),
+        damage: |dump| change_u32(dump, TRIAGE + PRCB_OFFSET, |_| 0),
         answer: "does not contain enough information to be debugged",
     },
     Refusal {
@@ -75,7 +75,7 @@ const SYSTEM_INFO: u32 = 7;
 /// Where TRIAGE_DUMP64 begins, and two of its fields.
 const TRIAGE: usize = 0x2000;
 const VALID_OFFSET: usize = 8;
-const DRIVER_LIST_OFFSET: usize = 0x30;
+const PRCB_OFFSET: usize = 0x1c;
 
 /// Breaks each rule in a copy of a dump that `work` holds, and lets both engines look at it.
 pub fn check(rig: &Rig, work: &Path, outcome: &mut Outcome) -> Result<()> {
