@@ -7,25 +7,37 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
+use anyhow::Context;
 
 pub mod args;
 mod commands;
+mod log;
 mod progress;
 mod show;
 
 /// Runs the command with the process's own arguments.
 pub fn main() -> ExitCode {
-    let cli = args::Cli::parse();
+    let cli = args::Cli::of(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let talk = cli.talk;
-    match commands::run(cli) {
-        Ok(outcome) => outcome.into(),
+    match run(cli) {
+        Ok(outcome) => {
+            log::line("info", if outcome == commands::Outcome::Done { "done" } else { "done, with something amiss" });
+            outcome.into()
+        }
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
+            log::line("error", &format!("{error:#}"));
             let _ = writeln!(io::stderr(), "{}", show::text::error(&error, talk));
             ExitCode::from(2)
         }
     }
+}
+
+fn run(cli: args::Cli) -> anyhow::Result<commands::Outcome> {
+    if let Some(path) = &cli.log {
+        log::start(path).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    commands::run(cli)
 }
 
 /// A reader that stopped reading (`mkdump modules | head`) is no failure.

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use mkdump::report::{
-    BuildReport, BuiltModule, Hex, ImportSites, ModeReport, ModuleReport, ModulesReport, OsReport, PdbReport,
-    RewrittenSites, SitesReport, SourceReport, Status, UnresolvedReport,
+    BuildReport, BuiltModule, HeatReport, Hex, ImportSites, ModeReport, ModuleReport, ModulesReport, OsReport,
+    PdbReport, RewrittenSites, SitesReport, SourceReport, Status, UnresolvedReport,
 };
 use serde_json::{Value, json};
 
@@ -123,6 +123,7 @@ fn build() {
         file: Some("modules/tcpip.sys".into()),
         reason: None,
         ranges: vec![[Hex(0xffff_f804_8000_0000), Hex(0xffff_f804_8000_1000)]],
+        import_optimization: Some(ModeReport { mode: "on", reason: "asked for".into() }),
         sites,
         relocations: 12,
         unresolved: vec![UnresolvedReport { dll: "NDIS.SYS".into(), name: "#7".into(), reason: "not found".into() }],
@@ -136,12 +137,15 @@ fn build() {
         modules: vec![included.clone()],
         source: source(),
         warnings: vec![],
+        heat: Some(HeatReport::default()),
     };
     let value = serde_json::to_value(&report).unwrap();
     check("build", &value);
     check_strict("build", &value);
     for status in [Status::Missing, Status::Mismatch, Status::Excluded] {
-        let module = BuiltModule { status, file: None, reason: Some("why".into()), ranges: vec![], ..included.clone() };
+        let reason = Some("why".into());
+        let ranges = vec![];
+        let module = BuiltModule { status, file: None, reason, ranges, import_optimization: None, ..included.clone() };
         check("build", &serde_json::to_value(BuildReport { modules: vec![module], ..report.clone() }).unwrap());
     }
     for mode in ["on", "off", "mixed"] {

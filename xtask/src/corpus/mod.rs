@@ -9,6 +9,7 @@ mod check;
 mod dumps;
 mod etl;
 mod import_forms;
+mod pe;
 mod ptdump;
 mod ptxed;
 
@@ -33,6 +34,7 @@ const PARTS: &[Part] = &[
     Part { name: "dumps", samples: "dumps", run: dumps::run },
     Part { name: "etl", samples: "etl", run: etl::run },
     Part { name: "import-forms", samples: "pt/import-forms", run: import_forms::run },
+    Part { name: "pe", samples: "pe", run: pe::run },
     Part { name: "ptdump", samples: "pt/libipt", run: ptdump::run },
     Part { name: "ptxed", samples: "pt/libipt", run: ptxed::run },
 ];
