@@ -2,10 +2,11 @@
 
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use mkdump::ipt::input::{from_events, learn_prefix};
 use mkdump::ipt::touched::{Stream, Thread};
 use mkdump::report::{BuildReport, HeatReport, Status};
+use mkdump::snapshot::Architecture;
 use mkdump::{BuildOptions, Choice, Format, ListKind, NameFilter, Output, Progress, Reading, Selection, Wanted};
 
 use super::{Outcome, open, print_json, search, suggest, warn};
@@ -24,6 +25,9 @@ pub fn run(command: &BuildArgs, talk: TalkArgs) -> Result<Outcome> {
 
 /// The same, but what to do next is for the caller to say.
 pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outcome, Vec<Next>)> {
+    if command.threads && command.source.from_dump.is_empty() {
+        bail!("--threads needs --from-dump: a trace holds no thread's stack and registers");
+    }
     let bars = Bars::new(talk.quiet, talk.verbose);
     let source = open(&command.source)?;
     let format = Format::from(command.format);
@@ -40,6 +44,10 @@ pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outco
         threads: command.threads,
     };
     let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &bars)?;
+    // The kernel of a 32-bit system has addresses that the writers, and what debuggers expect of a dump, do not cover.
+    if command.source.etl.is_some() && reading.snapshot.machine.architecture == Architecture::X86 {
+        return Err(mkdump::Error::Architecture { path: source.path().to_owned() }.into());
+    }
     fetch_missing(command, &reading, &mut options, &bars)?;
     // Created before the long work: a place that cannot be written to is found out at once.
     let page = command.report.as_deref().map(Output::create).transpose()?;
