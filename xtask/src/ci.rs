@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 
 use crate::outcome::Outcome;
-use crate::{browser, corpus, debugger, demo_data, dist, fuzz, paths, program, readers, tidy};
+use crate::{browser, corpus, debugger, demo_data, dist, fuzz, paths, peers, program, readers, tidy};
 
 /// One step: its name, what it runs, and whether it must not be skipped in CI.
 struct Step {
@@ -34,6 +34,7 @@ const STEPS: &[Step] = &[
     Step { name: "debugger", run: || debugger::run(&[]), needs_tools: true },
     Step { name: "browser", run: || browser::run(&[]), needs_tools: true },
     Step { name: "readers", run: || readers::run(&[]), needs_tools: true },
+    Step { name: "peers", run: || peers::run(&[]), needs_tools: true },
 ];
 
 /// `cargo xtask ci [--only STEP]…`.
@@ -87,9 +88,12 @@ fn chosen(arguments: &[String]) -> Result<Vec<&'static Step>> {
 /// Installs what the last steps need while the first ones compile.
 fn fetch_tools() -> JoinHandle<()> {
     std::thread::spawn(|| {
-        for (what, result) in
-            [("browser", browser::prepare()), ("debugger", debugger::prepare()), ("readers", readers::prepare())]
-        {
+        for (what, result) in [
+            ("browser", browser::prepare()),
+            ("debugger", debugger::prepare()),
+            ("readers", readers::prepare()),
+            ("peers", peers::prepare()),
+        ] {
             if let Err(error) = result {
                 println!("fetching the tools of {what}: {error:#}");
             }
@@ -139,9 +143,12 @@ fn tests() -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// The libraries alone: the command and the library behind it share a name, so their pages would too.
 fn doc() -> Result<Outcome> {
     program::run(
-        paths::cargo().args(["doc", "--locked", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings"),
+        paths::cargo()
+            .args(["doc", "--locked", "--workspace", "--lib", "--no-deps"])
+            .env("RUSTDOCFLAGS", "--deny warnings"),
     )?;
     Ok(Outcome::pass())
 }

@@ -15,6 +15,7 @@ mod dump;
 mod fuzz;
 mod outcome;
 mod paths;
+mod peers;
 mod program;
 mod readers;
 mod system;
@@ -43,6 +44,7 @@ const TASKS: &[Task] = &[
     },
     Task { name: "corpus", run: corpus::run, help: "checks on real samples [DIRECTORY] [PART]…" },
     Task { name: "debugger", run: debugger::run, help: "our dumps in Microsoft's debugger engines, under Wine" },
+    Task { name: "peers", run: peers::run, help: "the same traces in dissect.etl, event for event [DIRECTORY]" },
     Task { name: "readers", run: readers::run, help: "our dumps in lldb, rust-minidump, obj2yaml, Python's readers" },
     Task { name: "browser", run: browser::run, help: "the HTML report in headless Chromium [--pictures]" },
     Task {

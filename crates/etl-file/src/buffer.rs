@@ -108,7 +108,12 @@ impl<'a> Buffer<'a> {
         if self.cut {
             return Err(lost("the file ends inside it").losing((BUFFER_HEADER + self.body.len()) as u64));
         }
-        compress::decompress(self.format, self.body, self.filled, scratch).map_err(lost)?;
+        let taken = compress::fill(self.format, self.body, self.filled, scratch).map_err(lost)?;
+        // Real streams end at most 4 bytes before their buffer does (measured). If there is room for another buffer, then
+        // this one's size is wrong.
+        if self.body.len() - taken >= BUFFER_HEADER {
+            return Err(lost("its data ends long before it does"));
+        }
         Ok(())
     }
 
@@ -140,17 +145,24 @@ struct Rules {
     stride: Option<usize>,
     /// The largest body, header included.
     limit: u32,
+    /// The session, as the first buffer names it.
+    logger_id: u16,
 }
 
 impl<'a> Buffers<'a> {
     pub(crate) fn new(data: &'a [u8], log: &LogHeader, format: CompressionFormat) -> Self {
+        let is_sane = |size: u32| size >= BUFFER_HEADER as u32 && size <= MAX_BUFFER;
+        // Two places say how large buffers are. Where they differ, the one that leads to another buffer is right.
         let declared = log.buffer_size;
-        let sane = declared >= BUFFER_HEADER as u32 && declared <= MAX_BUFFER;
-        let uniform = sane && !log.mode.has(LogFileMode::COMPRESSED);
+        let first = Bytes(data).u32(0).unwrap_or(declared);
+        let leads_on = |size: u32| Bytes(data).u32(size as usize) == Some(size);
+        let size = if is_sane(first) && leads_on(first) && !leads_on(declared) { first } else { declared };
+        let compressed = log.mode.has(LogFileMode::COMPRESSED);
         let rules = Rules {
             format,
-            stride: uniform.then_some(declared as usize),
-            limit: if sane { declared } else { MAX_BUFFER },
+            stride: (is_sane(size) && !compressed).then_some(size as usize),
+            limit: if is_sane(declared) { declared } else { MAX_BUFFER },
+            logger_id: Bytes(data).raw::<WmiBufferHeader>(0).map_or(0, |raw| raw.logger_id.get()),
         };
         Self { data, at: 0, rules, pending: None }
     }
@@ -180,27 +192,58 @@ impl<'a> Buffers<'a> {
             && (!compressed || filled as usize >= BUFFER_HEADER && filled <= self.rules.limit)
     }
 
-    /// True when what follows the buffer at `at` may follow a buffer: another one, unused space, or nothing. This is
+    /// True when the buffer at `at` ends where another begins, where unused space does, or where the file ends. This is
     /// how a buffer whose size may be anything is told from bytes that look like one.
     fn is_followed(&self, at: usize, raw: &WmiBufferHeader) -> bool {
-        match self.header_at(at.saturating_add(raw.buffer_size.get() as usize)) {
-            Some(next) => self.has_shape(next) || next.buffer_size.get() == 0,
-            None => true,
+        let end = at.saturating_add(raw.buffer_size.get() as usize);
+        match self.header_at(end) {
+            Some(next) => self.has_shape(next) || Bytes(self.data).slice(end, BUFFER_HEADER).is_some_and(is_zero),
+            None => end == self.data.len(),
         }
     }
 
-    /// True when the buffer at the current position, where one is due, is one. If what follows is damaged, then either
-    /// this size is wrong or the next header is: the events decide.
+    /// True when the buffer at the current position, where one is due, is one. If what follows it is none, then either
+    /// the file was cut, or the next header is damaged, or this size is wrong and may swallow every buffer behind it.
     fn is_due(&self, raw: &WmiBufferHeader) -> bool {
-        let sure = self.rules.stride.is_some() || self.at == 0;
+        if !self.has_shape(raw) {
+            return false;
+        }
+        if self.rules.stride.is_some() || self.is_followed(self.at, raw) {
+            return true;
+        }
+        let end = self.at + raw.buffer_size.get() as usize;
+        if self.find_header(self.at + BUFFER_HEADER, end).is_some() {
+            return false;
+        }
         let readable =
             || self.clone().take_buffer(raw).events(&mut Scratch::default()).is_ok_and(|mut e| e.all(|e| e.is_ok()));
-        self.has_shape(raw) && (sure || self.is_followed(self.at, raw) || readable())
+        end > self.data.len() || readable()
     }
 
-    /// True when the scan for the next buffer may stop at `at`.
+    /// True when the scan for the next buffer may stop at `at`. In a compressed file nobody has said that one begins
+    /// there, so that it ends well is asked of it too, and that it be of this session and at rest, as all are (measured).
     fn may_resume(&self, at: usize, raw: &WmiBufferHeader) -> bool {
-        self.has_shape(raw) && (self.rules.stride.is_some() || self.is_followed(at, raw))
+        let is_ours = || raw.logger_id.get() == self.rules.logger_id && raw.reference_count.get() == 0;
+        self.has_shape(raw) && (self.rules.stride.is_some() || is_ours() && self.is_followed(at, raw))
+    }
+
+    /// Where the first buffer between `from` and `to` begins, in a file whose buffers may begin anywhere.
+    fn find_header(&self, from: usize, to: usize) -> Option<usize> {
+        // A header's first word is not zero, so zeros can be leapt over, but for the last bytes of each leap.
+        const LEAP: usize = 4096;
+        let to = to.min(self.data.len());
+        let mut at = from;
+        while at < to {
+            let next = at + LEAP - 3;
+            if !Bytes(self.data).slice(at, LEAP).is_some_and(is_zero) {
+                let is_header = |at: &usize| self.header_at(*at).is_some_and(|raw| self.may_resume(*at, raw));
+                if let Some(found) = (at..next.min(to)).find(is_header) {
+                    return Some(found);
+                }
+            }
+            at = next;
+        }
+        None
     }
 
     /// Reads the buffer at `at`, whose header is plausible, and steps over it.
@@ -249,24 +292,7 @@ impl<'a> Buffers<'a> {
                 }
             },
             None => {
-                // A header's first word is not zero, so zeros can be leapt over, but for the last bytes of each leap.
-                const LEAP: usize = 4096;
-                self.at += 1;
-                while self.at < self.data.len() {
-                    if Bytes(self.data).slice(self.at, LEAP).is_some_and(is_zero) {
-                        self.at += LEAP - 3;
-                        continue;
-                    }
-                    let last = (self.at + LEAP - 3).min(self.data.len());
-                    let found = (self.at..last).find(|&at| {
-                        self.header_at(at).is_some_and(|raw| raw.buffer_size.get() != 0 && self.may_resume(at, raw))
-                    });
-                    if let Some(found) = found {
-                        self.at = found;
-                        break;
-                    }
-                    self.at = last;
-                }
+                self.at = self.find_header(from + 1, self.data.len()).unwrap_or(self.data.len());
                 zero = is_zero(&self.data[from..self.at]);
             }
         }

@@ -44,8 +44,14 @@ fn edits() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(kind, edits)| [&[1, kind][..], &edits.concat()].concat())
 }
 
+/// As many cases as `PROPTEST_CASES` says, else a thousand. Nothing is kept on disk: a find becomes a file to replay.
+fn config() -> ProptestConfig {
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { ProptestConfig::default().cases } else { 1000 };
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(config())]
 
     #[test]
     fn walk_edited(input in edits()) {

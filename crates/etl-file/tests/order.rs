@@ -91,6 +91,8 @@ fn damage_comes_between_the_events_and_costs_one_buffer() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn merged_and_unordered_walks_see_every_event_once(
         ticks in proptest::collection::vec((0u16..4, 1i64..1000), 0..400),

@@ -7,6 +7,14 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+mod ipt;
+mod ipt_input;
+mod threads;
+
+pub use ipt::{IptCommand, SnapshotArgs};
+pub use ipt_input::IptInputArgs;
+pub use threads::ThreadsCommand;
+
 const EXAMPLES: &str = "\
 Examples:
   mkdump demo                                             try it on built-in data
@@ -145,6 +153,12 @@ pub struct BuildArgs {
     /// Which modules.
     #[command(flatten)]
     pub select: SelectArgs,
+    /// Intel PT data besides the trace's own.
+    #[command(flatten)]
+    pub ipt: IptInputArgs,
+    /// Only modules that the IPT data touches, and those that they call directly
+    #[arg(long)]
+    pub touched: bool,
     /// Whether the kernel had rewritten import calls: auto asks the IPT data, then the build number
     #[arg(long, value_enum, default_value_t = Switch::Auto, value_name = "MODE")]
     pub import_optimization: Switch,
@@ -235,11 +249,15 @@ pub enum Format {
 pub enum Command {
     /// List the modules that a trace or dump names
     Modules(ModulesCommand),
+    /// Show what the trace's Intel PT data says: modules, what is missing, load-time changes, the flow
+    Ipt(IptCommand),
     /// Fetch missing modules from a symbol server, or list where they are
     #[cfg(feature = "fetch")]
     Fetch(FetchCommand),
     /// Write a script that collects the modules a symbol server does not have, for the trace's owner
     Request(RequestCommand),
+    /// List the threads of a triage dump
+    Threads(ThreadsCommand),
     /// Do the whole job on built-in data
     Demo(DemoCommand),
 }

@@ -67,6 +67,22 @@ pub enum Error {
         /// The trace.
         path: PathBuf,
     },
+    /// The source is no dump whose threads can be listed.
+    #[error("{path}: {why}")]
+    NoThreads {
+        /// The dump.
+        path: PathBuf,
+        /// What it is, and what is allowed.
+        why: String,
+    },
+    /// The PDB given for the kernel does not tell where a thread keeps what.
+    #[error("{path}: {source}")]
+    Pdb {
+        /// The PDB.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: crate::threads::LayoutError,
+    },
     /// A directory of modules cannot be read.
     #[error(transparent)]
     Modules(#[from] crate::catalog::RootError),
@@ -78,8 +94,24 @@ pub enum Error {
         /// How many files there are.
         looked_at: usize,
     },
+    /// There is no Intel PT data.
+    #[error("{name}: {why}")]
+    NoIpt {
+        /// The trace or dump.
+        name: String,
+        /// What it holds instead, and how to record what is needed.
+        why: String,
+    },
+    /// A file of `--ipt-hex` is not hexadecimal.
+    #[error("{path}: {source}")]
+    Hex {
+        /// The file.
+        path: PathBuf,
+        /// Where, what was found and what is allowed.
+        source: crate::ipt::input::HexError,
+    },
     /// An option's value makes no sense for this source.
-    #[error("{option} {value}: {why}")]
+    #[error("{option}{}{value}: {why}", if value.is_empty() { "" } else { " " })]
     Option {
         /// The option, as it is written.
         option: &'static str,

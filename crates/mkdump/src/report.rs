@@ -193,6 +193,8 @@ pub struct BuiltModule {
     pub reason: Option<String>,
     /// Address ranges in the dump: first address, one past the last.
     pub ranges: Vec<[Hex; 2]>,
+    /// Whether its import calls were made direct, and why; nothing when it is not in the dump or lists no import sites.
+    pub import_optimization: Option<ModeReport>,
     /// Sites listed in the file's Dynamic Value Relocation Table.
     pub sites: SitesReport,
     /// Base relocations applied.

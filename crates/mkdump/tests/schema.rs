@@ -123,6 +123,7 @@ fn build() {
         file: Some("modules/tcpip.sys".into()),
         reason: None,
         ranges: vec![[Hex(0xffff_f804_8000_0000), Hex(0xffff_f804_8000_1000)]],
+        import_optimization: Some(ModeReport { mode: "on", reason: "asked for".into() }),
         sites,
         relocations: 12,
         unresolved: vec![UnresolvedReport { dll: "NDIS.SYS".into(), name: "#7".into(), reason: "not found".into() }],
@@ -142,7 +143,9 @@ fn build() {
     check("build", &value);
     check_strict("build", &value);
     for status in [Status::Missing, Status::Mismatch, Status::Excluded] {
-        let module = BuiltModule { status, file: None, reason: Some("why".into()), ranges: vec![], ..included.clone() };
+        let reason = Some("why".into());
+        let ranges = vec![];
+        let module = BuiltModule { status, file: None, reason, ranges, import_optimization: None, ..included.clone() };
         check("build", &serde_json::to_value(BuildReport { modules: vec![module], ..report.clone() }).unwrap());
     }
     for mode in ["on", "off", "mixed"] {

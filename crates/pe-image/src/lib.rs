@@ -31,9 +31,9 @@ pub use dvrt::{
 pub use error::{Error, Place, Result};
 pub use exports::{Export, Exports};
 pub use file::PeFile;
-pub use fixup::{LinkedImport, SITE_SIZE, SiteForm, StubBlock, StubOffsets, recognise};
+pub use fixup::{LinkedImport, SITE_SIZE, SiteForm, Stub, StubBlock, StubOffsets, recognise, stub_offset};
 pub use header::{Directory, Headers, Machine, Section};
-pub use identity::{CodeView, Identity, IdentityError, PdbChecksum, image_key};
+pub use identity::{CodeView, Identity, IdentityError, PdbChecksum, image_key, pdb_key};
 pub use image::{ImageRange, MappedImage, Piece, Pieces, RangeKind, Selection};
 pub use imports::{Import, ImportName, ImportedDll, Imports};
 pub use load_config::LoadConfig;

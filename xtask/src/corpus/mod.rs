@@ -8,6 +8,7 @@ mod catalog;
 mod dumps;
 mod etl;
 mod import_forms;
+mod pe;
 mod ptdump;
 mod ptxed;
 
@@ -31,6 +32,7 @@ const PARTS: &[Part] = &[
     Part { name: "dumps", samples: "dumps", run: dumps::run },
     Part { name: "etl", samples: "etl", run: etl::run },
     Part { name: "import-forms", samples: "pt/import-forms", run: import_forms::run },
+    Part { name: "pe", samples: "pe", run: pe::run },
     Part { name: "ptdump", samples: "pt/libipt", run: ptdump::run },
     Part { name: "ptxed", samples: "pt/libipt", run: ptxed::run },
 ];

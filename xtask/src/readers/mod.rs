@@ -5,7 +5,7 @@
 mod breakpad;
 mod lldb;
 mod llvm;
-mod python;
+pub mod python;
 mod rust_minidump;
 
 use std::collections::BTreeMap;

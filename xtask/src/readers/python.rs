@@ -11,9 +11,12 @@ use crate::tools::{self, Found};
 use crate::{paths, program};
 
 /// A script of `xtask/readers`, and the packages it imports.
-struct Script {
-    name: &'static str,
-    requirements: &'static [&'static str],
+#[derive(Debug)]
+pub struct Script {
+    /// What the file is called, without its ending, and the environment.
+    pub name: &'static str,
+    /// As pip takes them.
+    pub requirements: &'static [&'static str],
 }
 
 const SKELSEC: Script = Script { name: "skelsec", requirements: &["minidump>=0.0.24"] };
@@ -94,7 +97,7 @@ fn take(reading: &mut Reading, line: &str) -> Option<()> {
 }
 
 /// The interpreter of a virtual environment with these packages; built once, and again when the list changes.
-fn environment(script: &Script) -> Result<Found<PathBuf>> {
+pub fn environment(script: &Script) -> Result<Found<PathBuf>> {
     let Script { name, requirements } = script;
     let python = match tools::need(&["python3"], "python3")? {
         Ok(python) => python,

@@ -10,8 +10,8 @@ const SYMBOLS: usize = 512;
 const LOOK: u32 = 15;
 const BLOCK: usize = 65_536;
 
-/// Fills `out[..expected]`; `out` is longer by the slack that copies need.
-pub(crate) fn decompress(input: &[u8], out: &mut [u8], expected: usize) -> Result<(), Fault> {
+/// Fills `out[..expected]`, `out` being longer by the slack that copies need; answers how much of the input that took.
+pub(crate) fn decompress(input: &[u8], out: &mut [u8], expected: usize) -> Result<usize, Fault> {
     // Entry: symbol << 4 | code length; 0 where no code leads.
     let mut table = vec![0u16; 1 << LOOK];
     let mut at = 0;
@@ -50,7 +50,7 @@ pub(crate) fn decompress(input: &[u8], out: &mut [u8], expected: usize) -> Resul
         }
         at = bits.at;
     }
-    Ok(())
+    Ok(at)
 }
 
 /// Fills the decoding table from the code lengths. The codes must fill the table exactly.

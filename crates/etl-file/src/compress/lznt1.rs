@@ -2,8 +2,8 @@
 
 use super::{BAD_DISTANCE, Fault, INPUT_ENDS, TOO_LONG, copy_match};
 
-/// Fills `out[..expected]`; `out` is longer by the slack that copies need.
-pub(crate) fn decompress(input: &[u8], out: &mut [u8], expected: usize) -> Result<(), Fault> {
+/// Fills `out[..expected]`, `out` being longer by the slack that copies need; answers how much of the input that took.
+pub(crate) fn decompress(input: &[u8], out: &mut [u8], expected: usize) -> Result<usize, Fault> {
     let mut at = 0;
     let mut to = 0;
     while to < expected {
@@ -28,7 +28,7 @@ pub(crate) fn decompress(input: &[u8], out: &mut [u8], expected: usize) -> Resul
             to = decompress_chunk(chunk, out, to, expected)?;
         }
     }
-    Ok(())
+    Ok(at)
 }
 
 /// One compressed chunk; answers where its output ends.

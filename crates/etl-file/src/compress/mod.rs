@@ -12,8 +12,9 @@ use crate::file::CompressionFormat;
 /// Bytes behind the expected output that decoders may scribble on, so that copies can go in whole words.
 pub(crate) const SLACK: usize = 64;
 
-/// Fills the first bytes of an output that is [`SLACK`] longer: input, output, how many bytes.
-type Decoder = fn(&[u8], &mut [u8], usize) -> Result<(), Fault>;
+/// Fills the first bytes of an output that is [`SLACK`] longer: input, output, how many bytes. Answers how many bytes of
+/// the input it took.
+type Decoder = fn(&[u8], &mut [u8], usize) -> Result<usize, Fault>;
 
 /// Why a stream could not be decompressed.
 pub(crate) type Fault = &'static str;
@@ -37,13 +38,24 @@ impl Scratch {
 /// Decompresses `input` to exactly `expected` bytes.
 ///
 /// The body of a buffer, when it is compressed, is one such stream; this is the layer below
-/// [`Buffer::open`](crate::Buffer::open), for data from elsewhere. Errors are sentences.
+/// [`Buffer::events`](crate::Buffer::events), for data from elsewhere. Errors are sentences.
 pub fn decompress<'s>(
     format: CompressionFormat,
     input: &[u8],
     expected: usize,
     scratch: &'s mut Scratch,
 ) -> Result<&'s [u8], &'static str> {
+    fill(format, input, expected, scratch)?;
+    Ok(&scratch.0[..expected])
+}
+
+/// As [`decompress`], but answers how many bytes of the input it took.
+pub(crate) fn fill(
+    format: CompressionFormat,
+    input: &[u8],
+    expected: usize,
+    scratch: &mut Scratch,
+) -> Result<usize, Fault> {
     let decode: Decoder = match format {
         CompressionFormat::XPRESS => xpress::decompress,
         CompressionFormat::XPRESS_HUFFMAN => huffman::decompress,
@@ -55,8 +67,7 @@ pub fn decompress<'s>(
     if out.len() < expected + SLACK {
         out.resize(expected + SLACK, 0);
     }
-    decode(input, &mut out[..expected + SLACK], expected)?;
-    Ok(&scratch.0[..expected])
+    decode(input, &mut out[..expected + SLACK], expected)
 }
 
 /// Copies `length` bytes from `distance` before `at` to `at`, where the two may overlap: then the pattern repeats.

@@ -35,8 +35,8 @@ struct State {
     nibble_left: bool,
 }
 
-/// Fills `out[..expected]`; `out` is `SLACK` bytes longer.
-pub(crate) fn decompress(input: &[u8], out: &mut [u8], expected: usize) -> Result<(), Fault> {
+/// Fills `out[..expected]`, `out` being `SLACK` bytes longer; answers how much of the input that took.
+pub(crate) fn decompress(input: &[u8], out: &mut [u8], expected: usize) -> Result<usize, Fault> {
     debug_assert_eq!(out.len(), expected + SLACK);
     let mut state = State { at: 0, to: 0, flags: NO_FLAGS, nibbles: 0, nibble_left: false };
     state.fast(input, out, expected)?;
@@ -93,7 +93,7 @@ impl State {
     }
 
     /// Decodes the rest, byte by byte.
-    fn careful(mut self, input: &[u8], out: &mut [u8], expected: usize) -> Result<(), Fault> {
+    fn careful(mut self, input: &[u8], out: &mut [u8], expected: usize) -> Result<usize, Fault> {
         while self.to < expected {
             if self.flags == NO_FLAGS {
                 self.flags = with_end(u32::from_le_bytes(take(input, &mut self.at)?));
@@ -131,7 +131,7 @@ impl State {
             copy_match(out, self.to, distance, length);
             self.to += length;
         }
-        Ok(())
+        Ok(self.at)
     }
 }
 

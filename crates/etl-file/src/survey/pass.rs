@@ -47,6 +47,10 @@ pub(super) struct Warnings {
 
 impl Warnings {
     pub fn push(&mut self, error: Error) {
+        // Events of a compressed buffer share its place, and one damaged byte there is copied into many of them.
+        if self.kept.last() == Some(&error) {
+            return;
+        }
         if self.kept.len() < WARNINGS_KEPT {
             self.kept.push(error);
         } else {

@@ -18,8 +18,10 @@ mod build;
 mod demo;
 #[cfg(feature = "fetch")]
 mod fetch;
+mod ipt;
 mod modules;
 mod request;
+mod threads;
 
 /// How a command ended, when it was not an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +46,11 @@ pub fn run(cli: Cli) -> Result<Outcome> {
     match cli.command {
         None => build::run(&cli.build, cli.talk),
         Some(Command::Modules(command)) => modules::run(&command, cli.talk),
+        Some(Command::Ipt(command)) => ipt::run(&command, cli.talk),
         #[cfg(feature = "fetch")]
         Some(Command::Fetch(command)) => fetch::run(&command, cli.talk),
         Some(Command::Request(command)) => request::run(&command, cli.talk),
+        Some(Command::Threads(command)) => threads::run(&command, cli.talk),
         Some(Command::Demo(command)) => demo::run(&command, cli.talk),
     }
 }

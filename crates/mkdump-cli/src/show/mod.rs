@@ -1,6 +1,8 @@
 //! Plain values as text, JSON and HTML.
 
 pub mod html;
+pub mod ipt;
 pub mod next;
 pub mod summary;
 pub mod text;
+pub mod threads;

@@ -8,19 +8,22 @@ use pe_image::{ImportCalls, Policy};
 
 use crate::error::{Error, Result};
 use crate::images::{Bound, Files, Image};
+use crate::ipt::input::snapshots;
 use crate::output::{Output, OutputDirectory};
 use crate::progress::Progress;
 use crate::report::{BuildReport, BuiltModule, Hex, SitesReport, Status};
 use crate::snapshot::{Architecture, Module, displaced};
 use crate::source::{Reading, Source};
 
+pub(crate) mod evidence;
 mod layout;
-mod modes;
+pub(crate) mod modes;
 mod options;
 mod provenance;
 
 use layout::Content;
 pub use modes::Choice;
+use modes::ImportModes;
 pub use options::{BuildOptions, Format, ListKind, Selection};
 pub use provenance::{PROVENANCE_STREAM, Provenance, UsedFile};
 
@@ -47,6 +50,11 @@ pub fn build(
     let moment = reading.moment(options.at.as_deref())?;
     let displaced = displaced(&modules, moment);
     let excluded = excluded(&modules, &displaced, options);
+    let snapshots = snapshots(reading, &options.ipt)?;
+    if options.touched && snapshots.is_empty() {
+        let why = "there is no IPT data, neither in the source nor by --ipt-hex or --ipt-bin".to_owned();
+        return Err(Error::Option { option: "--touched", value: String::new(), why });
+    }
 
     std::thread::scope(|scope| {
         // The hash reads the whole source, which nothing else here waits for.
@@ -56,23 +64,29 @@ pub fn build(
         progress.phase("reading module files", None);
         let mut files = Files::find(&modules, &excluded, &index);
         let parsed = files.parse();
-        let bound = parsed.bind(&displaced);
+        let mut bound = parsed.bind(&displaced);
 
-        let machine = &reading.snapshot.machine;
-        let import_optimization = modes::import_optimization(options.import_optimization, machine);
-        let retpoline = modes::retpoline(options.retpoline);
         let mut warnings = reading.warnings.clone();
         let stubs = bound.stubs().unwrap_or_else(|error| {
             warnings.push(format!("the kernel's retpoline stubs: {error}"));
             None
         });
+        let machine = &reading.snapshot.machine;
+        progress.phase("reading the IPT data", None);
+        let evidence = evidence::ask(&bound, stubs.as_ref(), &snapshots, machine.architecture, options);
+        let import_modes = modes::import_optimization(options.import_optimization, machine, evidence.as_ref());
+        let retpoline = modes::retpoline(options.retpoline, evidence.as_ref());
+        if options.touched {
+            evidence::keep_touched(&mut bound, &snapshots, |entry| import_modes.of(entry).on);
+        }
+        drop(snapshots);
         if retpoline.on && stubs.is_none() {
             warnings.push(
                 "retpoline is on, but the kernel's file with the stubs is not there: sites stay as linked".into(),
             );
         }
         let policy = |index: usize| Policy {
-            import_calls: if import_optimization.on { ImportCalls::Optimized } else { ImportCalls::AsLinked },
+            import_calls: if import_modes.of(index).on { ImportCalls::Optimized } else { ImportCalls::AsLinked },
             retpoline: retpoline.on,
             second_mapping: Policy::is_second_mapping(&modules[index].name),
         };
@@ -84,7 +98,7 @@ pub fn build(
             tool: concat!("mkdump ", env!("CARGO_PKG_VERSION")).into(),
             source: reading.summary.name.clone(),
             source_sha256: hash.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
-            import_optimization: import_optimization.report(),
+            import_optimization: import_modes.report.clone(),
             retpoline: retpoline.report(),
             files: images.iter().map(used_file).collect(),
         };
@@ -97,7 +111,7 @@ pub fn build(
             bytes,
             import_optimization: provenance.import_optimization,
             retpoline: provenance.retpoline,
-            modules: built_modules(&bound, &images, options),
+            modules: built_modules(&bound, &images, &import_modes, options),
             source: reading.summary.clone(),
             warnings,
             heat: None,
@@ -187,11 +201,21 @@ fn excluded(modules: &[Module], displaced: &[Option<usize>], options: &BuildOpti
 }
 
 fn used_file(image: &Image<'_>) -> UsedFile {
-    UsedFile { name: image.entry.module.name.clone(), base: Hex(image.mapped.base()), image_key: image.image_key() }
+    UsedFile {
+        name: image.entry.module.name.clone(),
+        base: Hex(image.mapped.base()),
+        image_key: image.image_key(),
+        import_calls_direct: image.mapped.policy().import_calls == ImportCalls::Optimized,
+    }
 }
 
 /// The report's line for each module, in the order of the snapshot.
-fn built_modules(bound: &Bound<'_>, images: &[Image<'_>], options: &BuildOptions) -> Vec<BuiltModule> {
+fn built_modules(
+    bound: &Bound<'_>,
+    images: &[Image<'_>],
+    import_modes: &ImportModes,
+    options: &BuildOptions,
+) -> Vec<BuiltModule> {
     let mut built: Vec<BuiltModule> = bound
         .entries()
         .iter()
@@ -204,6 +228,7 @@ fn built_modules(bound: &Bound<'_>, images: &[Image<'_>], options: &BuildOptions
             file: entry.file.clone(),
             reason: entry.reason.clone(),
             ranges: Vec::new(),
+            import_optimization: None,
             sites: SitesReport::default(),
             relocations: 0,
             unresolved: Vec::new(),
@@ -214,6 +239,9 @@ fn built_modules(bound: &Bound<'_>, images: &[Image<'_>], options: &BuildOptions
         debug_assert_eq!(module.status, Status::Included);
         module.ranges = image.ranges(options.memory.into());
         module.sites = image.sites();
+        if module.sites.import.listed > 0 {
+            module.import_optimization = Some(import_modes.of(image.index).report());
+        }
         module.relocations = image.relocations();
         module.unresolved = image.unresolved();
     }

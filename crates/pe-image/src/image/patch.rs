@@ -7,6 +7,7 @@ use crate::error::{Error, Place};
 use crate::fixup::SITE_SIZE;
 use crate::image::MappedImage;
 use crate::image::index::PageIndex;
+use crate::image::judge::DirectSites;
 use crate::relocate::{Block, Relocation};
 
 /// A window of the image that is being made.
@@ -111,16 +112,9 @@ impl<'a> MappedImage<'a> {
 
     fn put_sites(&self, window: &mut Window<'_>) {
         if self.changes_imports() {
+            let direct = self.direct_sites();
             for block in self.imports.touching(window.start, window.end()) {
-                let from_block = self.file.bytes_from(block.page);
-                for site in block_records::<ImportTransfer>(block) {
-                    if window.touches(site.rva, SITE_SIZE as u64) {
-                        let linked = self.linked_at(block, from_block, site.rva);
-                        if let Some(bytes) = self.import_bytes(&site, &linked) {
-                            window.put(site.rva, &bytes);
-                        }
-                    }
-                }
+                self.put_imports(window, block, direct.as_ref());
             }
         }
         let Some(stubs) = self.retpolines() else { return };
@@ -139,6 +133,29 @@ impl<'a> MappedImage<'a> {
                     && let Ok(rewrite) = self.judge_switch(&site, &self.linked_bytes(site.rva), stubs)
                 {
                     window.put(site.rva, rewrite.as_slice());
+                }
+            }
+        }
+    }
+
+    /// The import sites of one block. This is where the time of an image goes: real ones have 22 sites to a page.
+    #[inline]
+    fn put_imports(&self, window: &mut Window<'_>, block: &Block<'a>, direct: Option<&DirectSites<'_>>) {
+        let from_block = self.file.bytes_from(block.page);
+        let in_window = u64::from(block.page.0).checked_sub(window.start).map(|at| at as usize);
+        for site in block_records::<ImportTransfer>(block) {
+            let within = (site.rva.0 - block.page.0) as usize;
+            let linked = from_block.get(within..).and_then(|bytes| bytes.first_chunk::<SITE_SIZE>());
+            let place = in_window.and_then(|at| window.out.get_mut(at + within..)?.first_chunk_mut::<SITE_SIZE>());
+            if let (Some(linked), Some(place), Some(direct)) = (linked, place, direct)
+                && let Some(bytes) = direct.bytes(&site, linked)
+            {
+                *place = bytes;
+            } else if window.touches(site.rva, SITE_SIZE as u64) {
+                // Across a border, or no direct call.
+                let linked = self.linked_at(block, from_block, site.rva);
+                if let Some(bytes) = self.import_bytes(&site, &linked) {
+                    window.put(site.rva, &bytes);
                 }
             }
         }
@@ -188,6 +205,11 @@ impl<'a> MappedImage<'a> {
                 (block, relocation, size.is_some_and(|size| self.is_inside(relocation.rva, size)))
             })
         })
+    }
+
+    /// The base relocations that change bytes of this image when it is not at the file's own base.
+    pub fn relocations(&self) -> impl Iterator<Item = Relocation> {
+        self.applicable().filter(|(_, _, good)| *good).map(|(_, relocation, _)| relocation)
     }
 
     /// The number of base relocations that are applied.
