@@ -48,6 +48,19 @@ fn a_trace_without_loader_events_says_how_to_record_them() {
 }
 
 #[test]
+fn a_trace_without_intel_pt_data_says_so() {
+    let directory = workplace();
+    let path = directory.path();
+    let mut trace = TraceFile::new();
+    trace.module(0, 1_000_500, &Module::kernel(r"\SystemRoot\system32\ntoskrnl.exe", 0xffff_f800_1000_0000, 0x8000));
+    std::fs::write(path.join("plain.etl"), trace.finish()).unwrap();
+    check(path, "--etl plain.etl -m modules --touched -o out.dmp", &["--touched", "no IPT data", "--ipt-hex"]);
+    let Run { code, stdout, stderr } = run(path, "ipt --etl plain.etl -m modules");
+    assert_eq!((code, stdout.as_str()), (0, ""), "{stderr}");
+    assert!(stderr.contains("no Intel PT") || stderr.contains("no IPT"), "{stderr}");
+}
+
+#[test]
 fn files_that_are_no_trace_are_named_for_what_they_are() {
     let directory = workplace();
     let path = directory.path();
