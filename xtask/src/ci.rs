@@ -2,7 +2,8 @@
 //!
 //! Programs that have to be fetched (Wine, clang, Python packages) are fetched on a thread of their own while the
 //! first steps compile. A check that cannot run is a skip, and a skip is shown as one; under `CI=true` a missing
-//! debugger rig is a failure, unless `MKDUMP_CI_WITHOUT_RIG=1` says that it is known to be missing.
+//! debugger rig or browser is a failure, unless `MKDUMP_CI_WITHOUT_RIG=1` or `MKDUMP_CI_WITHOUT_BROWSER=1` says that it
+//! is known to be missing.
 
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 
 use crate::outcome::Outcome;
-use crate::{corpus, debugger, demo_data, dist, fuzz, paths, peers, program, readers, tidy};
+use crate::{browser, corpus, debugger, demo_data, dist, fuzz, paths, peers, program, readers, tidy};
 
 /// One step: its name, what it runs, and whether it must not be skipped in CI.
 struct Step {
@@ -31,6 +32,7 @@ const STEPS: &[Step] = &[
     Step { name: "dist", run: || dist::run(&[]), needs_tools: false },
     Step { name: "corpus", run: || corpus::run(&[]), needs_tools: false },
     Step { name: "debugger", run: || debugger::run(&[]), needs_tools: true },
+    Step { name: "browser", run: || browser::run(&[]), needs_tools: true },
     Step { name: "readers", run: || readers::run(&[]), needs_tools: true },
     Step { name: "peers", run: || peers::run(&[]), needs_tools: true },
 ];
@@ -52,7 +54,11 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
             let _ = thread.join();
         }
         let outcome = (step.run)().unwrap_or_else(|error| Outcome::fail(format!("{}: {error:#}", step.name)));
-        let outcome = if step.name == "debugger" { rig_is_due(outcome) } else { outcome };
+        let outcome = match step.name {
+            "debugger" => is_due("debugger", "MKDUMP_CI_WITHOUT_RIG", outcome),
+            "browser" => is_due("browser", "MKDUMP_CI_WITHOUT_BROWSER", outcome),
+            _ => outcome,
+        };
         rows.push((step.name, begin.elapsed(), outcome.verdict(), outcome.counts()));
         total.absorb(outcome);
     }
@@ -82,9 +88,12 @@ fn chosen(arguments: &[String]) -> Result<Vec<&'static Step>> {
 /// Installs what the last steps need while the first ones compile.
 fn fetch_tools() -> JoinHandle<()> {
     std::thread::spawn(|| {
-        for (what, result) in
-            [("debugger", debugger::prepare()), ("readers", readers::prepare()), ("peers", peers::prepare())]
-        {
+        for (what, result) in [
+            ("browser", browser::prepare()),
+            ("debugger", debugger::prepare()),
+            ("readers", readers::prepare()),
+            ("peers", peers::prepare()),
+        ] {
             if let Err(error) = result {
                 println!("fetching the tools of {what}: {error:#}");
             }
@@ -92,16 +101,14 @@ fn fetch_tools() -> JoinHandle<()> {
     })
 }
 
-/// In CI the debugger must have run.
-fn rig_is_due(outcome: Outcome) -> Outcome {
+/// In CI the step must have run, unless a variable says that it is known to be impossible there.
+fn is_due(name: &str, variable: &str, outcome: Outcome) -> Outcome {
     let is_set = |name: &str| std::env::var(name).is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"));
-    if outcome.verdict() != "SKIPPED" || !is_set("CI") || is_set("MKDUMP_CI_WITHOUT_RIG") {
+    if outcome.verdict() != "SKIPPED" || !is_set("CI") || is_set(variable) {
         return outcome;
     }
-    Outcome::fail(format!(
-        "debugger: {}; in CI that is a failure (MKDUMP_CI_WITHOUT_RIG=1 makes it a skip)",
-        outcome.skipped().join("; ")
-    ))
+    let reasons = outcome.skipped().join("; ");
+    Outcome::fail(format!("{name}: {reasons}; in CI that is a failure ({variable}=1 makes it a skip)"))
 }
 
 fn cargo(arguments: &[&str]) -> Result<Outcome> {
@@ -136,9 +143,12 @@ fn tests() -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// The libraries alone: the command and the library behind it share a name, so their pages would too.
 fn doc() -> Result<Outcome> {
     program::run(
-        paths::cargo().args(["doc", "--locked", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings"),
+        paths::cargo()
+            .args(["doc", "--locked", "--workspace", "--lib", "--no-deps"])
+            .env("RUSTDOCFLAGS", "--deny warnings"),
     )?;
     Ok(Outcome::pass())
 }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod browser;
 mod ci;
 mod corpus;
 mod debugger;
@@ -15,6 +16,7 @@ mod fuzz;
 mod outcome;
 mod paths;
 mod peers;
+mod policy;
 mod program;
 mod readers;
 mod system;
@@ -45,6 +47,7 @@ const TASKS: &[Task] = &[
     Task { name: "debugger", run: debugger::run, help: "our dumps in Microsoft's debugger engines, under Wine" },
     Task { name: "peers", run: peers::run, help: "the same traces in dissect.etl, event for event [DIRECTORY]" },
     Task { name: "readers", run: readers::run, help: "our dumps in lldb, rust-minidump, obj2yaml, Python's readers" },
+    Task { name: "browser", run: browser::run, help: "the HTML report in headless Chromium [--pictures]" },
     Task {
         name: "fuzz", run: fuzz::run, help: "every fuzz target [--seconds N] [--install] [CRATE | CRATE/TARGET]…"
     },

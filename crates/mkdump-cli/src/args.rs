@@ -1,8 +1,21 @@
 //! What the user typed. Nothing here touches a file.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+mod check;
+mod ipt;
+mod ipt_input;
+mod threads;
+
+pub use check::CheckCommand;
+pub use ipt::{IptCommand, SnapshotArgs};
+pub use ipt_input::IptInputArgs;
+pub use threads::ThreadsCommand;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,7 +32,7 @@ Examples:
 /// every kernel module lies at the address it had, with its code as the kernel ran it: relocated, and with import calls
 /// rewritten as the kernel's import optimization does. The dump opens in WinDbg and lldb and serves Intel PT decoders.
 #[derive(Debug, Parser)]
-#[command(name = "mkdump", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(name = "mkdump", version, after_help = EXAMPLES)]
 #[command(subcommand_negates_reqs = true, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
     /// The dump to build, when no subcommand is given.
@@ -33,6 +46,35 @@ pub struct Cli {
     /// How much to say.
     #[command(flatten)]
     pub talk: TalkArgs,
+
+    /// Write log lines with times into a file, `-` for stderr
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Talk")]
+    pub log: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Parses a command line. Options of the build in front of a subcommand would be ignored, so they are an error;
+    /// those that go with everything may stand anywhere.
+    ///
+    /// # Errors
+    /// As clap has them, help and version included.
+    pub fn of(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(words)?;
+        if let Some(name) = matches.subcommand_name() {
+            let given = |argument: &&clap::Arg| {
+                !argument.is_global_set()
+                    && matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine)
+            };
+            let stray = command.get_arguments().find(given).map(ToString::to_string);
+            if let Some(argument) = stray {
+                let why =
+                    format!("{argument} is an option of the build, and means nothing before the subcommand {name}");
+                return Err(command.error(ErrorKind::ArgumentConflict, why));
+            }
+        }
+        Self::from_arg_matches(&matches)
+    }
 }
 
 /// How much to say.
@@ -113,6 +155,12 @@ pub struct BuildArgs {
     /// Which modules.
     #[command(flatten)]
     pub select: SelectArgs,
+    /// Intel PT data besides the trace's own.
+    #[command(flatten)]
+    pub ipt: IptInputArgs,
+    /// Only modules that the IPT data touches, and those that they call directly
+    #[arg(long)]
+    pub touched: bool,
     /// Whether the kernel had rewritten import calls: auto asks the IPT data, then the build number
     #[arg(long, value_enum, default_value_t = Switch::Auto, value_name = "MODE")]
     pub import_optimization: Switch,
@@ -128,8 +176,8 @@ pub struct BuildArgs {
     /// Kind of file
     #[arg(long, value_enum, default_value_t = Format::Minidump, value_name = "KIND")]
     pub format: Format,
-    /// Put all threads found in the dump into the output, not only the current one
-    #[arg(long, requires = "from_dump")]
+    /// With --from-dump: put all threads found in the dump into the output, not only the current one
+    #[arg(long)]
     pub threads: bool,
     /// Fetch missing modules from this symbol server while building
     #[cfg(feature = "fetch")]
@@ -139,6 +187,9 @@ pub struct BuildArgs {
     #[cfg(feature = "fetch")]
     #[arg(long, value_name = "DIR", requires = "symbol_server")]
     pub store: Option<PathBuf>,
+    /// Write a page that shows the result: the address space, what is missing, where Intel PT data was
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
     /// Exit with 1 when a module is missing or mismatches
     #[arg(long)]
     pub strict: bool,
@@ -200,11 +251,17 @@ pub enum Format {
 pub enum Command {
     /// List the modules that a trace or dump names
     Modules(ModulesCommand),
+    /// Show what the trace's Intel PT data says: modules, what is missing, load-time changes, the flow
+    Ipt(IptCommand),
     /// Fetch missing modules from a symbol server, or list where they are
     #[cfg(feature = "fetch")]
     Fetch(FetchCommand),
     /// Write a script that collects the modules a symbol server does not have, for the trace's owner
     Request(RequestCommand),
+    /// List the threads of a triage dump
+    Threads(ThreadsCommand),
+    /// Check a dump against the rules of its format, and compare it with a real one
+    Check(CheckCommand),
     /// Do the whole job on built-in data
     Demo(DemoCommand),
 }
@@ -284,4 +341,32 @@ pub struct DemoCommand {
     /// Directory to put the demo's trace, modules and dump into
     #[arg(default_value = "mkdump-demo", value_name = "DIR")]
     pub directory: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_definition_holds() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn only_options_of_everything_may_stand_before_a_subcommand() {
+        for (words, expected) in [
+            ("mkdump --quiet demo", true),
+            ("mkdump demo --quiet", true),
+            ("mkdump --log - modules --etl a", true),
+            ("mkdump --etl a modules --etl b", false),
+            ("mkdump --strict demo", false),
+            ("mkdump --etl a", true),
+            ("mkdump --etl a --from-dump b", false),
+            ("mkdump --strict", false),
+        ] {
+            assert_eq!(Cli::of(words.split(' ')).is_ok(), expected, "{words}");
+        }
+    }
 }

@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mkdump::Progress;
 
+use crate::show::text::printable;
+
 /// A phase shorter than this never shows.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Shows phases on stderr.
 pub struct Bars {
+    began: Instant,
     verbose: bool,
     terminal: bool,
     phase: Mutex<Option<Phase>>,
@@ -26,7 +29,12 @@ struct Phase {
 impl Bars {
     /// `quiet` shows nothing; `verbose` adds a line for each step.
     pub fn new(quiet: bool, verbose: bool) -> Self {
-        Self { verbose, terminal: !quiet && std::io::stderr().is_terminal(), phase: Mutex::new(None) }
+        Self {
+            began: Instant::now(),
+            verbose,
+            terminal: !quiet && std::io::stderr().is_terminal(),
+            phase: Mutex::new(None),
+        }
     }
 
     /// Removes the bar that is up.
@@ -75,8 +83,9 @@ impl Progress for Bars {
     }
 
     fn detail(&self, line: &str) {
+        crate::log::line("info", line);
         if self.verbose {
-            eprintln!("mkdump: {line}");
+            eprintln!("[{:7.3} s] {}", self.began.elapsed().as_secs_f64(), printable(line));
         }
     }
 }

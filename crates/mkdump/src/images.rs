@@ -16,13 +16,17 @@ use mdmp::{Memory, MemoryRange, Protection};
 use pe_image::{Binding, Counts, ImageRange, MappedImage, Modules, PeFile, Policy, Rva, Section, Selection, StubBlock};
 use rayon::prelude::*;
 
-use crate::catalog::{Index, Lookup};
+use crate::catalog::{Index, Lookup, missing_from};
 use crate::map::FileBytes;
 use crate::report::{Hex, ImportSites, RewrittenSites, SitesReport, Status, UnresolvedReport};
 use crate::snapshot::Module;
 
+mod space;
+
+pub use space::AddressSpace;
+
 /// A module of a snapshot, and what was found for it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Entry {
     /// The module.
     pub module: Module,
@@ -32,7 +36,6 @@ pub struct Entry {
     pub file: Option<String>,
     /// Why it is out, or what should be said about it.
     pub reason: Option<String>,
-    bytes: Option<FileBytes>,
 }
 
 /// The modules of a snapshot and their files.
@@ -40,40 +43,51 @@ pub struct Entry {
 pub struct Files {
     /// In the order of the snapshot.
     pub entries: Vec<Entry>,
+    /// The file of each that has one.
+    bytes: Vec<Option<FileBytes>>,
 }
 
 impl Files {
     /// Finds and opens the files of `modules`. A module that `excluded` gives a reason for is looked up all the same:
     /// other modules import from it.
     pub fn find(modules: &[Module], excluded: &[Option<String>], index: &Index) -> Self {
-        let entries = modules.par_iter().zip(excluded).map(|(module, excluded)| {
-            let mut entry = open(module, index);
+        let found = modules.par_iter().zip(excluded).map(|(module, excluded)| {
+            let (mut entry, bytes) = open(module, index);
             if let Some(reason) = excluded {
-                entry.status = Status::Excluded;
-                entry.reason = Some(reason.clone());
+                entry.exclude(reason.clone());
             }
-            entry
+            (entry, bytes)
         });
-        Self { entries: entries.collect() }
+        let (entries, bytes) = found.unzip();
+        Self { entries, bytes }
     }
 
     /// Reads the headers. A file that turns out to be no image is a mismatch.
     pub fn parse(&mut self) -> Parsed<'_> {
-        for entry in &mut self.entries {
-            let Some(Err(error)) = entry.bytes.as_deref().map(PeFile::parse) else { continue };
-            entry.bytes = None;
+        for (entry, bytes) in self.entries.iter_mut().zip(&mut self.bytes) {
+            let Some(Err(error)) = bytes.as_deref().map(PeFile::parse) else { continue };
+            *bytes = None;
             if entry.status == Status::Included {
                 entry.status = Status::Mismatch;
                 entry.reason = Some(error.to_string());
             }
         }
-        let files = self.entries.iter().map(|entry| PeFile::parse(entry.bytes.as_deref()?).ok());
+        let files = self.bytes.iter().map(|bytes| PeFile::parse(bytes.as_deref()?).ok());
         Parsed { files: files.collect(), entries: &self.entries }
     }
 }
 
-fn open(module: &Module, index: &Index) -> Entry {
-    let mut entry = Entry { module: module.clone(), status: Status::Missing, file: None, reason: None, bytes: None };
+impl Entry {
+    /// Leaves the module out.
+    fn exclude(&mut self, reason: String) {
+        self.status = Status::Excluded;
+        self.reason = Some(reason);
+    }
+}
+
+fn open(module: &Module, index: &Index) -> (Entry, Option<FileBytes>) {
+    let mut entry = Entry { module: module.clone(), status: Status::Missing, file: None, reason: None };
+    let mut opened = None;
     match index.find(&module.wanted()) {
         Lookup::Missing => entry.reason = Some("no file of that name or identity found".into()),
         Lookup::Mismatch { closest, differences } => {
@@ -92,10 +106,15 @@ fn open(module: &Module, index: &Index) -> Entry {
                     bytes.map(|bytes| FileBytes::from_memory(Path::new(&name), bytes))
                 }
             };
+            // Between index and here the file may have become shorter, and a member of an archive may be cut.
+            let bytes = bytes.and_then(|bytes| match missing_from(&bytes, bytes.len() as u64) {
+                Some(missing) => Err(format!("{}: cut short, {missing} bytes are missing", file.location)),
+                None => Ok(bytes),
+            });
             match bytes {
                 Ok(bytes) => {
                     entry.status = Status::Included;
-                    entry.bytes = Some(bytes);
+                    opened = Some(bytes);
                     let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
                     entry.reason = (!warnings.is_empty()).then(|| warnings.join("; "));
                 }
@@ -103,7 +122,7 @@ fn open(module: &Module, index: &Index) -> Entry {
             }
         }
     }
-    entry
+    (entry, opened)
 }
 
 /// Modules with the headers of their files.
@@ -128,7 +147,7 @@ impl<'a> Parsed<'a> {
         }
         let set = Modules::new(loaded);
         let bindings = numbers.par_iter().map(|number| number.map(|n| set.bind(n)).unwrap_or_default()).collect();
-        Bound { parsed: self, set, bindings }
+        Bound { parsed: self, entries: self.entries.to_vec(), numbers, set, bindings }
     }
 }
 
@@ -136,14 +155,65 @@ impl<'a> Parsed<'a> {
 #[derive(Debug)]
 pub struct Bound<'a> {
     parsed: &'a Parsed<'a>,
+    entries: Vec<Entry>,
+    /// Number of each entry in `set`; nothing for a module that was not there.
+    numbers: Vec<Option<usize>>,
     set: Modules<'a>,
     bindings: Vec<Binding<'a>>,
 }
 
 impl<'a> Bound<'a> {
     /// The modules with what was found for them.
-    pub fn entries(&self) -> &'a [Entry] {
-        self.parsed.entries
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Leaves modules out after all: `reason` says why, or nothing for a module that stays as it is. Others go on to
+    /// import from them. Those that are out already keep their reason.
+    pub fn exclude(&mut self, reason: impl Fn(usize) -> Option<String>) {
+        for (index, entry) in self.entries.iter_mut().enumerate() {
+            if entry.status != Status::Excluded
+                && let Some(reason) = reason(index)
+            {
+                entry.exclude(reason);
+            }
+        }
+    }
+
+    /// Where the imports of a module lead. Empty when its file is not at hand.
+    ///
+    /// # Panics
+    /// When there is no such entry; so do the methods below.
+    pub fn binding(&self, index: usize) -> &Binding<'a> {
+        &self.bindings[index]
+    }
+
+    /// The entry that an import leads to.
+    pub fn exporter(&self, target: &pe_image::Target) -> Option<usize> {
+        self.numbers.iter().position(|number| *number == Some(target.module))
+    }
+
+    /// Whether the module was there at the chosen moment.
+    pub fn was_loaded(&self, index: usize) -> bool {
+        self.numbers[index].is_some()
+    }
+
+    /// The image of a module that was there and has a file, left out or not, under a policy.
+    pub fn map<'b>(&'b self, index: usize, policy: Policy, stubs: Option<&'b StubBlock>) -> Option<MappedImage<'b>> {
+        let file = self.parsed.files[index].as_ref().filter(|_| self.was_loaded(index))?;
+        let base = self.entries[index].module.base;
+        let mapped = MappedImage::new(file, base, Some(&self.bindings[index]), policy);
+        Some(match stubs {
+            Some(stubs) => mapped.with_stubs(stubs),
+            None => mapped,
+        })
+    }
+
+    /// The file of a module that is included, and where its imports lead.
+    pub fn file(&'a self, index: usize) -> Option<(&'a PeFile<'a>, &'a Binding<'a>)> {
+        let included = self.entries().get(index).is_some_and(|entry| entry.status == Status::Included);
+        let file = self.parsed.files.get(index)?.as_ref().filter(|_| included)?;
+        Some((file, self.bindings.get(index)?))
     }
 
     /// The retpoline stubs of the snapshot's own kernel.
@@ -156,7 +226,7 @@ impl<'a> Bound<'a> {
 
     /// An image for each module that is included, under the policy of its entry.
     pub fn images(&'a self, policy: impl Fn(usize) -> Policy + Sync, stubs: Option<&'a StubBlock>) -> Vec<Image<'a>> {
-        let entries = self.parsed.entries.par_iter().enumerate();
+        let entries = self.entries.par_iter().enumerate();
         entries.filter_map(|(index, entry)| self.image(index, entry, policy(index), stubs)).collect()
     }
 

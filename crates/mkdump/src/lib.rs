@@ -3,10 +3,13 @@
 
 mod build;
 pub mod catalog;
+pub mod check;
 mod error;
+mod heat;
 pub mod images;
 pub mod ipt;
 pub mod keep;
+mod kind;
 mod list;
 mod map;
 mod output;
@@ -20,9 +23,10 @@ pub mod threads;
 
 pub use build::{BuildOptions, Choice, Format, ListKind, PROVENANCE_STREAM, Provenance, Selection, UsedFile, build};
 pub use error::{Error, Result};
-pub use list::{ListOptions, list_modules, why_no_modules};
+pub use heat::heat;
+pub use list::{ListOptions, how_to_record, list_modules, why_no_modules};
 pub use map::FileBytes;
-pub use output::Output;
+pub use output::{Output, remove_unfinished};
 pub use progress::{Progress, Silent};
 pub use search::{Search, missing};
 pub use select::NameFilter;

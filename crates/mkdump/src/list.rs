@@ -55,19 +55,19 @@ impl From<&Module> for ModuleReport {
     }
 }
 
-/// Why a source lists no kernel modules, and how to record a trace that does.
+/// Why a source lists no kernel modules.
 pub fn why_no_modules(reading: &Reading<'_>) -> String {
     let summary = &reading.summary;
     if summary.kind != "etl" {
         return format!("{} names no kernel modules", summary.name);
     }
-    format!(
-        "{} holds {} but no Loader events of the kernel, so it names no kernel modules.\n\
-         Record them with one of:\n  \
-         xperf -on PROC_THREAD+LOADER ...   then   xperf -d trace.etl\n  \
-         wpr -start GeneralProfile          then   wpr -stop trace.etl\n\
-         Both log the loaded modules when the recording starts or stops.",
-        summary.name,
-        if summary.events == 1 { "1 event".to_owned() } else { format!("{} events", summary.events) },
-    )
+    let events = if summary.events == 1 { "1 event".to_owned() } else { format!("{} events", summary.events) };
+    let user = reading.snapshot.modules.len();
+    let others = if user == 0 { String::new() } else { format!(", only of user processes ({user} modules)") };
+    format!("{} holds {events} but no Loader events of the kernel{others}, so it names no kernel modules", summary.name)
+}
+
+/// How to record a trace that names kernel modules, in lines.
+pub fn how_to_record() -> &'static str {
+    crate::error::HOW_TO_RECORD
 }

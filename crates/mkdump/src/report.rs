@@ -123,6 +123,32 @@ pub struct BuildReport {
     pub source: SourceReport,
     /// What went wrong on the way.
     pub warnings: Vec<String>,
+    /// Where the source's Intel PT data was: for a picture, and no part of the JSON, which `mkdump ipt` has in full.
+    /// `None` when there is no such data.
+    #[serde(skip)]
+    pub heat: Option<HeatReport>,
+}
+
+/// Where Intel PT packets name addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeatReport {
+    /// Pieces of Intel PT data.
+    pub snapshots: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// For each module of the build, in its order.
+    pub modules: Vec<ModuleHeat>,
+    /// Pages in no module: first address, and how often packets name an address in it.
+    pub unknown: Vec<(u64, u64)>,
+}
+
+/// Where Intel PT packets name addresses in a module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModuleHeat {
+    /// Number of a 4 KiB page counted from the base, and how often packets name an address in it; in the order of pages.
+    pub pages: Vec<(u64, u64)>,
+    /// No packet names the module, but a direct import call of the module of this name reaches it.
+    pub reached_from: Option<String>,
 }
 
 /// A load-time change, on or off, and why it is taken to be so.
@@ -167,6 +193,8 @@ pub struct BuiltModule {
     pub reason: Option<String>,
     /// Address ranges in the dump: first address, one past the last.
     pub ranges: Vec<[Hex; 2]>,
+    /// Whether its import calls were made direct, and why; nothing when it is not in the dump or lists no import sites.
+    pub import_optimization: Option<ModeReport>,
     /// Sites listed in the file's Dynamic Value Relocation Table.
     pub sites: SitesReport,
     /// Base relocations applied.

@@ -17,14 +17,18 @@
 //! A find is dropped when any captured field of the thread contradicts it, or when it lies on another alignment than
 //! the threads that are known for certain.
 
+mod kernel_pdb;
 mod layout;
-mod msf;
+mod list;
+pub(crate) mod msf;
 
 use std::collections::BTreeMap;
 
 use mdmp::read::{Segments, Triage};
 
 pub use layout::{LayoutError, ThreadLayout};
+pub(crate) use list::layout_at_hand;
+pub use list::{LayoutReport, ThreadListOptions, ThreadReport, ThreadsReport, list_threads};
 
 /// A thread of a dump.
 #[derive(Clone, Debug, PartialEq, Eq)]

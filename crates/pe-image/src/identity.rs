@@ -114,6 +114,12 @@ pub fn image_key(timestamp: u32, size_of_image: u32) -> String {
     format!("{timestamp:08X}{size_of_image:x}")
 }
 
+/// The symbol server's key of a PDB 7.0: the 32 digits of the GUID in upper case, and the age in lower-case hex without
+/// padding, as symstore and symsrv write them. `guid` is in stored order.
+pub fn pdb_key(guid: &[u8; 16], age: u32) -> String {
+    format!("{}{age:x}", guid_hex(guid))
+}
+
 impl PeFile<'_> {
     /// The identity; the same as [`Identity::read`] gives for the file.
     pub fn identity(&self) -> Identity {
@@ -301,12 +307,12 @@ impl CodeView {
         Some([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
     }
 
-    /// The symbol server's key of the PDB: GUID without dashes (or the signature as 8 digits) and the age in
-    /// upper-case hex without padding. The path on a server is `name/KEY/name`.
+    /// The symbol server's key of the PDB: see [`pdb_key`]. A PDB 2.0 has its signature as 8 digits in the GUID's place.
+    /// The path on a server is `name/KEY/name`.
     pub fn pdb_key(&self) -> String {
         match self {
-            Self::Rsds { guid, age, .. } => format!("{}{age:X}", guid_hex(guid)),
-            Self::Nb10 { signature, age, .. } => format!("{signature:08X}{age:X}"),
+            Self::Rsds { guid, age, .. } => pdb_key(guid, *age),
+            Self::Nb10 { signature, age, .. } => format!("{signature:08X}{age:x}"),
         }
     }
 }

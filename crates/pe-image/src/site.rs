@@ -2,6 +2,7 @@
 
 use crate::addr::Rva;
 use crate::bind::Target;
+use crate::fixup::SITE_SIZE;
 
 /// A listed place in an image's code, and what the policy makes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,19 @@ pub enum SiteKind {
         /// Number of the register: 0 rax, 1 rcx, … 15 r15.
         register: u8,
     },
+}
+
+impl SiteKind {
+    /// The bytes that a loader may change there, as the file lists them: 12 for an import, 5 to 7 for an indirect call, 6
+    /// for a switch.
+    pub fn size(&self) -> u32 {
+        match *self {
+            Self::Import { .. } => SITE_SIZE as u32,
+            Self::Indirect { cfg: true, rex, .. } => 6 + u32::from(rex),
+            Self::Indirect { cfg: false, .. } => 5,
+            Self::Switch { .. } => 6,
+        }
+    }
 }
 
 /// What a policy makes of a site.

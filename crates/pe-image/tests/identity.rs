@@ -28,7 +28,7 @@ fn rsds_and_keys() {
     let pdb = identity.pdb.as_ref().unwrap();
     assert_eq!(pdb.guid_text().as_deref(), Some(GUID));
     assert_eq!((pdb.name().as_str(), pdb.age()), ("driver.pdb", 0x1a));
-    assert_eq!(pdb.pdb_key(), "FF1FD2FD600842BB9E7500A20051F3BE1A");
+    assert_eq!(pdb.pdb_key(), "FF1FD2FD600842BB9E7500A20051F3BE1a");
     assert_eq!(CodeView::parse(&pdb.record()).as_ref(), Some(pdb));
     let checksum = PdbChecksum { algorithm: "SHA256".to_owned(), checksum: vec![7; 32] };
     assert_eq!(file.pdb_checksum(), Some(checksum));
@@ -39,11 +39,11 @@ fn rsds_and_keys() {
 fn nb10() {
     let mut driver = Driver::new_x86("old.sys");
     driver.code(".text", 0x10);
-    driver.pdb = Some(PdbSpec::Nb10 { signature: 0x3b7d_8410, age: 2, path: "old.pdb".to_owned() });
+    driver.pdb = Some(PdbSpec::Nb10 { signature: 0x3b7d_8410, age: 0x2c, path: "old.pdb".to_owned() });
     let built = driver.build();
     let identity = Identity::read(Cursor::new(&built.bytes)).unwrap();
     let pdb = identity.pdb.unwrap();
-    assert_eq!((pdb.pdb_key().as_str(), pdb.name().as_str(), pdb.guid_text()), ("3B7D84102", "old.pdb", None));
+    assert_eq!((pdb.pdb_key().as_str(), pdb.name().as_str(), pdb.guid_text()), ("3B7D84102c", "old.pdb", None));
     assert_eq!(CodeView::parse(&pdb.record()), Some(pdb));
     assert_eq!(identity.machine, Machine::X86);
 }

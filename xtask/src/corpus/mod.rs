@@ -5,9 +5,11 @@
 
 mod build;
 mod catalog;
+mod check;
 mod dumps;
 mod etl;
 mod import_forms;
+mod pe;
 mod ptdump;
 mod ptxed;
 
@@ -28,9 +30,11 @@ struct Part {
 const PARTS: &[Part] = &[
     Part { name: "build", samples: "pe", run: build::run },
     Part { name: "catalog", samples: "pe", run: catalog::run },
+    Part { name: "check", samples: "dumps", run: check::run },
     Part { name: "dumps", samples: "dumps", run: dumps::run },
     Part { name: "etl", samples: "etl", run: etl::run },
     Part { name: "import-forms", samples: "pt/import-forms", run: import_forms::run },
+    Part { name: "pe", samples: "pe", run: pe::run },
     Part { name: "ptdump", samples: "pt/libipt", run: ptdump::run },
     Part { name: "ptxed", samples: "pt/libipt", run: ptxed::run },
 ];

@@ -1,16 +1,32 @@
 //! `mkdump --etl …`: the main job.
 
-use anyhow::Result;
-use mkdump::report::Status;
-use mkdump::{BuildOptions, Choice, Format, ListKind, NameFilter, Reading, Selection, Wanted};
+use std::io::Write;
 
-use super::{Outcome, open, print_json, search, warn};
+use anyhow::{Result, bail};
+use mkdump::ipt::input::{Snapshot, snapshots};
+use mkdump::report::{BuildReport, Status};
+use mkdump::snapshot::Architecture;
+use mkdump::{BuildOptions, Choice, Format, ListKind, NameFilter, Output, Progress, Reading, Selection, Wanted};
+
+use super::{Outcome, open, print_json, search, suggest, warn};
 use crate::args::{self, BuildArgs, TalkArgs};
 use crate::progress::Bars;
-use crate::show::text;
+use crate::show::html::{Page, render};
+use crate::show::next::{Job, Next, after_build};
+use crate::show::summary;
 
 /// Builds a dump and shows what became of it.
 pub fn run(command: &BuildArgs, talk: TalkArgs) -> Result<Outcome> {
+    let (outcome, next) = run_and_tell(command, talk)?;
+    suggest(&next, talk);
+    Ok(outcome)
+}
+
+/// The same, but what to do next is for the caller to say.
+pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outcome, Vec<Next>)> {
+    if command.threads && command.source.from_dump.is_empty() {
+        bail!("--threads needs --from-dump: a trace holds no thread's stack and registers");
+    }
     let bars = Bars::new(talk.quiet, talk.verbose);
     let source = open(&command.source)?;
     let format = Format::from(command.format);
@@ -25,19 +41,52 @@ pub fn run(command: &BuildArgs, talk: TalkArgs) -> Result<Outcome> {
         memory_list: command.memory_list.into(),
         format,
         threads: command.threads,
+        ipt: (&command.ipt).into(),
+        touched: command.touched,
     };
     let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &bars)?;
+    // The kernel of a 32-bit system has addresses that the writers, and what debuggers expect of a dump, do not cover.
+    if command.source.etl.is_some() && reading.snapshot.machine.architecture == Architecture::X86 {
+        return Err(mkdump::Error::Architecture { path: source.path().to_owned() }.into());
+    }
     fetch_missing(command, &reading, &mut options, &bars)?;
-    let report = mkdump::build(&source, &reading, &options, &bars)?;
+    // Created before the long work: a place that cannot be written to is found out at once.
+    let page = command.report.as_deref().map(Output::create).transpose()?;
+    let mut report = mkdump::build(&source, &reading, &options, &bars)?;
+    if !report.modules.iter().any(|module| module.status == Status::Included) {
+        report.warnings.push("no module's file is there: the dump holds no code".to_owned());
+    }
+    let job = Job { source: &command.source, modules: Some(&command.modules), select: &command.select };
+    let next = after_build(&report, format, &job, &options.output);
+    if let Some(page) = page {
+        bars.phase("writing the page", None);
+        let snapshots = snapshots(&reading, &options.ipt)?;
+        if !snapshots.is_empty() {
+            let streams: Vec<_> = snapshots.iter().map(Snapshot::stream).collect();
+            report.heat = Some(mkdump::heat(&report, &streams));
+        }
+        write_page(page, &report, &next)?;
+    }
     bars.finish();
     warn(&report.warnings, talk);
+    if talk.verbose {
+        eprint!("{}", summary::built_modules(&report));
+    }
+    if !talk.quiet {
+        eprint!("{}", summary::build(&report, &reading.snapshot.machine, command.report.as_deref(), talk));
+    }
     if command.json {
         print_json(&report)?;
-    } else if !talk.quiet {
-        eprint!("{}", text::build(&report));
     }
     let amiss = report.modules.iter().any(|m| matches!(m.status, Status::Missing | Status::Mismatch));
-    Ok(if command.strict && amiss { Outcome::Amiss } else { Outcome::Done })
+    Ok((if command.strict && amiss { Outcome::Amiss } else { Outcome::Done }, next))
+}
+
+fn write_page(mut output: Output, report: &BuildReport, next: &[Next]) -> Result<()> {
+    let mut page = Page::from(report);
+    page.next = next.iter().map(|next| (next.what.to_owned(), next.line.clone())).collect();
+    output.write_all(render(&page).as_bytes())?;
+    Ok(output.commit()?)
 }
 
 /// Fetches what is missing, when a server was named, and adds the store to the places to look in.

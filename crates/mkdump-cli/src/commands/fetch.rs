@@ -9,9 +9,10 @@ use mkdump::catalog::{Lookup, MICROSOFT_SERVER, ServerFile, SymbolPath, Wanted a
 use mkdump::snapshot::Module;
 use mkdump::{Progress, Wanted};
 
-use super::{Outcome, kernel_modules, open, print, search, warn};
+use super::{Outcome, explain_no_modules, kernel_modules, open, print, search, suggest, warn};
 use crate::args::{FetchCommand, TalkArgs};
 use crate::progress::Bars;
+use crate::show::next::{Job, Next};
 use crate::show::text::{self, Table};
 
 /// Fetches what is missing, or lists it.
@@ -22,9 +23,10 @@ pub fn run(command: &FetchCommand, talk: TalkArgs) -> Result<Outcome> {
     let modules = kernel_modules(&reading, &command.select)?;
     warn(&reading.warnings, talk);
     if modules.is_empty() {
-        eprintln!("{}", mkdump::why_no_modules(&reading));
+        explain_no_modules(&reading);
         return Ok(Outcome::Done);
     }
+    let job = Job { source: &command.source, modules: Some(&command.modules), select: &command.select };
     let index = search(&command.modules).index(&modules, &bars)?;
     let missing = mkdump::missing(&modules, &index);
     let mut files = Vec::new();
@@ -65,12 +67,18 @@ pub fn run(command: &FetchCommand, talk: TalkArgs) -> Result<Outcome> {
     if !talk.quiet && !files.is_empty() {
         eprint!("{}", table.render(2));
         eprintln!("{here} of {} files are in {}", files.len(), store.display());
-        if here > 0 {
-            eprintln!("build with them:  mkdump --etl … --modules {}", store.display());
-        }
     } else if !talk.quiet {
         eprintln!("nothing is missing");
     }
+    let mut next = Vec::new();
+    if here < files.len() {
+        let request = job.command("request").option("-m", &store).option("-o", "mkdump-request.ps1");
+        next.push(Next::new("ask the trace's owner", request.line()));
+    }
+    if here > 0 || files.is_empty() {
+        next.push(Next::new("build the dump", job.build_with(&store, None)));
+    }
+    suggest(&next, talk);
     Ok(if amiss { Outcome::Amiss } else { Outcome::Done })
 }
 

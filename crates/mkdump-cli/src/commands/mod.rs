@@ -10,14 +10,19 @@ use mkdump::{NameFilter, Reading, Search, Source};
 use serde::Serialize;
 
 use crate::args::{Cli, Command, ModulesArgs, SelectArgs, SourceArgs, TalkArgs};
-use crate::show::text;
+use crate::log;
+use crate::show::next::Next;
+use crate::show::{summary, text};
 
 mod build;
+mod check;
 mod demo;
 #[cfg(feature = "fetch")]
 mod fetch;
+mod ipt;
 mod modules;
 mod request;
+mod threads;
 
 /// How a command ended, when it was not an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +47,12 @@ pub fn run(cli: Cli) -> Result<Outcome> {
     match cli.command {
         None => build::run(&cli.build, cli.talk),
         Some(Command::Modules(command)) => modules::run(&command, cli.talk),
+        Some(Command::Ipt(command)) => ipt::run(&command, cli.talk),
         #[cfg(feature = "fetch")]
         Some(Command::Fetch(command)) => fetch::run(&command, cli.talk),
         Some(Command::Request(command)) => request::run(&command, cli.talk),
+        Some(Command::Threads(command)) => threads::run(&command, cli.talk),
+        Some(Command::Check(command)) => check::run(&command, cli.talk),
         Some(Command::Demo(command)) => demo::run(&command, cli.talk),
     }
 }
@@ -64,13 +72,31 @@ fn print(text: &str) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// Prints warnings on stderr, each once.
+/// Prints warnings on stderr.
 fn warn(warnings: &[String], talk: TalkArgs) {
-    if talk.quiet {
-        return;
-    }
     for warning in warnings {
+        log::line("warn", warning);
+        if talk.quiet {
+            continue;
+        }
         let _ = writeln!(io::stderr(), "{}", text::warning(warning, talk));
+    }
+}
+
+/// Says on stderr why a source names no kernel modules, and how to record one that does.
+fn explain_no_modules(reading: &Reading<'_>) {
+    eprintln!("{}", text::printable(&mkdump::why_no_modules(reading)));
+    if reading.summary.kind == "etl" {
+        for line in mkdump::how_to_record().lines() {
+            eprintln!("  {line}");
+        }
+    }
+}
+
+/// Prints what to do next on stderr.
+fn suggest(next: &[Next], talk: TalkArgs) {
+    if !talk.quiet {
+        let _ = write!(io::stderr(), "{}", summary::next(next, talk));
     }
 }
 

@@ -1,12 +1,15 @@
 //! `mkdump modules`: what a trace or dump names.
 
+use std::path::Path;
+
 use anyhow::Result;
 use mkdump::{ListOptions, NameFilter, Wanted};
 
-use super::{Outcome, open, print, print_json, warn};
+use super::{Outcome, explain_no_modules, open, print, print_json, suggest, warn};
 use crate::args::{ModulesCommand, TalkArgs};
 use crate::progress::Bars;
-use crate::show::text;
+use crate::show::next::{Job, Next};
+use crate::show::{summary, text};
 
 /// Lists the modules of a source.
 pub fn run(command: &ModulesCommand, talk: TalkArgs) -> Result<Outcome> {
@@ -27,12 +30,38 @@ pub fn run(command: &ModulesCommand, talk: TalkArgs) -> Result<Outcome> {
     }
     if !talk.quiet {
         eprintln!("{}: {}", text::printable(&report.source.name), text::source(&report.source));
-        if reading.snapshot.modules.is_empty() {
-            eprintln!("{}", mkdump::why_no_modules(&reading));
-        }
+        eprintln!(
+            "{:<width$}  {}",
+            "",
+            summary::machine(&reading.snapshot.machine),
+            width = report.source.name.chars().count()
+        );
     }
     if !report.modules.is_empty() {
         print(&text::modules(&report))?;
     }
+    if report.modules.is_empty() && !talk.quiet {
+        let kernel = reading.snapshot.modules.iter().any(|module| module.kernel);
+        match kernel {
+            true => eprintln!("no module matches"),
+            false => explain_no_modules(&reading),
+        }
+    } else {
+        suggest(&after_modules(command), talk);
+    }
     Ok(Outcome::Done)
+}
+
+/// After a list: get the files, then build.
+fn after_modules(command: &ModulesCommand) -> Vec<Next> {
+    let job = Job { source: &command.source, modules: None, select: &command.select };
+    let mut next = Vec::new();
+    if cfg!(feature = "fetch") {
+        let store = Path::new("symbols");
+        next.push(Next::new("get the files", job.command("fetch").option("--store", store).line()));
+        next.push(Next::new("build the dump", job.build_with(store, None)));
+    } else {
+        next.push(Next::new("build the dump", job.build_with(Path::new("."), None)));
+    }
+    next
 }

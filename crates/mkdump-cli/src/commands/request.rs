@@ -1,16 +1,18 @@
 //! `mkdump request`: a script that asks the trace's owner for what nobody else has.
 
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::Result;
 use mkdump::catalog::{Request, RequestItem, Why};
 use mkdump::snapshot::Module;
 use mkdump::{Output, Wanted};
 
-use super::{Outcome, kernel_modules, open, print, search, warn};
+use super::{Outcome, kernel_modules, open, print, search, suggest, warn};
 use crate::args::{RequestCommand, TalkArgs};
 use crate::progress::Bars;
-use crate::show::text::printable;
+use crate::show::next::{Job, Next};
+use crate::show::text::{count, printable};
 
 /// Writes the script, and says which modules it asks for.
 pub fn run(command: &RequestCommand, talk: TalkArgs) -> Result<Outcome> {
@@ -24,6 +26,12 @@ pub fn run(command: &RequestCommand, talk: TalkArgs) -> Result<Outcome> {
     let items = items(&missing, command, &bars)?;
     bars.finish();
     let request = Request::new(&items);
+    if items.is_empty() {
+        if !talk.quiet {
+            eprintln!("nothing is missing, so there is nothing to ask for");
+        }
+        return Ok(Outcome::Done);
+    }
     if !talk.quiet {
         for (name, why) in request.modules() {
             let why = match why {
@@ -42,12 +50,29 @@ pub fn run(command: &RequestCommand, talk: TalkArgs) -> Result<Outcome> {
             let mut output = Output::create(path)?;
             output.write_all(request.script().as_bytes())?;
             output.commit()?;
+            let asked = request.modules().count();
             if !talk.quiet {
-                eprintln!("{}: {} modules asked for", path.display(), request.modules().count());
+                eprintln!("{}: {} asked for", printable(&path.to_string_lossy()), count(asked as u64, "module"));
+            }
+            if asked > 0 {
+                suggest(&after_request(command, path), talk);
             }
         }
     }
     Ok(Outcome::Done)
+}
+
+/// After a request: its way to the owner, and what comes back.
+fn after_request(command: &RequestCommand, script: &Path) -> Vec<Next> {
+    let job = Job { source: &command.source, modules: Some(&command.modules), select: &command.select };
+    let name = script.file_name().unwrap_or(script.as_os_str()).to_string_lossy();
+    vec![
+        Next::new(
+            "on the traced machine",
+            format!("powershell -ExecutionPolicy Bypass -File \"{}\"", name.replace('"', "")),
+        ),
+        Next::new("with what comes back", job.build_with(Path::new("mkdump-modules.zip"), None)),
+    ]
 }
 
 /// What to ask for: all that is missing, or what the server does not have.

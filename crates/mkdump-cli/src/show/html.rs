@@ -91,7 +91,7 @@ impl Module {
     }
 }
 
-/// The page of a build, as far as its report goes: Intel PT hits and what to do next are for the caller to add.
+/// The page of a build, as far as its report goes: what to do next is for the caller to add.
 impl From<&BuildReport> for Page {
     fn from(report: &BuildReport) -> Self {
         let source = &report.source;
@@ -108,7 +108,14 @@ impl From<&BuildReport> for Page {
             mode: mode.mode.to_owned(),
             reason: mode.reason.clone(),
         };
-        let modules = report.modules.iter().map(|module| Module {
+        let heat = report.heat.clone().unwrap_or_default();
+        if report.heat.is_some() {
+            let snapshots = format!("{} snapshots, {}", Grouped(heat.snapshots), Size(heat.bytes));
+            facts.push(("Intel PT".to_owned(), snapshots));
+        }
+        let mut heats = heat.modules.into_iter();
+        let modules = report.modules.iter().map(|module| (module, heats.next().unwrap_or_default()));
+        let modules = modules.map(|(module, heat)| Module {
             name: module.name.clone(),
             base: module.base.0,
             size: module.size.0,
@@ -121,13 +128,13 @@ impl From<&BuildReport> for Page {
                 optimized: module.sites.import.optimized,
                 indirect: module.sites.import.listed.saturating_sub(module.sites.import.optimized),
             },
-            heat: Vec::new(),
-            reached_from: None,
+            heat: heat.pages,
+            reached_from: heat.reached_from,
         });
         Self {
             source: source.name.clone(),
             output: report.output.clone(),
-            format: report.format.to_owned(),
+            format: super::summary::format(report.format).to_owned(),
             bytes: report.bytes,
             facts,
             choices: vec![
@@ -135,8 +142,8 @@ impl From<&BuildReport> for Page {
                 choice("Retpoline", &report.retpoline),
             ],
             modules: modules.collect(),
-            has_ipt: false,
-            unknown: Vec::new(),
+            has_ipt: report.heat.is_some(),
+            unknown: heat.unknown,
             warnings: report.warnings.clone(),
             next: Vec::new(),
         }

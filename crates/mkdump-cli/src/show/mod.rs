@@ -1,5 +1,9 @@
 //! Plain values as text, JSON and HTML.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "no option asks for it yet"))]
+pub mod check;
 pub mod html;
+pub mod ipt;
+pub mod next;
+pub mod summary;
 pub mod text;
+pub mod threads;

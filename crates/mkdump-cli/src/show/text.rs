@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::io::IsTerminal;
 
-use mkdump::report::{BuildReport, BuiltModule, ModulesReport, SourceReport, Status};
+use mkdump::report::{ModulesReport, SourceReport};
 
 use crate::args::{Colour, TalkArgs};
 
@@ -51,9 +51,15 @@ impl Table {
     }
 }
 
-/// Text from a trace or file with its control characters made harmless: a module's name must not drive a terminal.
+/// Text from a trace or file with its control and direction characters made harmless: a module's name must not drive a
+/// terminal, nor turn a line's end round.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() || turns_text(c) { '?' } else { c }).collect()
+}
+
+/// Characters that change the direction of text around them.
+pub fn turns_text(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// `1234567` as `1,234,567`.
@@ -91,9 +97,20 @@ pub fn address(value: u64) -> String {
     format!("{:08x}`{:08x}", value >> 32, value & 0xffff_ffff)
 }
 
-/// An error with its causes.
+/// An error with its causes, each said once: many messages hold their cause already.
 pub fn error(error: &anyhow::Error, talk: TalkArgs) -> String {
-    format!("{} {}", paint("error:", RED, talk), printable(&format!("{error:#}")))
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            let _ = write!(text, ": {cause}");
+        }
+    }
+    let mut text = format!("{} {}", paint("error:", RED, talk), printable(&text));
+    let advice = error.chain().find_map(|cause| cause.downcast_ref::<mkdump::Error>()?.advice());
+    for line in advice.iter().flat_map(|advice| advice.lines()) {
+        let _ = write!(text, "\n  {line}");
+    }
+    text
 }
 
 /// A warning.
@@ -101,11 +118,17 @@ pub fn warning(text: &str, talk: TalkArgs) -> String {
     format!("{} {}", paint("warning:", YELLOW, talk), printable(text))
 }
 
-const RED: u8 = 31;
-const YELLOW: u8 = 33;
+/// Something failed.
+pub const RED: u8 = 31;
+/// All as it should be.
+pub const GREEN: u8 = 32;
+/// Worth a look.
+pub const YELLOW: u8 = 33;
+/// Worth typing.
+pub const CYAN: u8 = 36;
 
 /// `text` in bold and in a colour, where colours are wanted: on a terminal without NO_COLOR, or by `--color always`.
-fn paint(text: &str, colour: u8, talk: TalkArgs) -> String {
+pub fn paint(text: &str, colour: u8, talk: TalkArgs) -> String {
     let wanted = match talk.color {
         Colour::Always => true,
         Colour::Never => false,
@@ -160,64 +183,6 @@ pub fn modules(report: &ModulesReport) -> String {
     table.render(0)
 }
 
-/// The summary after a build.
-pub fn build(report: &BuildReport) -> String {
-    let mut out = String::new();
-    let with = |status: Status| report.modules.iter().filter(move |m| m.status == status);
-    let mut line = |label: &str, text: String| {
-        let _ = writeln!(out, "  {label:<10} {text}");
-    };
-    line("source", format!("{}: {}", printable(&report.source.name), source(&report.source)));
-    let mut parts = vec![format!("{} included", with(Status::Included).count())];
-    for (status, word) in
-        [(Status::Missing, "missing"), (Status::Mismatch, "of another build"), (Status::Excluded, "left out")]
-    {
-        let number = with(status).count();
-        if number > 0 {
-            parts.push(format!("{number} {word}"));
-        }
-    }
-    line("modules", format!("{}: {}", count(report.modules.len() as u64, "module"), parts.join(", ")));
-
-    let sum = |f: fn(&BuiltModule) -> u64| report.modules.iter().map(f).sum::<u64>();
-    let mode = &report.import_optimization;
-    line("imports", format!("import optimization {}: {}", mode.mode, mode.reason));
-    let mut sites = format!(
-        "{} of {} rewritten as direct",
-        grouped(sum(|m| m.sites.import.optimized)),
-        count(sum(|m| m.sites.import.listed), "call site"),
-    );
-    for (number, why) in [
-        (sum(|m| m.sites.import.unbound), "unbound"),
-        (sum(|m| m.sites.import.out_of_range), "out of range"),
-        (sum(|m| m.sites.import.no_index), "without a slot"),
-        (sum(|m| m.sites.import.unexpected_bytes), "with unexpected bytes"),
-    ] {
-        if number > 0 {
-            let _ = write!(sites, ", {} {why}", grouped(number));
-        }
-    }
-    line("", sites);
-    line("retpoline", format!("{}: {}", report.retpoline.mode, report.retpoline.reason));
-    let ranges: usize = report.modules.iter().map(|m| m.ranges.len()).sum();
-    line("output", format!("{}, {}, {ranges} ranges of code", printable(&report.output), size(report.bytes)));
-
-    let absent: Vec<_> = with(Status::Missing).chain(with(Status::Mismatch)).collect();
-    if !absent.is_empty() {
-        let mut table = Table::new(&["not in the dump", "base", "key", "why"], &[]);
-        for module in absent {
-            table.row([
-                module.name.clone(),
-                address(module.base.0),
-                module.image_key.clone().unwrap_or_else(|| "?".into()),
-                module.reason.clone().unwrap_or_default(),
-            ]);
-        }
-        let _ = write!(out, "\n{}", table.render(2));
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::{Table, address, count, grouped, printable, size};
@@ -233,6 +198,7 @@ mod tests {
     #[test]
     fn a_name_cannot_drive_the_terminal() {
         assert_eq!(printable("a\x1b[2Jb\n"), "a?[2Jb?");
+        assert_eq!(printable("evil\u{202e}gpj.sys"), "evil?gpj.sys");
         let mut table = Table::new(&["n", "name"], &[0]);
         table.row(["10".into(), "x\u{7}".into()]);
         assert_eq!(table.render(1), "  n  name\n 10  x?\n");

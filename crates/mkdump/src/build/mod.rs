@@ -1,26 +1,31 @@
 //! The main job: from a source and module files to a dump.
 
 use std::io::Write;
-use std::path::Path;
 
 use mdmp::{Plan, RawDirectory};
 use pe_image::{ImportCalls, Policy};
 
 use crate::error::{Error, Result};
 use crate::images::{Bound, Files, Image};
+use crate::ipt::input::snapshots;
 use crate::output::{Output, OutputDirectory};
 use crate::progress::Progress;
 use crate::report::{BuildReport, BuiltModule, Hex, SitesReport, Status};
 use crate::snapshot::{Architecture, Module, displaced};
 use crate::source::{Reading, Source};
+use crate::threads::layout_at_hand;
 
+pub(crate) mod evidence;
 mod layout;
-mod modes;
+pub(crate) mod modes;
 mod options;
 mod provenance;
+#[cfg(test)]
+mod tests;
 
 use layout::Content;
 pub use modes::Choice;
+use modes::ImportModes;
 pub use options::{BuildOptions, Format, ListKind, Selection};
 pub use provenance::{PROVENANCE_STREAM, Provenance, UsedFile};
 
@@ -47,6 +52,11 @@ pub fn build(
     let moment = reading.moment(options.at.as_deref())?;
     let displaced = displaced(&modules, moment);
     let excluded = excluded(&modules, &displaced, options);
+    let snapshots = snapshots(reading, &options.ipt)?;
+    if options.touched && snapshots.is_empty() {
+        let why = "there is no IPT data, neither in the source nor by --ipt-hex or --ipt-bin".to_owned();
+        return Err(Error::Option { option: "--touched", value: String::new(), why });
+    }
 
     std::thread::scope(|scope| {
         // The hash reads the whole source, which nothing else here waits for.
@@ -56,23 +66,29 @@ pub fn build(
         progress.phase("reading module files", None);
         let mut files = Files::find(&modules, &excluded, &index);
         let parsed = files.parse();
-        let bound = parsed.bind(&displaced);
+        let mut bound = parsed.bind(&displaced);
 
-        let machine = &reading.snapshot.machine;
-        let import_optimization = modes::import_optimization(options.import_optimization, machine);
-        let retpoline = modes::retpoline(options.retpoline);
         let mut warnings = reading.warnings.clone();
         let stubs = bound.stubs().unwrap_or_else(|error| {
             warnings.push(format!("the kernel's retpoline stubs: {error}"));
             None
         });
+        let machine = &reading.snapshot.machine;
+        progress.phase("reading the IPT data", None);
+        let evidence = evidence::ask(&bound, stubs.as_ref(), &snapshots, machine.architecture, options);
+        let import_modes = modes::import_optimization(options.import_optimization, machine, evidence.as_ref());
+        let retpoline = modes::retpoline(options.retpoline, evidence.as_ref());
+        if options.touched {
+            evidence::keep_touched(&mut bound, &snapshots, |entry| import_modes.of(entry).on);
+        }
+        drop(snapshots);
         if retpoline.on && stubs.is_none() {
             warnings.push(
                 "retpoline is on, but the kernel's file with the stubs is not there: sites stay as linked".into(),
             );
         }
         let policy = |index: usize| Policy {
-            import_calls: if import_optimization.on { ImportCalls::Optimized } else { ImportCalls::AsLinked },
+            import_calls: if import_modes.of(index).on { ImportCalls::Optimized } else { ImportCalls::AsLinked },
             retpoline: retpoline.on,
             second_mapping: Policy::is_second_mapping(&modules[index].name),
         };
@@ -84,11 +100,14 @@ pub fn build(
             tool: concat!("mkdump ", env!("CARGO_PKG_VERSION")).into(),
             source: reading.summary.name.clone(),
             source_sha256: hash.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
-            import_optimization: import_optimization.report(),
+            import_optimization: import_modes.report.clone(),
             retpoline: retpoline.report(),
             files: images.iter().map(used_file).collect(),
         };
-        let content = Content::new(reading, bound.entries(), &images, &provenance, options);
+        let mut content = Content::new(reading, bound.entries(), &images, &provenance, options);
+        if options.threads {
+            content.threads = Some(layout_at_hand(reading, &index, &options.search, &mut warnings));
+        }
         let bytes = target.write(content, options, progress)?;
 
         Ok(BuildReport {
@@ -97,9 +116,10 @@ pub fn build(
             bytes,
             import_optimization: provenance.import_optimization,
             retpoline: provenance.retpoline,
-            modules: built_modules(&bound, &images, options),
+            modules: built_modules(&bound, &images, &import_modes, options),
             source: reading.summary.clone(),
             warnings,
+            heat: None,
         })
     })
 }
@@ -154,11 +174,15 @@ fn write_directory(output: OutputDirectory, raw: &RawDirectory<'_>, progress: &d
     let mut buffer = vec![0; CHUNK];
     for file in &raw.files {
         let mut out = output.file(&file.name)?;
-        let failed = |error| Error::write(Path::new(&file.name), error);
+        let path = output.path().join(&file.name);
+        let failed = |error| Error::write(&path, error);
         let mut at = 0;
         while at < file.range.size {
             let size = usize::try_from(file.range.size - at).unwrap_or(CHUNK).min(CHUNK);
-            file.range.source.read_at(at, &mut buffer[..size]).map_err(failed)?;
+            file.range.source.read_at(at, &mut buffer[..size]).map_err(|error| {
+                let address = file.range.address.wrapping_add(at);
+                failed(std::io::Error::new(error.kind(), format!("reading {address:#x}: {error}")))
+            })?;
             out.write_all(&buffer[..size]).map_err(failed)?;
             at += size as u64;
             progress.advance(size as u64);
@@ -169,7 +193,7 @@ fn write_directory(output: OutputDirectory, raw: &RawDirectory<'_>, progress: &d
     for (name, text) in [("ptxed.args", &raw.ptxed_args), ("manifest.json", &raw.manifest)] {
         let mut out = output.file(name)?;
         let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        written.map_err(|error| Error::write(Path::new(name), error))?;
+        written.map_err(|error| Error::write(&output.path().join(name), error))?;
         bytes += text.len() as u64;
     }
     output.commit()?;
@@ -186,11 +210,21 @@ fn excluded(modules: &[Module], displaced: &[Option<usize>], options: &BuildOpti
 }
 
 fn used_file(image: &Image<'_>) -> UsedFile {
-    UsedFile { name: image.entry.module.name.clone(), base: Hex(image.mapped.base()), image_key: image.image_key() }
+    UsedFile {
+        name: image.entry.module.name.clone(),
+        base: Hex(image.mapped.base()),
+        image_key: image.image_key(),
+        import_calls_direct: image.mapped.policy().import_calls == ImportCalls::Optimized,
+    }
 }
 
 /// The report's line for each module, in the order of the snapshot.
-fn built_modules(bound: &Bound<'_>, images: &[Image<'_>], options: &BuildOptions) -> Vec<BuiltModule> {
+fn built_modules(
+    bound: &Bound<'_>,
+    images: &[Image<'_>],
+    import_modes: &ImportModes,
+    options: &BuildOptions,
+) -> Vec<BuiltModule> {
     let mut built: Vec<BuiltModule> = bound
         .entries()
         .iter()
@@ -203,6 +237,7 @@ fn built_modules(bound: &Bound<'_>, images: &[Image<'_>], options: &BuildOptions
             file: entry.file.clone(),
             reason: entry.reason.clone(),
             ranges: Vec::new(),
+            import_optimization: None,
             sites: SitesReport::default(),
             relocations: 0,
             unresolved: Vec::new(),
@@ -213,6 +248,9 @@ fn built_modules(bound: &Bound<'_>, images: &[Image<'_>], options: &BuildOptions
         debug_assert_eq!(module.status, Status::Included);
         module.ranges = image.ranges(options.memory.into());
         module.sites = image.sites();
+        if module.sites.import.listed > 0 {
+            module.import_optimization = Some(import_modes.of(image.index).report());
+        }
         module.relocations = image.relocations();
         module.unresolved = image.unresolved();
     }

@@ -1,6 +1,8 @@
 //! Was import optimization on, was retpoline? What the user says, else what the IPT data says, else what the build of
 //! Windows does by default.
 
+use super::evidence::Evidence;
+use crate::ipt::verdict::{Answer, MIN_VOTES, Verdict};
 use crate::report::ModeReport;
 use crate::snapshot::{Architecture, Machine};
 
@@ -19,7 +21,7 @@ pub enum Choice {
 /// The first build of Windows whose kernel can optimize imports: 1809, with the update of March 2019.
 const FIRST_BUILD: u32 = 17763;
 
-/// An answer for the whole machine, and why.
+/// An answer, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mode {
     /// On or off.
@@ -35,41 +37,152 @@ impl Mode {
 
     /// As the report has it.
     pub fn report(&self) -> ModeReport {
-        ModeReport { mode: if self.on { "on" } else { "off" }, reason: self.reason.clone() }
+        ModeReport { mode: word(self.on), reason: self.reason.clone() }
     }
 }
 
-/// Import optimization, as far as it is decided without IPT data.
-pub fn import_optimization(choice: Choice, machine: &Machine) -> Mode {
+fn word(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
+
+/// Import optimization for each module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportModes {
+    /// All together: `on`, `off` or `mixed`.
+    pub report: ModeReport,
+    /// Modules that the IPT data decides, by entry.
+    decided: Vec<Option<Mode>>,
+    /// The others.
+    others: Mode,
+}
+
+impl ImportModes {
+    /// The same for all.
+    fn same(mode: Mode) -> Self {
+        Self { report: mode.report(), decided: Vec::new(), others: mode }
+    }
+
+    /// What holds for the module of an entry.
+    pub fn of(&self, entry: usize) -> &Mode {
+        self.decided.get(entry).and_then(Option::as_ref).unwrap_or(&self.others)
+    }
+}
+
+/// Import optimization: the IPT data decides module by module where it can. Modules without enough witnesses are as all
+/// together; where that is open too, because there are too few or modules differ, the build of Windows decides.
+pub fn import_optimization(choice: Choice, machine: &Machine, evidence: Option<&Evidence>) -> ImportModes {
     let build = machine.os.build;
     match choice {
-        Choice::On => Mode::new(true, "asked for"),
-        Choice::Off => Mode::new(false, "asked for"),
+        Choice::On => return ImportModes::same(Mode::new(true, "asked for")),
+        Choice::Off => return ImportModes::same(Mode::new(false, "asked for")),
         Choice::Auto if machine.architecture != Architecture::Amd64 => {
-            Mode::new(false, "only x64 kernels are known to have it")
+            return ImportModes::same(Mode::new(false, "only x64 kernels are known to have it"));
         }
-        Choice::Auto if build >= FIRST_BUILD => {
-            Mode::new(true, format!("Windows build {build} has it on unless switched off; no IPT data says otherwise"))
+        Choice::Auto => {}
+    }
+    let default = if build >= FIRST_BUILD {
+        Mode::new(true, format!("Windows build {build} has it on unless switched off"))
+    } else {
+        Mode::new(false, format!("Windows build {build} is older than {FIRST_BUILD}, the first to have it"))
+    };
+    match evidence {
+        Some(evidence) => decided(&evidence.verdict, &evidence.modules, default),
+        None if default.on => {
+            ImportModes::same(Mode::new(true, format!("{}; no IPT data says otherwise", default.reason)))
         }
-        Choice::Auto => {
-            Mode::new(false, format!("Windows build {build} is older than {FIRST_BUILD}, the first to have it"))
+        None => ImportModes::same(default),
+    }
+}
+
+fn decided(verdict: &Verdict, modules: &[usize], default: Mode) -> ImportModes {
+    let (on, off) = (verdict.votes_on, verdict.votes_off);
+    let calls = format!("{} executed in the trace", counted(on + off, "import call"));
+    let mut decided = vec![None; modules.iter().max().map_or(0, |last| last + 1)];
+    for (module, &entry) in verdict.per_module.iter().zip(modules) {
+        let votes = module.votes.on + module.votes.off;
+        let mode = |on| Mode::new(on, format!("decided from {} executed in the trace", counted(votes, "import call")));
+        decided[entry] = match module.import_optimization {
+            Answer::On => Some(mode(true)),
+            Answer::Off => Some(mode(false)),
+            Answer::Undecided | Answer::Irrelevant => None,
+        };
+    }
+    let says = |answer: bool| decided.iter().flatten().filter(|mode| mode.on == answer).count() as u32;
+    let (modules_on, modules_off) = (says(true), says(false));
+    let votes = format!("{on} direct, {off} through the import table");
+    match verdict.import_optimization {
+        Answer::On | Answer::Off => {
+            let on = verdict.import_optimization == Answer::On;
+            let report = ModeReport { mode: word(on), reason: format!("decided from {calls}: {votes}") };
+            ImportModes { report, decided, others: Mode::new(on, "as the modules that the trace decides") }
+        }
+        _ if modules_on > 0 && modules_off > 0 => {
+            let reason = format!(
+                "decided module by module from {calls}: on in {}, off in {}; in the others {}, because {}",
+                counted(modules_on, "module"),
+                counted(modules_off, "module"),
+                word(default.on),
+                default.reason
+            );
+            ImportModes { report: ModeReport { mode: "mixed", reason }, decided, others: default }
+        }
+        _ => {
+            let why = match on + off {
+                0 => "no import call executed in the trace tells".to_owned(),
+                votes if votes < MIN_VOTES => format!("{calls} tell, {MIN_VOTES} are needed"),
+                _ => format!("{calls} do not agree: {votes}"),
+            };
+            let others = Mode::new(default.on, format!("{}; the IPT data does not decide: {why}", default.reason));
+            // One module may be decided by votes that are too few of all.
+            let differ = decided.iter().flatten().any(|mode: &Mode| mode.on != others.on);
+            let mode = if differ { "mixed" } else { word(others.on) };
+            ImportModes { report: ModeReport { mode, reason: others.reason.clone() }, decided, others }
         }
     }
 }
 
-/// Retpoline, as far as it is decided without IPT data.
-pub fn retpoline(choice: Choice) -> Mode {
-    match choice {
-        Choice::On => Mode::new(true, "asked for"),
-        Choice::Off => Mode::new(false, "asked for"),
-        Choice::Auto => Mode::new(false, "nothing shows that it was on"),
+/// Retpoline: on when the IPT data shows it.
+pub fn retpoline(choice: Choice, evidence: Option<&Evidence>) -> Mode {
+    let verdict = evidence.map(|evidence| (&evidence.verdict.retpoline, &evidence.verdict.retpoline_votes));
+    match (choice, verdict) {
+        (Choice::On, _) => Mode::new(true, "asked for"),
+        (Choice::Off, _) => Mode::new(false, "asked for"),
+        (Choice::Auto, Some((Answer::On, votes))) => Mode::new(
+            true,
+            format!(
+                "decided from the trace: {} in stub pages, {} to rewritten calls",
+                counted(votes.in_stubs, "address"),
+                counted(votes.rewritten_returns, "return")
+            ),
+        ),
+        (Choice::Auto, Some((Answer::Off, votes))) => Mode::new(
+            false,
+            format!("decided from the trace: {} to calls as linked", counted(votes.linked_returns, "return")),
+        ),
+        (Choice::Auto, _) => Mode::new(false, "nothing shows that it was on"),
     }
+}
+
+fn counted(number: u32, noun: &str) -> String {
+    let plural = match (number, noun.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        _ => "s",
+    };
+    format!("{number} {noun}{plural}")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Choice, import_optimization};
+    use super::{Choice, Evidence, import_optimization, retpoline};
+    use crate::ipt::verdict::{Answer, ModuleVerdict, RetpolineVotes, Verdict, Votes};
     use crate::snapshot::{Architecture, Machine};
+
+    fn machine(architecture: Architecture, build: u32) -> Machine {
+        let mut machine = Machine { architecture, ..Machine::default() };
+        machine.os.build = build;
+        machine
+    }
 
     #[test]
     fn the_build_decides_when_nobody_else_does() {
@@ -81,10 +194,83 @@ mod tests {
             (Choice::Off, Architecture::Amd64, 26100, false),
         ];
         for (choice, architecture, build, expected) in cases {
-            let mut machine = Machine { architecture, ..Machine::default() };
-            machine.os.build = build;
-            let mode = import_optimization(choice, &machine);
+            let modes = import_optimization(choice, &machine(architecture, build), None);
+            let mode = modes.of(7);
             assert_eq!(mode.on, expected, "{choice:?} {architecture:?} {build}: {}", mode.reason);
         }
+    }
+
+    /// Modules by their votes; entry 0 has no file, so the first module of the verdict is entry 1.
+    fn evidence(votes: &[(u32, u32)], overall: Answer) -> Evidence {
+        let module = |&(on, off): &(u32, u32)| {
+            let votes = Votes { on, off, ..Votes::default() };
+            ModuleVerdict { name: "m.sys".into(), import_optimization: votes.answer(), votes }
+        };
+        let verdict = Verdict {
+            import_optimization: overall,
+            votes_on: votes.iter().map(|votes| votes.0).sum(),
+            votes_off: votes.iter().map(|votes| votes.1).sum(),
+            per_module: votes.iter().map(module).collect(),
+            retpoline: Answer::Undecided,
+            retpoline_votes: RetpolineVotes::default(),
+            missing: Default::default(),
+        };
+        Evidence { verdict, modules: (1..=votes.len()).collect() }
+    }
+
+    #[test]
+    fn the_trace_decides_module_by_module() {
+        /// Votes, overall answer; expected: all together, entries 0 to 3, words of the reason.
+        type Case<'a> = (&'a [(u32, u32)], Answer, &'a str, [bool; 4], &'a str);
+        let cases: &[Case<'_>] = &[
+            (
+                &[(40, 0), (1, 0), (0, 0)],
+                Answer::On,
+                "on",
+                [true; 4],
+                "41 import calls executed in the trace: 41 direct",
+            ),
+            (&[(0, 40), (0, 1), (0, 0)], Answer::Off, "off", [false; 4], "0 direct, 41 through"),
+            (
+                &[(0, 9), (9, 0), (1, 0)],
+                Answer::Undecided,
+                "mixed",
+                [true, false, true, true],
+                "on in 1 module, off in 1",
+            ),
+            (
+                &[(1, 0), (2, 0), (0, 0)],
+                Answer::Undecided,
+                "on",
+                [true; 4],
+                "3 import calls executed in the trace tell, 4",
+            ),
+            (&[(5, 5), (0, 0), (0, 0)], Answer::Undecided, "on", [true; 4], "do not agree: 5 direct, 5"),
+            (&[(0, 0), (0, 0), (0, 0)], Answer::Undecided, "on", [true; 4], "no import call executed"),
+            (&[(3, 2), (0, 4), (0, 0)], Answer::Undecided, "mixed", [true, true, false, true], "do not agree"),
+        ];
+        for (votes, overall, mode, on, words) in cases {
+            let evidence = evidence(votes, *overall);
+            let modes = import_optimization(Choice::Auto, &machine(Architecture::Amd64, 26100), Some(&evidence));
+            assert_eq!(modes.report.mode, *mode, "{votes:?}");
+            assert_eq!([0, 1, 2, 3].map(|entry| modes.of(entry).on), *on, "{votes:?}");
+            assert!(modes.report.reason.contains(words), "{votes:?}: {}", modes.report.reason);
+            let asked = import_optimization(Choice::Off, &machine(Architecture::Amd64, 26100), Some(&evidence));
+            assert!(!asked.of(2).on, "the user's word comes first");
+        }
+    }
+
+    #[test]
+    fn retpoline_is_on_when_it_shows() {
+        let mut evidence = evidence(&[(9, 0)], Answer::On);
+        assert_eq!(retpoline(Choice::Auto, Some(&evidence)).reason, "nothing shows that it was on");
+        evidence.verdict.retpoline = Answer::On;
+        evidence.verdict.retpoline_votes = RetpolineVotes { in_stubs: 1, rewritten_returns: 2, linked_returns: 0 };
+        let mode = retpoline(Choice::Auto, Some(&evidence));
+        assert_eq!(
+            (mode.on, &*mode.reason),
+            (true, "decided from the trace: 1 address in stub pages, 2 returns to rewritten calls")
+        );
+        assert!(!retpoline(Choice::Off, Some(&evidence)).on);
     }
 }

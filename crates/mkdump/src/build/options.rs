@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::build::Choice;
+use crate::ipt::input::Inputs;
 use crate::search::Search;
 use crate::select::NameFilter;
 
@@ -29,6 +30,10 @@ pub struct BuildOptions {
     pub format: Format,
     /// All threads found in a dump that is the source, not only its current one.
     pub threads: bool,
+    /// Intel PT data besides the source's own.
+    pub ipt: Inputs,
+    /// Only modules that the Intel PT data touches, closed over direct import calls.
+    pub touched: bool,
 }
 
 /// What of each module goes into a dump.

@@ -42,6 +42,8 @@ pub struct UsedFile {
     pub base: Hex,
     /// The symbol server's key of the file.
     pub image_key: String,
+    /// Whether its import calls were made direct, where they can be.
+    pub import_calls_direct: bool,
 }
 
 impl Provenance {

@@ -53,16 +53,10 @@ impl fmt::Display for PdbId {
     }
 }
 
-/// The folder name of a PDB: the GUID's 32 digits in upper case, the age in lower-case hexadecimal unpadded.
-pub fn pdb_key(pdb: &PdbId) -> String {
-    let guid: String = MIXED.iter().map(|&at| format!("{:02X}", pdb.guid.0[at])).collect();
-    format!("{guid}{:x}", pdb.age)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Guid, PdbId, pdb_key};
-    use pe_image::image_key;
+    use super::Guid;
+    use pe_image::{image_key, pdb_key};
 
     #[test]
     fn keys_are_printed_as_servers_expect() {
@@ -74,7 +68,7 @@ mod tests {
         let guid = Guid::parse("ed706a38-6592-40a0-66e6-fb19b994baaa").unwrap();
         assert_eq!(guid.0[..8], [0x38, 0x6a, 0x70, 0xed, 0x92, 0x65, 0xa0, 0x40]);
         assert_eq!(guid.to_string(), "ED706A38-6592-40A0-66E6-FB19B994BAAA");
-        assert_eq!(pdb_key(&PdbId { guid, age: 26 }), "ED706A38659240A066E6FB19B994BAAA1a");
+        assert_eq!(pdb_key(&guid.0, 26), "ED706A38659240A066E6FB19B994BAAA1a");
         assert_eq!(Guid::parse("ED706A38659240A066E6FB19B994BAAA"), Some(guid));
         assert_eq!(Guid::parse("ED706A38659240A066E6FB19B994BAA"), None);
         assert_eq!(Guid::parse("+D706A38659240A066E6FB19B994BAAA"), None);

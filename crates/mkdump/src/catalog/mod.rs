@@ -49,11 +49,12 @@ mod wanted;
 
 pub use cache::Cache;
 pub use index::{Index, IndexOptions, Lookup, ModuleFile, Progress, RootError};
-pub use key::{Guid, PdbId, pdb_key};
+pub use key::{Guid, PdbId};
 pub use location::Location;
 pub use name::{FileName, NameError};
 pub use nt_path::{NtPath, Start};
-pub use pe_image::image_key;
+pub use pe_image::{image_key, pdb_key};
+pub(crate) use read::missing_from;
 pub use request::{Request, RequestItem, Why};
 pub use server::{FileKind, Listing, ServerFile, Unfetchable};
 pub use store::{Pointer, Store};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::key::{PdbId, pdb_key};
+use super::key::PdbId;
 use super::name::{FileName, NameError};
 use super::wanted::{Wanted, other_names};
 
@@ -70,7 +70,11 @@ impl ServerFile {
         let no_key = |what| Unfetchable::NoKey { name: wanted.name.clone(), what };
         let id = wanted.said_pdb().ok_or_else(|| no_key("no PDB"))?;
         let name = wanted.pdb_name.as_deref().ok_or_else(|| no_key("no PDB name"))?;
-        Ok(Self { names: vec![FileName::of_path(name)?], key: pdb_key(&id), kind: FileKind::Pdb(id) })
+        Ok(Self {
+            names: vec![FileName::of_path(name)?],
+            key: pe_image::pdb_key(&id.guid.0, id.age),
+            kind: FileKind::Pdb(id),
+        })
     }
 
     /// The name under which the file goes into a store.

@@ -88,6 +88,20 @@ pub enum Entry {
         /// CR3.
         cr3: u64,
     },
+    /// The walk came to code that is not there, and goes on where packets name the next address.
+    Missing {
+        /// Offset in the snapshot.
+        offset: usize,
+        /// Where the code would be.
+        at: Place,
+    },
+    /// A direct call to an import whose module's file is missing: where it leads is not known.
+    UnknownCall {
+        /// Offset in the snapshot.
+        offset: usize,
+        /// The call.
+        at: Place,
+    },
     /// The walk fell out of step here and goes on after it.
     Gap {
         /// Offset in the snapshot.
@@ -110,6 +124,8 @@ pub struct Trace {
     pub cut: bool,
     /// Addresses that the code does not know, with the number of times.
     pub missing: BTreeMap<u64, u32>,
+    /// Calls that the walk could not follow, by address, with the number of times.
+    pub unknown_calls: BTreeMap<u64, u32>,
 }
 
 /// Bounds of the result.
@@ -125,9 +141,27 @@ impl Default for Limits {
     }
 }
 
-/// Follows `snapshots` (rings in order) over `code`.
-pub fn follow<C: Code + Sync + ?Sized>(code: &C, layout: &Layout, snapshots: &[&[u8]], limits: Limits) -> Vec<Trace> {
-    snapshots.par_iter().map(|snapshot| follow_one(code, layout, snapshot, limits)).collect()
+/// Follows `snapshots` (rings in order) over `code`. At `unknown_calls`, direct calls of which nobody knows where they
+/// lead, the walk breaks off and goes on where packets name an address.
+pub fn follow<C: Code + Sync + ?Sized>(
+    code: &C,
+    layout: &Layout,
+    unknown_calls: &[u64],
+    snapshots: &[&[u8]],
+    limits: Limits,
+) -> Vec<Trace> {
+    let follow = |blocks: &mut Blocks<&C>, snapshot: &&[u8]| follow_one(blocks, layout, snapshot, limits);
+    // What one walk decoded serves the next one of the same thread.
+    snapshots.par_iter().map_init(|| blocks(code, unknown_calls), follow).collect()
+}
+
+/// An empty cache that stops walks at `breaks`.
+pub(super) fn blocks<C: Code>(code: C, breaks: &[u64]) -> Blocks<C> {
+    let mut blocks = Blocks::new(code);
+    if !breaks.is_empty() {
+        blocks.break_at(breaks.iter().copied());
+    }
+    blocks
 }
 
 /// Adds up the missing addresses of traces by module: those in no module are under nothing.
@@ -139,16 +173,26 @@ pub fn missing_modules(layout: &Layout, traces: &[Trace]) -> BTreeMap<Option<usi
     sum
 }
 
-fn follow_one<C: Code + ?Sized>(code: &C, layout: &Layout, snapshot: &[u8], limits: Limits) -> Trace {
+fn follow_one<C: Code>(blocks: &mut Blocks<C>, layout: &Layout, snapshot: &[u8], limits: Limits) -> Trace {
     let mut recorder = Recorder { layout, ranges: Ranges::default(), trace: Trace::default(), limits };
-    let mut blocks = Blocks::new(code);
     let mut walker = Walker::with_options(snapshot, Options::default());
-    // The end comes as another reason to stop.
-    while let Stop::Error(error) = walker.run(&mut blocks, &mut recorder) {
+    loop {
+        let error = match walker.run(blocks, &mut recorder) {
+            Stop::End | Stop::Limit => break,
+            Stop::Error(error) => error,
+            Stop::Break { ip } => {
+                *recorder.trace.unknown_calls.entry(ip).or_insert(0) += 1;
+                recorder.push(Entry::UnknownCall { offset: walker.offset(), at: layout.place(ip) });
+                walker.lose();
+                continue;
+            }
+        };
         if error.kind == ErrorKind::NoMemory
             && let Some(ip) = error.ip
         {
             *recorder.trace.missing.entry(ip).or_insert(0) += 1;
+            recorder.push(Entry::Missing { offset: error.offset, at: layout.place(ip) });
+            continue;
         }
         let at = error.ip.map(|ip| layout.place(ip));
         let what = format!("{}: {}", error.kind.libipt_name(), error.kind);
@@ -240,14 +284,13 @@ mod tests {
             writer.finish()
         };
         let (here, away) = (trace(&[0x2000, 0x1000]), trace(&[0x2000, 0x3010, 0x2001]));
-        let traces = follow(code, &layout, &[&here, &away], Limits::default());
+        let traces = follow(code, &layout, &[], &[&here, &away], Limits::default());
         let executed =
             |module, offset, len| Entry::Executed(Range { start: Place { module: Some(module), offset }, len });
         assert_eq!(traces[0].entries, [executed(0, 0, 2), executed(1, 0, 3)]);
         assert_eq!(traces[1].entries[..2], [executed(0, 0, 2), executed(1, 0, 3)]);
-        let Entry::Gap { at, what, .. } = &traces[1].entries[2] else { panic!("{:?}", traces[1].entries) };
-        assert_eq!(*at, Some(Place { module: Some(2), offset: 0x10 }));
-        assert!(what.starts_with("nomap"), "{what}");
+        let Entry::Missing { at, .. } = traces[1].entries[2] else { panic!("{:?}", traces[1].entries) };
+        assert_eq!(at, Place { module: Some(2), offset: 0x10 });
         assert_eq!(missing_modules(&layout, &traces), [(Some(2), 1)].into());
     }
 
@@ -260,7 +303,7 @@ mod tests {
             writer.tip(0x1000, Compression::Shortest);
         }
         let trace = writer.finish();
-        let traces = follow(code, &Layout::default(), &[&trace], Limits { entries: 10 });
+        let traces = follow(code, &Layout::default(), &[], &[&trace], Limits { entries: 10 });
         assert_eq!((traces[0].entries.len(), traces[0].cut), (10, true));
     }
 }

@@ -31,9 +31,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Mutex;
 
 use intel_pt::flow::Code;
-use intel_pt::{Packet, Packets};
+use intel_pt::{scan, sync_forward};
 use rayon::prelude::*;
 
 use super::witness::{Places, Witnesses};
@@ -51,6 +52,13 @@ pub const MIN_AGREEMENT: u32 = 95;
 
 /// Votes of one module after which its sites are no longer tried.
 pub const ENOUGH_VOTES: u32 = 64;
+
+/// So many bytes of packets are walked in any case: what runs first need not be what runs.
+pub const LEAST_BYTES: usize = 8 << 20;
+
+/// After so many bytes of packets, [`ENOUGH_VOTES`] in which all decided modules agree are a verdict; what is left is not
+/// walked. Where modules disagree, everything is.
+pub const ENOUGH_BYTES: usize = 64 << 20;
 
 /// Entries of a module's evidence list.
 pub const MAX_EVIDENCE: usize = 64;
@@ -218,6 +226,11 @@ impl Votes {
         }
     }
 
+    /// Whether a walk came to a site of the module at all.
+    fn is_met(&self) -> bool {
+        self.on + self.off + self.ambiguous + self.redirected + self.contradictory + self.open > 0
+    }
+
     fn absorb(&mut self, other: Votes) {
         self.on += other.on;
         self.off += other.off;
@@ -299,41 +312,49 @@ impl<'a, C: Code + Sync + ?Sized> Question<'a, C> {
         }
     }
 
-    /// Decides. Streams are looked at in parallel.
+    /// Decides.
+    ///
+    /// Streams are cut at PSBs, where a walk forgets its call stack anyway, and the pieces are walked in parallel, round by
+    /// round, in an order that spreads over all streams. A module with [`ENOUGH_VOTES`] is not tried any more in the next
+    /// round. It ends when, after [`LEAST_BYTES`], all modules met have as many, when [`ENOUGH_BYTES`] agree, or with the last
+    /// piece. The result
+    /// does not depend on the number of threads; memory is that of the code cache ([`intel_pt::flow::Blocks`]) of each.
     pub fn ask(&self) -> Verdict {
-        let places = Places::new(&self.importers);
-        let found: Vec<Witnesses> = self
-            .streams
-            .par_iter()
-            .enumerate()
-            .map(|(index, stream)| Witnesses::gather(self, &places, index, stream))
-            .collect();
+        let places = Places::new(&self.importers, &self.indirect_returns);
+        let pieces = pieces(&self.streams);
         let mut votes = vec![Votes::default(); self.importers.len()];
         let mut missing = BTreeMap::new();
         let mut retpoline_votes = RetpolineVotes::default();
-        for witnesses in found {
-            for (sum, more) in votes.iter_mut().zip(witnesses.votes) {
-                sum.absorb(more);
-            }
-            retpoline_votes.linked_returns += witnesses.linked_returns;
-            retpoline_votes.rewritten_returns += witnesses.rewritten_returns;
-            for (address, times) in witnesses.missing {
-                if missing.len() < MAX_MISSING || missing.contains_key(&address) {
-                    *missing.entry(address).or_insert(0) += times;
+        let caches = Mutex::new(Vec::new());
+        let (mut left, mut walked, mut round) = (&pieces[..], 0, FIRST_ROUND);
+        while !left.is_empty() && !self.is_enough(&votes, walked) {
+            let (now, later) = left.split_at(round.min(left.len()));
+            (left, round) = (later, round * 2);
+            walked += now.iter().map(|piece| piece.bytes.len()).sum::<usize>();
+            let walk = |piece: &Piece<'_>| {
+                let lock = || caches.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let cache = lock().pop();
+                let mut cache = cache.unwrap_or_else(|| places.blocks(self.code));
+                let found = Witnesses::gather(self, &places, &votes, piece, &mut cache);
+                lock().push(cache);
+                found
+            };
+            let found: Vec<Witnesses> = now.par_iter().map(walk).collect();
+            for witnesses in found {
+                for (sum, more) in votes.iter_mut().zip(witnesses.votes) {
+                    sum.absorb(more);
+                }
+                retpoline_votes.linked_returns += witnesses.linked_returns;
+                retpoline_votes.rewritten_returns += witnesses.rewritten_returns;
+                for (address, times) in witnesses.missing {
+                    if missing.len() < MAX_MISSING || missing.contains_key(&address) {
+                        *missing.entry(address).or_insert(0) += times;
+                    }
                 }
             }
         }
         retpoline_votes.in_stubs = self.streams.par_iter().map(|stream| self.in_stubs(stream)).sum();
-        let per_module: Vec<ModuleVerdict> = self
-            .importers
-            .iter()
-            .zip(votes)
-            .map(|(importer, votes)| ModuleVerdict {
-                name: importer.name.clone(),
-                import_optimization: if importer.sites.is_empty() { Answer::Irrelevant } else { votes.answer() },
-                votes,
-            })
-            .collect();
+        let per_module = self.per_module(votes);
         let votes_on = per_module.iter().map(|module| module.votes.on).sum();
         let votes_off = per_module.iter().map(|module| module.votes.off).sum();
         Verdict {
@@ -347,22 +368,75 @@ impl<'a, C: Code + Sync + ?Sized> Question<'a, C> {
         }
     }
 
-    /// FUP addresses in stub pages. TIPs lead there only after an interrupt.
-    fn in_stubs(&self, stream: &[u8]) -> u32 {
-        if self.stub_pages.is_empty() {
-            return 0;
+    fn per_module(&self, votes: Vec<Votes>) -> Vec<ModuleVerdict> {
+        let module = |(importer, votes): (&Importer, Votes)| ModuleVerdict {
+            name: importer.name.clone(),
+            import_optimization: if importer.sites.is_empty() { Answer::Irrelevant } else { votes.answer() },
+            votes,
+        };
+        self.importers.iter().zip(votes).map(module).collect()
+    }
+
+    /// Whether votes suffice after so many bytes.
+    fn is_enough(&self, votes: &[Votes], walked: usize) -> bool {
+        let mut met = votes.iter().filter(|votes| votes.is_met());
+        let (on, off) = votes.iter().fold((0, 0), |(on, off), votes| (on + votes.on, off + votes.off));
+        if on + off < ENOUGH_VOTES || walked < LEAST_BYTES {
+            return false;
         }
-        let mut last = intel_pt::LastIp::unknown();
+        let agree = || matches!(overall(&self.per_module(votes.to_vec()), on, off), Answer::On | Answer::Off);
+        met.all(|votes| votes.on + votes.off >= ENOUGH_VOTES && votes.answer() != Answer::Undecided)
+            || walked >= ENOUGH_BYTES && agree()
+    }
+
+    /// Addresses in stub pages. TIPs lead there only after an interrupt.
+    fn in_stubs(&self, stream: &[u8]) -> u32 {
+        let mut pages = self.stub_pages.clone();
+        pages.sort_unstable_by_key(|page| page.start);
         let mut hits = 0_u32;
-        for (_, packet) in Packets::new(stream).flatten() {
-            if packet == Packet::Psb {
-                last = intel_pt::LastIp::after_psb();
-            } else if let Some(ip) = packet.ip().and_then(|ip| last.update(ip)) {
-                hits = hits.saturating_add(self.stub_pages.iter().any(|page| page.contains(&ip)).into());
-            }
+        if !pages.is_empty() {
+            scan(stream, |hit| {
+                let after = pages.partition_point(|page| page.start <= hit.ip);
+                let inside = pages[..after].last().is_some_and(|page| page.contains(&hit.ip));
+                hits = hits.saturating_add(inside.into());
+            });
         }
         hits
     }
+}
+
+/// A part of a stream, from a PSB (or the stream's start) on.
+pub(super) struct Piece<'a> {
+    /// The bytes.
+    pub bytes: &'a [u8],
+    /// Index of the stream.
+    pub stream: usize,
+    /// Where it begins in the stream.
+    pub offset: usize,
+}
+
+/// Bytes that a piece has at least, unless its stream ends.
+const PIECE: usize = 256 << 10;
+/// Pieces of the first round; each round has twice as many as the one before.
+const FIRST_ROUND: usize = 16;
+
+/// The pieces of all streams, in an order in which each beginning is spread over all of them.
+fn pieces<'a>(streams: &[&'a [u8]]) -> Vec<Piece<'a>> {
+    let mut pieces = Vec::new();
+    for (stream, &bytes) in streams.iter().enumerate() {
+        let mut offset = 0;
+        while offset < bytes.len() {
+            let end = offset.saturating_add(PIECE);
+            let end = sync_forward(bytes, end.min(bytes.len())).unwrap_or(bytes.len());
+            pieces.push(Piece { bytes: &bytes[offset..end], stream, offset });
+            offset = end;
+        }
+    }
+    // The fractional parts of the multiples of the golden ratio are spread evenly, however many of them are taken.
+    let mut order: Vec<(u64, Piece<'a>)> =
+        (0_u64..).zip(pieces).map(|(n, piece)| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15), piece)).collect();
+    order.sort_unstable_by_key(|(place, _)| *place);
+    order.into_iter().map(|(_, piece)| piece).collect()
 }
 
 fn overall(modules: &[ModuleVerdict], on: u32, off: u32) -> Answer {

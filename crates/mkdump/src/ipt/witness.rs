@@ -7,7 +7,7 @@ use intel_pt::flow::{
     follows_call,
 };
 
-use super::verdict::{ENOUGH_VOTES, Evidence, How, Importer, Question, Says, Votes};
+use super::verdict::{Answer, ENOUGH_VOTES, Evidence, How, Importer, IndirectReturn, Piece, Question, Says, Votes};
 
 /// Bytes of packets that a form must survive, if it is not refuted before.
 const LOOKAHEAD: usize = 96;
@@ -25,16 +25,30 @@ pub(super) struct Places {
     sites: HashMap<u64, (usize, usize)>,
     /// What the slots point at.
     targets: HashSet<u64>,
+    /// Where indirect calls return to: true as linked, false when rewritten.
+    after_indirect: HashMap<u64, bool>,
 }
 
 impl Places {
-    pub fn new(importers: &[Importer]) -> Self {
+    pub fn new(importers: &[Importer], indirect: &[IndirectReturn]) -> Self {
         let all = importers
             .iter()
             .enumerate()
             .flat_map(|(m, importer)| importer.sites.iter().enumerate().map(move |(s, site)| (site.va, (m, s))));
         let sites = importers.iter().flat_map(|importer| &importer.sites);
-        Self { sites: all.collect(), targets: sites.filter_map(|site| site.target).collect() }
+        let after_indirect = indirect.iter().flat_map(|call| [(call.linked, true), (call.rewritten, false)]);
+        Self {
+            sites: all.collect(),
+            targets: sites.filter_map(|site| site.target).collect(),
+            after_indirect: after_indirect.collect(),
+        }
+    }
+
+    /// A cache of code in which walks stop at the sites.
+    pub fn blocks<C: Code>(&self, code: C) -> Blocks<C> {
+        let mut blocks = Blocks::new(code);
+        blocks.break_at(self.addresses());
+        blocks
     }
 
     fn addresses(&self) -> impl Iterator<Item = u64> + '_ {
@@ -59,9 +73,11 @@ enum Try {
     Fits,
 }
 
-/// What one stream says.
+/// What one piece says.
 pub(super) struct Witnesses {
     pub votes: Vec<Votes>,
+    /// Votes on and off before this piece.
+    before: Vec<(u32, u32)>,
     pub missing: BTreeMap<u64, u32>,
     pub linked_returns: u32,
     pub rewritten_returns: u32,
@@ -159,30 +175,27 @@ impl Witnesses {
     pub fn gather<C: Code + Sync + ?Sized>(
         question: &Question<'_, C>,
         places: &Places,
-        stream: usize,
-        packets: &[u8],
+        before: &[Votes],
+        piece: &Piece<'_>,
+        blocks: &mut Blocks<&C>,
     ) -> Self {
         let mut this = Self {
             votes: vec![Votes::default(); question.importers.len()],
+            before: before.iter().map(|votes| (votes.on, votes.off)).collect(),
             missing: BTreeMap::new(),
             linked_returns: 0,
             rewritten_returns: 0,
             entered: HashMap::new(),
         };
-        let mut blocks = Blocks::new(question.code);
-        blocks.break_at(places.addresses());
-        let linked: HashMap<u64, bool> = (question.indirect_returns.iter())
-            .flat_map(|call| [(call.linked, true), (call.rewritten, false)])
-            .collect();
         let mut returns = Returns { returns: Vec::new(), importers: &question.importers };
         let options = Options { resume: Resume::SafeAddress, ..Options::default() };
-        let mut walker = Walker::with_options(packets, options);
+        let mut walker = Walker::with_options(piece.bytes, options);
         let (mut place, mut idle) = ((0, 0), 0_u32);
         loop {
-            let stop = walker.run(&mut blocks, &mut returns);
+            let stop = walker.run(blocks, &mut returns);
             for branch in returns.returns.drain(..) {
-                this.returned(question, places, stream, &branch);
-                match linked.get(&branch.to) {
+                this.returned(question, places, piece, &branch);
+                match places.after_indirect.get(&branch.to) {
                     Some(true) => this.linked_returns += 1,
                     Some(false) => this.rewritten_returns += 1,
                     None => {}
@@ -206,14 +219,14 @@ impl Witnesses {
                         walker.lose();
                         continue;
                     }
-                    this.site(question, places, stream, &mut blocks, &mut walker, ip);
+                    this.site(question, places, piece, blocks, &mut walker, ip);
                 }
             }
         }
     }
 
     /// An uncompressed return to a site says which form the call had: it is 7 bytes long, or ends after 12.
-    fn returned<C: ?Sized>(&mut self, question: &Question<'_, C>, places: &Places, stream: usize, branch: &Branch) {
+    fn returned<C: ?Sized>(&mut self, question: &Question<'_, C>, places: &Places, piece: &Piece<'_>, branch: &Branch) {
         for (back, says) in [(FIRST, Says::Off), (SITE, Says::On)] {
             let site = branch.to.wrapping_sub(back);
             let Some((m, s)) = places.sites.get(&site) else { continue };
@@ -224,7 +237,8 @@ impl Witnesses {
             if !found.call || !found.can_be_direct || importer.stub.is_some() && says == Says::On {
                 continue;
             }
-            self.votes[*m].add(Evidence { site, expected, stream, offset: branch.offset, says, how: How::Returned });
+            let (stream, offset) = (piece.stream, piece.offset + branch.offset);
+            self.votes[*m].add(Evidence { site, expected, stream, offset, says, how: How::Returned });
         }
     }
 
@@ -233,7 +247,7 @@ impl Witnesses {
         &mut self,
         question: &Question<'_, C>,
         places: &Places,
-        stream: usize,
+        piece: &Piece<'_>,
         blocks: &mut Blocks<&C>,
         walker: &mut Walker<'t>,
         ip: u64,
@@ -264,24 +278,32 @@ impl Witnesses {
             _ if middle && entered == Some(Form::Slot) => &[Form::Slot],
             _ if middle && entered == Some(Form::Direct) => &[Form::Direct],
             _ if !site.can_be_direct => &[Form::Slot],
-            Some(form) if self.votes[m].on + self.votes[m].off >= ENOUGH_VOTES => &[form],
+            Some(form) if self.sum(m).on + self.sum(m).off >= ENOUGH_VOTES => &[form],
             _ => &[Form::Slot, Form::Direct],
         };
-        let offset = walker.offset();
+        if let [form] = *forms {
+            // Nothing is left to find out. A walk that this leads astray comes to a branch that does not fit.
+            if enter(walker, importer, va, site.call, target, middle, form) {
+                self.entered.insert(va, form);
+            } else {
+                walker.lose();
+            }
+            return;
+        }
+        let (stream, offset) = (piece.stream, piece.offset + walker.offset());
         let trial = Trial { question, places, so_far: self, module: m, va, middle, target };
         let outcomes: Vec<(Form, Try)> =
             forms.iter().map(|form| (*form, trial.attempt(blocks, walker.clone(), *form))).collect();
         let fits: Vec<Form> = outcomes.iter().filter(|(_, t)| *t == Try::Fits).map(|(form, _)| *form).collect();
         let open = outcomes.iter().any(|(_, t)| *t == Try::Open);
-        let both = forms.len() == 2;
         let form = match fits.as_slice() {
-            [form] if both && !open => {
+            [form] if !open => {
                 let says = if *form == Form::Direct { Says::On } else { Says::Off };
                 self.votes[m].add(Evidence { site: va, expected: target, stream, offset, says, how: How::Walked });
                 Some(*form)
             }
             [form] => {
-                self.votes[m].open += u32::from(both);
+                self.votes[m].open += 1;
                 Some(*form)
             }
             [] if open => {
@@ -290,13 +312,13 @@ impl Witnesses {
             }
             [] => {
                 let to = walker.clone().take_tip().ok().map(|(_, to)| to);
-                match to.filter(|to| both && !middle && *to != target && (question.function_start)(*to) == Some(true)) {
+                match to.filter(|to| !middle && *to != target && (question.function_start)(*to) == Some(true)) {
                     Some(to) => {
                         let says = Says::Redirected { to };
                         let how = How::Walked;
                         self.votes[m].add(Evidence { site: va, expected: target, stream, offset, says, how });
                     }
-                    None => self.votes[m].contradictory += u32::from(both),
+                    None => self.votes[m].contradictory += 1,
                 }
                 None
             }
@@ -321,11 +343,21 @@ impl Witnesses {
         }
     }
 
-    /// The form that a module's votes say so far, if they agree.
+    /// A module's votes so far, those of other pieces included.
+    fn sum(&self, module: usize) -> Votes {
+        let (on, off) = self.before[module];
+        let votes = &self.votes[module];
+        Votes { on: on + votes.on, off: off + votes.off, ..Votes::default() }
+    }
+
+    /// The form that a module's votes say so far: few, if they agree, or enough.
     fn settled(&self, module: usize) -> Option<Form> {
-        match (self.votes[module].on, self.votes[module].off) {
-            (2.., 0) => Some(Form::Direct),
-            (0, 2..) => Some(Form::Slot),
+        let sum = self.sum(module);
+        match (sum.on, sum.off, sum.answer()) {
+            (2.., 0, _) => Some(Form::Direct),
+            (0, 2.., _) => Some(Form::Slot),
+            (on, off, Answer::On) if on + off >= ENOUGH_VOTES => Some(Form::Direct),
+            (on, off, Answer::Off) if on + off >= ENOUGH_VOTES => Some(Form::Slot),
             _ => None,
         }
     }

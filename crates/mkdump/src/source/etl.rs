@@ -42,6 +42,7 @@ pub(super) fn read<'a>(bytes: &'a FileBytes, wanted: Wanted, progress: &dyn Prog
         cpu_family: system.cpu.as_ref().map(|cpu| cpu.family),
         cpu_revision: system.cpu.as_ref().map(|cpu| cpu.model << 8 | cpu.stepping),
         build_lab: system.build_lab.clone(),
+        computer_name: system.computer_name.clone(),
     };
     let start = clock.start_time();
     let summary = SourceReport {
@@ -92,7 +93,8 @@ pub(super) fn read<'a>(bytes: &'a FileBytes, wanted: Wanted, progress: &dyn Prog
         },
         summary,
         ipt: survey.ipt,
-        processes: survey.processes.into_iter().map(|p| (p.pid, p.name)).collect(),
+        processes: survey.processes,
+        threads: survey.threads,
         warnings,
         held: None,
         end,

@@ -46,8 +46,10 @@ pub struct Reading<'a> {
     pub summary: SourceReport,
     /// Intel PT data in the source.
     pub ipt: Vec<etl_file::IptSnapshot<'a>>,
-    /// Names of processes, by process id.
-    pub processes: Vec<(u32, String)>,
+    /// Processes, by id and time; collected with Intel PT data.
+    pub processes: Vec<etl_file::Process>,
+    /// Threads, by id and time; collected with Intel PT data.
+    pub threads: Vec<etl_file::Thread>,
     /// What is damaged or doubtful, with its place.
     pub warnings: Vec<String>,
     /// The dump, when the source is one.
@@ -105,6 +107,11 @@ impl Source {
 }
 
 impl Reading<'_> {
+    /// Seconds from the start of the trace to a tick of its clock; `None` when the source is no trace.
+    pub fn seconds(&self, tick: etl_file::Tick) -> Option<f64> {
+        self.clock.as_ref().map(|clock| clock.seconds(tick))
+    }
+
     /// Resolves the value of `--at`: seconds from the start of the trace, or a raw timestamp of its clock. A number
     /// without a fraction that lies between the session's first and last tick is a raw timestamp.
     pub fn moment(&self, at: Option<&str>) -> Result<f64> {

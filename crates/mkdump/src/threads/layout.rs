@@ -107,6 +107,14 @@ impl ThreadLayout {
     }
 }
 
+/// The GUID of a PDB; `None` when it has none or is damaged.
+pub(super) fn guid(pdb: &[u8]) -> Option<[u8; 16]> {
+    super::msf::check(pdb).ok()?;
+    // As in `from_pdb`: a panic of the parser is damage.
+    let read = || Some(pdb2::PDB::open(Cursor::new(pdb)).ok()?.pdb_information().ok()?.guid);
+    std::panic::catch_unwind(read).ok().flatten().map(|guid| guid.to_bytes_le())
+}
+
 /// Long field lists go on in further records; a hostile PDB may chain them in a ring.
 const MAX_CHAIN: u32 = 64;
 

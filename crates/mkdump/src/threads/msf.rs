@@ -14,7 +14,7 @@ const BLOCK_MAP: usize = 52;
 const ABSENT: u32 = u32::MAX;
 
 /// Refuses a file whose streams are larger than itself.
-pub(super) fn check(file: &[u8]) -> Result<(), LayoutError> {
+pub(crate) fn check(file: &[u8]) -> Result<(), LayoutError> {
     if !file.starts_with(MAGIC) {
         return Err(LayoutError::Container { offset: 0, what: "no MSF 7.00 file" });
     }

@@ -8,7 +8,7 @@ pub use import_optimization::{LinkedImport, SITE_SIZE};
 pub(crate) use import_optimization::{direct, through_register, through_stub};
 pub use recognise::{SiteForm, recognise};
 pub(crate) use retpoline::{Rewrite, indirect_rewrite, switch_rewrite};
-pub use retpoline::{StubBlock, StubOffsets};
+pub use retpoline::{Stub, StubBlock, StubOffsets, stub_offset};
 
 #[cfg(test)]
 mod tests;

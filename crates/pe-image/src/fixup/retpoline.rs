@@ -28,6 +28,42 @@ pub struct StubOffsets {
     pub import: u32,
 }
 
+/// One of the stubs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stub {
+    /// For a switch's jump through this register: 0 rax, 1 rcx, … 15 r15.
+    Switch(u8),
+    /// For an indirect call or jump through rax, with CFG check.
+    IndirectCfg,
+    /// For an indirect call or jump through rax.
+    Indirect,
+    /// For an import call that is not direct: `_guard_retpoline_import_r10`.
+    Import,
+}
+
+impl StubOffsets {
+    /// The stub that starts `offset` bytes into the block.
+    pub fn stub_at(&self, offset: u32) -> Option<Stub> {
+        let others =
+            [(self.indirect_cfg, Stub::IndirectCfg), (self.indirect, Stub::Indirect), (self.import, Stub::Import)];
+        let other = others.into_iter().find(|(at, _)| *at == offset).map(|(_, stub)| stub);
+        let register = || self.switch.iter().position(|&at| at == offset);
+        other.or_else(|| register().map(|register| Stub::Switch(register as u8)))
+    }
+}
+
+/// How far behind an image a branch may lead that is taken for one into the stubs: the highest offset that was seen is
+/// 0x420, and modules lie further apart than that.
+const STUBS_REACH: u64 = 2 * PAGE_SIZE as u64;
+
+/// The offset in the stub block of a branch that leaves an image of `size_of_image` bytes at `base` for the pages right
+/// behind it; `None` for any other target. Nothing but the addresses is looked at.
+pub fn stub_offset(base: u64, size_of_image: u32, target: u64) -> Option<u32> {
+    let behind = base.wrapping_add(u64::from(size_of_image).next_multiple_of(PAGE_SIZE.into()));
+    let offset = target.wrapping_sub(behind);
+    (offset < STUBS_REACH).then_some(offset as u32)
+}
+
 /// Dwords in front of the stubs that are known; dword 0 has no known meaning.
 const HEADER_DWORDS: usize = 20;
 /// The longest stub block that is taken; the real ones have one or two pages.
@@ -53,12 +89,24 @@ impl StubBlock {
         }
         let mut bytes = vec![0; section.size.next_multiple_of(PAGE_SIZE) as usize];
         kernel.read(section.rva, &mut bytes);
+        Self::from_pages(bytes, section.rva).map(Some)
+    }
+
+    /// Takes the block as it lies in memory: the kernel's section RETPOL, or its copy behind an image. `rva` says where
+    /// that is, for the error's text.
+    ///
+    /// # Errors
+    /// When the header does not lie in the bytes or an offset in it leads out of them.
+    pub fn from_pages(bytes: Vec<u8>, rva: Rva) -> Result<Self> {
         let dword = |number: usize| {
-            let offset = bytes::u32_at(&bytes, 4 * number).unwrap_or(u32::MAX);
+            let offset = bytes::u32_at(&bytes, 4 * number).ok_or_else(|| {
+                let need = 4 * HEADER_DWORDS as u64;
+                Error::truncated(Place::Rva(rva), "retpoline stub header", need, bytes.len() as u64)
+            })?;
             // The stubs lie behind the header.
             if (offset as usize) < 4 * HEADER_DWORDS || offset as usize >= bytes.len() {
-                let place = Place::Rva(Rva(section.rva.0.saturating_add(4 * number as u32)));
-                let allowed = format!("{:#x} to {:#x}", 4 * HEADER_DWORDS, bytes.len() - 1);
+                let place = Place::Rva(Rva(rva.0.saturating_add(4 * number as u32)));
+                let allowed = format!("{:#x} to {:#x}", 4 * HEADER_DWORDS, bytes.len().saturating_sub(1));
                 return Err(Error::field(place, "retpoline stub header", "stub offset", offset, allowed));
             }
             Ok(offset)
@@ -68,7 +116,7 @@ impl StubBlock {
             *offset = dword(1 + register)?;
         }
         let offsets = StubOffsets { switch, indirect_cfg: dword(17)?, indirect: dword(18)?, import: dword(19)? };
-        Ok(Some(Self { bytes, offsets }))
+        Ok(Self { bytes, offsets })
     }
 
     /// The pages.

@@ -8,7 +8,7 @@ use crate::fixup::{
     LinkedImport, Rewrite, SITE_SIZE, StubBlock, direct, indirect_rewrite, switch_rewrite, through_register,
     through_stub,
 };
-use crate::image::{MappedImage, NO_SLOT};
+use crate::image::{IndexedSlot, MappedImage, NO_SLOT};
 use crate::policy::ImportCalls;
 use crate::site::{Counts, Outcome, Reason, Site, SiteKind};
 
@@ -42,8 +42,8 @@ impl<'a> MappedImage<'a> {
 
     #[inline]
     fn direct_target(&self, site: Rva, index: u32) -> Result<(i32, &'a Target), Reason> {
-        let number = self.slot_by_index.get(index as usize).copied().filter(|&number| number != NO_SLOT);
-        let slot = self.binding.zip(number).map(|(binding, number)| &binding.slots()[number as usize]);
+        let indexed = self.slots.get(index as usize).filter(|slot| slot.number != NO_SLOT);
+        let slot = self.binding.zip(indexed).map(|(binding, slot)| &binding.slots()[slot.number as usize]);
         let target = slot.and_then(|slot| slot.result.as_ref().ok()).ok_or(Reason::Unbound)?;
         // The kernel stores each slot as a 32-bit distance from the image base before it looks at the sites. So this
         // test bites at the upper edge, and the one from the site's end at the lower.
@@ -85,6 +85,18 @@ impl<'a> MappedImage<'a> {
             ImportOutcome::Register => Some(through_register(judged.linked)),
             ImportOutcome::Stays(_) => None,
         }
+    }
+
+    /// What is asked of sites that may become direct; `None` when the policy makes none direct.
+    pub(super) fn direct_sites(&self) -> Option<DirectSites<'_>> {
+        let policy = self.policy;
+        let makes_direct =
+            policy.import_calls == ImportCalls::Optimized && !policy.second_mapping && !self.table_ignored;
+        makes_direct.then(|| DirectSites {
+            slots: &self.slots,
+            iat: self.iat.map_or(0, |iat| iat.0.into()),
+            asks_retpolined: self.retpolines().is_some(),
+        })
     }
 
     /// With retpoline: the distance from an import site's end to the import stub, and the stub.
@@ -221,6 +233,29 @@ impl<'a> MappedImage<'a> {
             }
         }
         counts
+    }
+}
+
+/// The short way for what most sites of most images are: as linked, bound, and in reach.
+pub(super) struct DirectSites<'i> {
+    slots: &'i [IndexedSlot],
+    iat: i64,
+    asks_retpolined: bool,
+}
+
+impl DirectSites<'_> {
+    /// The 12 bytes of a site that becomes direct; `None` when it does not. It comes to what
+    /// [`MappedImage::import_bytes`] does, by one look at the slot and no other.
+    #[inline]
+    pub(super) fn bytes(&self, site: &ImportTransfer, bytes: &[u8; SITE_SIZE]) -> Option<[u8; SITE_SIZE]> {
+        let slot = self.slots.get(site.raw_index as usize)?;
+        let linked = LinkedImport::parse(bytes).filter(|linked| linked.call == site.call)?;
+        let names_slot =
+            self.iat + 8 * i64::from(site.raw_index) == i64::from(site.rva.0) + 7 + i64::from(linked.displacement);
+        let distance = slot.from_base - i64::from(site.rva.0) - SITE_SIZE as i64;
+        let distance =
+            i32::try_from(distance).ok().filter(|_| names_slot && (slot.retpolined || !self.asks_retpolined))?;
+        Some(direct(linked, distance))
     }
 }
 

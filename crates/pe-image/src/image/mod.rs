@@ -7,9 +7,9 @@ mod ranges;
 
 use std::borrow::Cow;
 
-use crate::addr::{PAGE_SIZE, Rva, sign_extend};
+use crate::addr::{PAGE_SIZE, Rva, rel32, sign_extend};
 use crate::bind::Binding;
-use crate::dvrt::{Fixups, Symbol};
+use crate::dvrt::{Fixups, FunctionOverride, OverrideSite, Symbol};
 use crate::error::{Error, Place};
 use crate::file::PeFile;
 use crate::fixup::StubBlock;
@@ -21,7 +21,7 @@ pub use ranges::{ImageRange, Piece, Pieces, RangeKind, Selection};
 /// A file mapped at a base address, with the load-time changes of a policy.
 ///
 /// Nothing is copied: bytes are made when they are read, from the file and the tables in it. An image takes memory for
-/// an index of its tables' page blocks (24 bytes per 4 KiB of code that has fixups) and its import slots.
+/// an index of its tables' page blocks (40 bytes per 4 KiB of code that has fixups) and its import slots.
 #[derive(Clone, Debug)]
 pub struct MappedImage<'a> {
     file: &'a PeFile<'a>,
@@ -30,8 +30,8 @@ pub struct MappedImage<'a> {
     /// Load base less the file's base.
     delta: u64,
     binding: Option<&'a Binding<'a>>,
-    /// Number of the binding's slot by index in the IAT directory; `NO_SLOT` where there is none.
-    slot_by_index: Vec<u32>,
+    /// What the slot of each index in the IAT directory holds.
+    slots: Vec<IndexedSlot>,
     iat: Option<Rva>,
     cfg_pointer: Option<Rva>,
     stubs: Option<&'a StubBlock>,
@@ -51,7 +51,25 @@ pub struct MappedImage<'a> {
     warnings: Vec<Error>,
 }
 
+/// A slot of the IAT directory, as far as sites want to know it.
+#[derive(Clone, Copy, Debug)]
+struct IndexedSlot {
+    /// Its number in the binding; `NO_SLOT` where there is none.
+    number: u32,
+    /// The distance from the image base to the bound target, as the kernel stores it; `NOT_IN_REACH` where nothing is
+    /// bound or it is too far.
+    from_base: i64,
+    /// The target's module is fully retpolined.
+    retpolined: bool,
+}
+
 const NO_SLOT: u32 = u32::MAX;
+/// No sum with a distance of 32 bits is again one.
+const NOT_IN_REACH: i64 = i64::MIN / 2;
+
+impl IndexedSlot {
+    const NONE: Self = Self { number: NO_SLOT, from_base: NOT_IN_REACH, retpolined: false };
+}
 
 impl<'a> MappedImage<'a> {
     /// A file at a base. On x86 the base may be given with or without its upper half.
@@ -70,7 +88,7 @@ impl<'a> MappedImage<'a> {
             policy,
             delta: if headers.is_64 { delta } else { u64::from(delta as u32) },
             binding,
-            slot_by_index: Vec::new(),
+            slots: Vec::new(),
             iat: file.iat().map(|directory| directory.rva),
             cfg_pointer: None,
             stubs: None,
@@ -96,6 +114,8 @@ impl<'a> MappedImage<'a> {
             index.sort();
         }
         image.check_relocations();
+        image.check_iat();
+        image.check_sites();
         image
     }
 
@@ -168,6 +188,17 @@ impl<'a> MappedImage<'a> {
         }
     }
 
+    /// The places where calls and jumps name a function that a kernel may override (symbol 7), with that override.
+    pub fn override_sites(&self) -> Vec<(FunctionOverride<'a>, Vec<OverrideSite>)> {
+        let table = self.file.dvrt().ok().flatten();
+        let entries = table.iter().flat_map(|table| table.entries_of(Symbol::FUNCTION_OVERRIDE));
+        let parsed = entries.filter_map(|entry| match entry.fixups() {
+            Fixups::FunctionOverrides(Ok(overrides)) => Some(overrides.overrides),
+            _ => None,
+        });
+        parsed.flatten().map(|item| (item.clone(), item.sites().flatten().collect())).collect()
+    }
+
     /// Numbers the slots of the IAT directory, as the records of symbol 3 do.
     fn number_slots(&mut self) {
         let (Some(iat), Some(binding)) = (self.file.iat(), self.binding) else { return };
@@ -175,14 +206,17 @@ impl<'a> MappedImage<'a> {
         for (number, slot) in binding.slots().iter().enumerate() {
             let Some(offset) = slot.rva.0.checked_sub(iat.rva.0) else { continue };
             let index = (offset / width) as usize;
-            // An index has 19 bits, so that a directory of a hostile size costs 2 MiB at most.
+            // An index has 19 bits, so that a directory of a hostile size costs 12 MiB at most.
             if slot.delayed || offset % width != 0 || offset >= iat.size || index >= 0x7_ffff {
                 continue;
             }
-            if self.slot_by_index.len() <= index {
-                self.slot_by_index.resize(index + 1, NO_SLOT);
+            if self.slots.len() <= index {
+                self.slots.resize(index + 1, IndexedSlot::NONE);
             }
-            self.slot_by_index[index] = number as u32;
+            let target = slot.result.as_ref().ok();
+            let from_base = target.and_then(|target| rel32(self.base, target.address)).map_or(NOT_IN_REACH, i64::from);
+            let retpolined = target.is_some_and(|target| target.retpolined);
+            self.slots[index] = IndexedSlot { number: number as u32, from_base, retpolined };
         }
     }
 
@@ -215,11 +249,12 @@ impl<'a> MappedImage<'a> {
                 }
                 Fixups::FunctionOverrides(Ok(overrides)) => {
                     self.warnings.extend(overrides.error.clone());
-                    let sites = overrides.overrides.iter().flat_map(crate::FunctionOverride::sites);
+                    let sites = overrides.overrides.iter().flat_map(FunctionOverride::sites);
                     let sites = sites.filter_map(|site| self.note(site)).count() as u64;
                     self.function_overrides += sites;
+                    let stay = if sites == 1 { "1 call stays".to_owned() } else { format!("{sites} calls stay") };
                     let message = format!(
-                        "{sites} calls stay as linked; a kernel that knows function override (22H2 and later) may have \
+                        "{stay} as linked; a kernel that knows function override (22H2 and later) may have \
                          them lead to another function, by CPU"
                     );
                     self.warnings.push(Error::other(place, "function override", message));

@@ -2,11 +2,12 @@
 
 use crate::addr::{PAGE_SIZE, Rva, sign_extend};
 use crate::bytes::overlap;
-use crate::dvrt::{ImportTransfer, IndirectTransfer, SwitchBranch, block_records};
+use crate::dvrt::{ImportTransfer, IndirectTransfer, PageRecord, SwitchBranch, block_records};
 use crate::error::{Error, Place};
 use crate::fixup::SITE_SIZE;
 use crate::image::MappedImage;
-use crate::image::index::PageIndex;
+use crate::image::index::{PageIndex, REACH};
+use crate::image::judge::DirectSites;
 use crate::relocate::{Block, Relocation};
 
 /// A window of the image that is being made.
@@ -111,16 +112,9 @@ impl<'a> MappedImage<'a> {
 
     fn put_sites(&self, window: &mut Window<'_>) {
         if self.changes_imports() {
+            let direct = self.direct_sites();
             for block in self.imports.touching(window.start, window.end()) {
-                let from_block = self.file.bytes_from(block.page);
-                for site in block_records::<ImportTransfer>(block) {
-                    if window.touches(site.rva, SITE_SIZE as u64) {
-                        let linked = self.linked_at(block, from_block, site.rva);
-                        if let Some(bytes) = self.import_bytes(&site, &linked) {
-                            window.put(site.rva, &bytes);
-                        }
-                    }
-                }
+                self.put_imports(window, block, direct.as_ref());
             }
         }
         let Some(stubs) = self.retpolines() else { return };
@@ -139,6 +133,29 @@ impl<'a> MappedImage<'a> {
                     && let Ok(rewrite) = self.judge_switch(&site, &self.linked_bytes(site.rva), stubs)
                 {
                     window.put(site.rva, rewrite.as_slice());
+                }
+            }
+        }
+    }
+
+    /// The import sites of one block. This is where the time of an image goes: real ones have 22 sites to a page.
+    #[inline]
+    fn put_imports(&self, window: &mut Window<'_>, block: &Block<'a>, direct: Option<&DirectSites<'_>>) {
+        let from_block = self.file.bytes_from(block.page);
+        let in_window = u64::from(block.page.0).checked_sub(window.start).map(|at| at as usize);
+        for site in block_records::<ImportTransfer>(block) {
+            let within = (site.rva.0 - block.page.0) as usize;
+            let linked = from_block.get(within..).and_then(|bytes| bytes.first_chunk::<SITE_SIZE>());
+            let place = in_window.and_then(|at| window.out.get_mut(at + within..)?.first_chunk_mut::<SITE_SIZE>());
+            if let (Some(linked), Some(place), Some(direct)) = (linked, place, direct)
+                && let Some(bytes) = direct.bytes(&site, linked)
+            {
+                *place = bytes;
+            } else if window.touches(site.rva, SITE_SIZE as u64) {
+                // Across a border, or no direct call.
+                let linked = self.linked_at(block, from_block, site.rva);
+                if let Some(bytes) = self.import_bytes(&site, &linked) {
+                    window.put(site.rva, &bytes);
                 }
             }
         }
@@ -190,6 +207,11 @@ impl<'a> MappedImage<'a> {
         })
     }
 
+    /// The base relocations that change bytes of this image when it is not at the file's own base.
+    pub fn relocations(&self) -> impl Iterator<Item = Relocation> {
+        self.applicable().filter(|(_, _, good)| *good).map(|(_, relocation, _)| relocation)
+    }
+
     /// The number of base relocations that are applied.
     pub(super) fn count_relocations(&self) -> u64 {
         if self.delta == 0 { 0 } else { self.applicable().filter(|(_, _, good)| *good).count() as u64 }
@@ -214,6 +236,36 @@ impl<'a> MappedImage<'a> {
             let message = format!("the file has no relocations, and {base:#x} is not its own base");
             self.warnings.push(Error::other(Place::Offset(0), "IMAGE_FILE_HEADER", message));
         }
+    }
+
+    /// Warns of an import address table that reaches out of the image: its sites then cannot bear a linker's bytes.
+    pub(super) fn check_iat(&mut self) {
+        let Some(iat) = self.file.iat() else { return };
+        let left = self.file.headers().size_of_image.saturating_sub(iat.rva.0);
+        if iat.size > left {
+            let place = Place::Rva(iat.rva);
+            let allowed = format!("at most {left:#x}, what the image has from there on");
+            self.warnings.push(Error::field(place, "import address table", "Size", iat.size, allowed));
+        }
+    }
+
+    /// Warns, once for each table, of sites outside the image.
+    pub(super) fn check_sites(&mut self) {
+        let outside = [
+            self.outside::<ImportTransfer>(&self.imports, SITE_SIZE as u32),
+            // The shortest form: with a prefix or a CFG pointer it may still leave its section.
+            self.outside::<IndirectTransfer>(&self.indirect, 5),
+            self.outside::<SwitchBranch>(&self.switches, 6),
+        ];
+        self.warnings.extend(outside.into_iter().flatten());
+    }
+
+    fn outside<T: PageRecord>(&self, index: &PageIndex<'a>, size: u32) -> Option<Error> {
+        index.blocks().iter().filter(|block| !self.is_inside(block.page, REACH + 1)).find_map(|block| {
+            let site = block_records::<T>(block).find(|site| !self.is_inside(site.rva(), size))?;
+            let message = format!("a site at RVA {} lies outside the image and is left alone", site.rva());
+            Some(Error::other(block.place, T::NAME, message))
+        })
     }
 
     fn changes_imports(&self) -> bool {

@@ -78,6 +78,28 @@ impl MappedImage<'_> {
     }
 }
 
+impl MappedImage<'_> {
+    /// The file as it would have to be for a loader that changes nothing: the same layout, with ImageBase, relocated
+    /// addresses, bound slots and sites as this image has them. Stubs, which lie behind the image, are not in it, and
+    /// CheckSum and signature are those of the file that it was made from.
+    ///
+    /// Takes as much memory as the file.
+    pub fn patched_file(&self) -> Vec<u8> {
+        let mut out = self.file.data().to_vec();
+        let headers = self.file.headers();
+        let mut put = |offset: u32, rva: Rva, size: u32| {
+            if let Some(place) = out.get_mut(offset as usize..).and_then(|rest| rest.get_mut(..size as usize)) {
+                self.read(rva, place);
+            }
+        };
+        put(0, Rva(0), headers.mapped_header_size());
+        for section in headers.sections.iter().filter(|section| section.size != 0) {
+            put(section.file_offset, section.rva, section.mapped_file_size());
+        }
+        out
+    }
+}
+
 /// Bytes of an image from one place on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece<'a> {

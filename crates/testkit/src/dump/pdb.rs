@@ -10,21 +10,34 @@ const POINTER: u32 = 0x603;
 
 /// An MSF 7.00 file with the given structures, each declared first and defined after, as compilers do.
 pub fn types(structures: &[(&str, &[(&str, u16)])]) -> Vec<u8> {
-    let tpi = type_stream(structures);
-    let blocks = tpi.len().div_ceil(BLOCK);
-    // Blocks: 0 super block, 1 and 2 free block maps, 3 block map, 4 directory, 5 and on the type stream.
+    with_streams(&[], &type_stream(structures))
+}
+
+/// As [`types`], with an identity: the GUID's 16 bytes as Windows stores them, and the age.
+pub fn identified(guid: [u8; 16], age: u32, structures: &[(&str, &[(&str, u16)])]) -> Vec<u8> {
+    let mut information = Asm::new();
+    // Version 7.0, signature, age, GUID; no named streams.
+    information.u32(20_000_404).u32(0).u32(age).bytes(&guid).u32(0);
+    with_streams(&information.finish(), &type_stream(structures))
+}
+
+/// Stream 0 is empty, 1 the information stream of at most one block, 2 the type stream.
+fn with_streams(information: &[u8], tpi: &[u8]) -> Vec<u8> {
+    assert!(information.len() <= BLOCK, "the information stream has one block");
+    let first = information.len().div_ceil(BLOCK);
+    let blocks = first + tpi.len().div_ceil(BLOCK);
+    // Blocks: 0 super block, 1 and 2 free block maps, 3 block map, 4 directory, 5 and on the streams.
     let mut asm = Asm::new();
     asm.bytes(b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0");
     let directory = 4 * (1 + 3 + blocks);
     assert!(directory <= BLOCK, "the directory has one block");
     asm.u32(BLOCK as u32).u32(1).u32((5 + blocks) as u32).u32(directory as u32).u32(0).u32(3);
     asm.pad_to(BLOCK, 0).fill(0xff, 2 * BLOCK).u32(4).pad_to(4 * BLOCK, 0);
-    // Streams 0 and 1 are empty; 2 is the type stream.
-    asm.u32(3).u32(0).u32(0).u32(tpi.len() as u32);
+    asm.u32(3).u32(0).u32(information.len() as u32).u32(tpi.len() as u32);
     for block in 0..blocks {
         asm.u32((5 + block) as u32);
     }
-    asm.pad_to(5 * BLOCK, 0).bytes(&tpi).align(BLOCK, 0);
+    asm.pad_to(5 * BLOCK, 0).bytes(information).align(BLOCK, 0).bytes(tpi).align(BLOCK, 0);
     asm.finish()
 }
 

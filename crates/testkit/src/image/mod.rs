@@ -9,12 +9,16 @@ mod api_set;
 mod dynamic;
 mod kernel;
 mod layout;
+mod placed;
+mod rdata;
 mod resource;
+mod sites;
 
-pub use api_set::api_set_schema;
+pub use api_set::{Contract, api_set_schema, api_set_schema_with_aliases};
 pub use dynamic::{Entry, OverrideSpec, padded_u16s, page_blocks, u32s};
 pub use kernel::{KERNEL_STUBS, Stubs, kernel};
 pub use layout::Built;
+pub use placed::{Placed, PlacedSite};
 
 /// IMAGE_FILE_MACHINE_AMD64.
 pub const X64: u16 = 0x8664;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::body::{FnId, Item, Odds, Via};
-use super::program::{Form, ImportSite, StubPages};
+use super::program::{Form, ImportSite, ListedBranch, StubPages};
 
 /// What an instruction does, as far as its successor and the stacks go.
 #[derive(Clone, Debug)]
@@ -68,6 +68,8 @@ pub(super) struct Lowered {
     pub memory: Vec<u8>,
     pub ops: Vec<(u64, Op)>,
     pub site: Option<ImportSite>,
+    /// The place and kind of an indirect branch that retpoline rewrites.
+    pub listed: Option<(u64, ListedBranch)>,
 }
 
 /// `item` at `place`.
@@ -78,9 +80,10 @@ pub(super) fn item(item: &Item, place: &Place<'_>) -> Lowered {
         memory: bytes.clone(),
         linked: bytes,
         site: None,
+        listed: None,
     };
     match item {
-        Item::Label(_) => Lowered { linked: Vec::new(), memory: Vec::new(), ops: Vec::new(), site: None },
+        Item::Label(_) => Lowered { linked: Vec::new(), memory: Vec::new(), ops: Vec::new(), site: None, listed: None },
         Item::Straight(bytes) => plain(bytes.to_vec(), Act::Straight),
         Item::Jcc { code, to, short, odds } => {
             let to = place.labels[*to];
@@ -148,7 +151,7 @@ fn import(slot: usize, call: bool, place: &Place<'_>) -> Lowered {
         if call {
             ops.push((va + 7, Op { len: 5, act: Act::Straight }));
         }
-        return Lowered { memory: linked.clone(), linked, ops, site: Some(site) };
+        return Lowered { memory: linked.clone(), linked, ops, site: Some(site), listed: None };
     }
     let to = match (form, place.stubs) {
         (Form::Stub, Some(stubs)) => stubs.import_r10,
@@ -159,7 +162,7 @@ fn import(slot: usize, call: bool, place: &Place<'_>) -> Lowered {
     memory.extend(branch(if call { &[0xe8] } else { &[0xe9] }, va + 7, to, false));
     let ops =
         vec![(va, Op { len: 7, act: Act::Load(target) }), (va + 7, Op { len: 5, act: direct(call, to, Vec::new()) })];
-    Lowered { linked, memory, ops, site: Some(site) }
+    Lowered { linked, memory, ops, site: Some(site), listed: None }
 }
 
 fn indirect(call: bool, via: Via, targets: Vec<u64>, place: &Place<'_>) -> Lowered {
@@ -171,6 +174,11 @@ fn indirect(call: bool, via: Via, targets: Vec<u64>, place: &Place<'_>) -> Lower
         (Via::Cfg, false) => vec![0xff, 0x25, 0x10, 0x20, 0, 0],
         (Via::Unlisted, true) => vec![0xff, 0x54, 0x24, 0x20],
         (Via::Unlisted, false) => vec![0xff, 0x60, 0x08],
+    };
+    let listed = match via {
+        Via::Rax => Some((va, ListedBranch::Rax { call })),
+        Via::Cfg => Some((va, ListedBranch::Cfg { call })),
+        Via::Unlisted => None,
     };
     let stub = match (place.stubs, via) {
         (Some(stubs), Via::Rax) => Some(stubs.rax),
@@ -184,7 +192,7 @@ fn indirect(call: bool, via: Via, targets: Vec<u64>, place: &Place<'_>) -> Lower
         if first < linked.len() && call {
             ops.push((va + first as u64, Op { len: (linked.len() - first) as u64, act: Act::Straight }));
         }
-        return Lowered { memory: linked.clone(), linked, ops, site: None };
+        return Lowered { memory: linked.clone(), linked, ops, site: None, listed };
     };
     let mut memory = branch(if call { &[0xe8] } else { &[0xe9] }, va, stub, false);
     let mut ops = vec![(va, Op { len: 5, act: direct(call, stub, targets) })];
@@ -194,22 +202,29 @@ fn indirect(call: bool, via: Via, targets: Vec<u64>, place: &Place<'_>) -> Lower
             ops.push((va + 5, Op { len: 1, act: Act::Straight }));
         }
     }
-    Lowered { linked, memory, ops, site: None }
+    Lowered { linked, memory, ops, site: None, listed }
 }
 
 fn switch(register: u8, targets: Vec<u64>, place: &Place<'_>) -> Lowered {
     let va = place.va;
     let mut linked = if register < 8 { vec![0xff, 0xe0 | register] } else { vec![0x41, 0xff, 0xe0 | (register - 8)] };
     let len = linked.len() as u64;
+    let listed = Some((va, ListedBranch::Switch { register }));
     linked.resize(6, 0xcc);
     let Some(stubs) = place.stubs else {
         let ops = vec![(va, Op { len, act: Act::JumpIndirect(targets) })];
-        return Lowered { memory: linked.clone(), linked, ops, site: None };
+        return Lowered { memory: linked.clone(), linked, ops, site: None, listed };
     };
     let stub = stubs.base + SWITCH + SWITCH_STEP * u64::from(register);
     let mut memory = branch(&[0xe8], va, stub, false);
     memory.push(0xcc);
-    Lowered { linked, memory, ops: vec![(va, Op { len: 5, act: Act::Call { to: stub, load: targets } })], site: None }
+    Lowered {
+        linked,
+        memory,
+        ops: vec![(va, Op { len: 5, act: Act::Call { to: stub, load: targets } })],
+        site: None,
+        listed,
+    }
 }
 
 fn direct(call: bool, to: u64, load: Vec<u64>) -> Act {

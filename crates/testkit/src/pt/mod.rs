@@ -8,6 +8,7 @@
 //! | `lower` | each item as bytes and as operations, in the form that the module's mode asks for |
 //! | `execute` | the interpreter: it knows the operations and never disassembles |
 //! | `packet` | single packets, byte by byte |
+//! | `system` | a program as an installed system: PE files, and traces that name them |
 //! | `emit` | the processor's trace unit: TNT packing, deferred TIPs, return compression, PSB+ |
 //!
 //! ```
@@ -26,9 +27,11 @@ mod lower;
 mod packet;
 mod program;
 mod rng;
+mod system;
 
 pub use emit::{Hardware, Unit};
 pub use execute::{Machine, Run};
 pub use packet::{Compression, PacketWriter, mixed_trace};
-pub use program::{Form, ImportSite, Module, Optimization, Program, Shape, StubPages};
+pub use program::{Form, ImportSite, ListedBranch, Module, Optimization, Program, Shape, StubPages};
 pub use rng::Rng;
+pub use system::{InstalledFile, System};

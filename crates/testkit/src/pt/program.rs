@@ -78,6 +78,26 @@ pub struct ImportSite {
     pub in_range: bool,
 }
 
+/// An indirect branch that retpoline rewrites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListedBranch {
+    /// `call rax` or `jmp rax`: 5 bytes.
+    Rax {
+        /// True for a call, false for a jump.
+        call: bool,
+    },
+    /// Through the CFG dispatch pointer: 6 bytes.
+    Cfg {
+        /// True for a call, false for a jump.
+        call: bool,
+    },
+    /// A switch table's jump through a register: 6 bytes.
+    Switch {
+        /// Its number.
+        register: u8,
+    },
+}
+
 /// The copy of the retpoline stubs behind an image.
 #[derive(Clone, Debug)]
 pub struct StubPages {
@@ -108,6 +128,8 @@ pub struct Module {
     pub optimized: bool,
     /// Its import sites, by address.
     pub sites: Vec<ImportSite>,
+    /// Indirect branches that a table lists for retpoline, by address.
+    pub listed: Vec<(u64, ListedBranch)>,
     /// Addresses of its functions, which are all exported.
     pub functions: Vec<u64>,
     /// The retpoline stubs behind it, with retpoline on.
@@ -149,9 +171,14 @@ const PAGE: usize = 0x1000;
 impl Program {
     /// The program that `shape` and `seed` name.
     pub fn generate(shape: &Shape, seed: u64) -> Self {
+        Self::generate_with_room(shape, seed, 0)
+    }
+
+    /// As [`Program::generate`], with so many empty pages at the end of each image, and behind it.
+    pub fn generate_with_room(shape: &Shape, seed: u64, pages: usize) -> Self {
         let mut rng = Rng::new(seed);
         let mut drafts = drafts(shape, &mut rng);
-        place(shape, &mut drafts, &mut rng);
+        place(shape, &mut drafts, pages, &mut rng);
         let mut ops = HashMap::new();
         let modules = (0..drafts.len()).map(|m| finish(shape, &drafts, m, &mut ops)).collect();
         let role_of = |role: Role| {
@@ -164,6 +191,11 @@ impl Program {
             interrupt_handlers: role_of(Role::InterruptHandler).collect(),
             ops,
         }
+    }
+
+    /// The page of retpoline stubs that the kernel's file holds although nothing uses it.
+    pub(super) fn idle_stubs(&self) -> Vec<u8> {
+        lower::stubs(0, &mut HashMap::new()).bytes
     }
 
     /// Every byte range of the program in memory: images, then stub pages.
@@ -262,7 +294,7 @@ fn drafts(shape: &Shape, rng: &mut Rng) -> Vec<Draft> {
         .collect()
 }
 
-fn place(shape: &Shape, drafts: &mut [Draft], rng: &mut Rng) {
+fn place(shape: &Shape, drafts: &mut [Draft], room: usize, rng: &mut Rng) {
     let mut base = 0xffff_f800_0000_0000_u64 + 0x10_0000 * rng.below(0x1000) as u64;
     let last = drafts.len() - 1;
     for (m, draft) in drafts.iter_mut().enumerate() {
@@ -279,9 +311,9 @@ fn place(shape: &Shape, drafts: &mut [Draft], rng: &mut Rng) {
         }
         at = at.next_multiple_of(PAGE);
         draft.table = base + at as u64;
-        draft.size = (at + 8 * draft.imports.len() + 8).next_multiple_of(PAGE);
+        draft.size = (at + 8 * draft.imports.len() + 8).next_multiple_of(PAGE) + PAGE * room;
         // Stub pages lie right behind the image; the next module somewhere after them.
-        base += (draft.size + PAGE * (1 + rng.below(16))) as u64;
+        base += (draft.size + PAGE * (1 + room + rng.below(16))) as u64;
     }
 }
 
@@ -296,6 +328,7 @@ fn finish(shape: &Shape, drafts: &[Draft], m: usize, ops: &mut HashMap<u64, Op>)
     }
     let mut memory = linked.clone();
     let mut sites = Vec::new();
+    let mut listed = Vec::new();
     for ((items, labels), start) in draft.bodies.iter().zip(&draft.functions) {
         let mut label_at = vec![0; *labels];
         let mut at = *start;
@@ -326,6 +359,7 @@ fn finish(shape: &Shape, drafts: &[Draft], m: usize, ops: &mut HashMap<u64, Op>)
             memory[offset..offset + item.size()].copy_from_slice(&memory_bytes);
             ops.extend(lowered.ops);
             sites.extend(lowered.site);
+            listed.extend(lowered.listed);
             at += item.size() as u64;
         }
     }
@@ -336,6 +370,7 @@ fn finish(shape: &Shape, drafts: &[Draft], m: usize, ops: &mut HashMap<u64, Op>)
         memory,
         optimized: draft.optimized,
         sites,
+        listed,
         functions: draft.functions.clone(),
         stubs,
     }

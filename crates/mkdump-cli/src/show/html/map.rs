@@ -116,7 +116,7 @@ fn regions(modules: &[&Module], per_row: u64) -> Vec<Region> {
 
 /// Bytes in a row: the least with which the picture is not too high, or the least of those that make it lowest.
 fn per_row(modules: &[&Module]) -> u64 {
-    let choices = (20..33).map(|bits| {
+    let choices = (16..33).map(|bits| {
         let per_row = 1u64 << bits;
         (regions(modules, per_row).iter().map(|region| region.rows + 1).sum::<u64>(), per_row)
     });

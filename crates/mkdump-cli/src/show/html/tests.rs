@@ -1,3 +1,5 @@
+//! Pages of a whole system, of hostile names, of any numbers.
+
 use mkdump::report::Status;
 
 use super::{Choice, Module, Page, Sites, render};
@@ -159,9 +161,13 @@ fn a_whole_system_renders() {
     }
     assert!(!html.contains("http://") && !html.contains("src="), "the page loads nothing");
     assert!(html.len() < 600_000, "{} bytes", html.len());
-    // For a look at it: the browser check and the picture in the documentation are made from this page.
-    if let Some(path) = std::env::var_os("MKDUMP_SAMPLE_PAGE") {
-        std::fs::write(path, &html).unwrap();
+    keep("system.html", &html);
+}
+
+/// Keeps a page for `cargo xtask browser`, which also makes the pictures of the documentation from it.
+fn keep(name: &str, html: &str) {
+    if let Some(directory) = std::env::var_os("MKDUMP_SAMPLE_PAGES") {
+        std::fs::write(std::path::Path::new(&directory).join(name), html).unwrap();
     }
 }
 
@@ -189,6 +195,7 @@ fn hostile_names_stay_text() {
     (page.facts, page.next, page.warnings) = (vec![(text(), text())], vec![(text(), text())], vec![text()]);
     page.choices = vec![Choice { name: text(), mode: text(), reason: text() }];
     let html = render(&page);
+    keep("hostile.html", &html);
     assert_eq!(html.matches("<script").count(), 1, "the page's own");
     assert!(!html.contains("<img") && !html.contains('\u{202e}') && !html.contains('\u{7}'));
     assert!(html.contains("&lt;/title&gt;&lt;script&gt;alert(1)"));

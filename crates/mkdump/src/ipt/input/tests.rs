@@ -1,3 +1,5 @@
+//! Input of every kind: what is read, and what is refused with its place.
+
 use std::fmt::Write;
 
 use proptest::prelude::*;

@@ -52,6 +52,7 @@ pub(in crate::source) fn read<'a>(files: &'a [FileBytes], progress: &dyn Progres
         summary,
         ipt: Vec::new(),
         processes: Vec::new(),
+        threads: Vec::new(),
         warnings,
         held: Some(held),
         end: f64::INFINITY,

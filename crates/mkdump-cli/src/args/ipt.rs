@@ -1,0 +1,61 @@
+//! `mkdump ipt`.
+
+use clap::Args;
+
+use super::{IptInputArgs, ModulesArgs, SourceArgs, Switch};
+
+/// `mkdump ipt`.
+#[derive(Clone, Debug, Args)]
+pub struct IptCommand {
+    /// Where the modules are named.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Where their files are.
+    #[command(flatten)]
+    pub modules: ModulesArgs,
+    /// Intel PT data besides the trace's own.
+    #[command(flatten)]
+    pub ipt: IptInputArgs,
+    /// Which snapshots.
+    #[command(flatten)]
+    pub choice: SnapshotArgs,
+    /// Follow code with import calls as rewritten by the kernel, or as linked: auto asks the data, then the build number
+    #[arg(long, value_enum, default_value_t = Switch::Auto, value_name = "MODE")]
+    pub import_optimization: Switch,
+    /// Follow code with indirect branches as rewritten for retpoline, or as linked: auto asks the data
+    #[arg(long, value_enum, default_value_t = Switch::Auto, value_name = "MODE")]
+    pub retpoline: Switch,
+    /// Show each vote of the verdict: site, expected target, snapshot and packet
+    #[arg(long, conflicts_with = "trace_flow")]
+    pub evidence: bool,
+    /// Print the executed code in order, by module and offset, with names where PDBs are at hand
+    #[arg(long)]
+    pub trace_flow: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which snapshots: those for which everything given holds.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Which snapshots")]
+pub struct SnapshotArgs {
+    /// By number, as the list of snapshots shows it: N, A-B, several with commas between
+    #[arg(long, value_name = "N[,N|A-B]")]
+    pub snapshot: Vec<String>,
+    /// Triggered at this time or later
+    #[arg(long, value_name = "SECONDS")]
+    pub from: Option<f64>,
+    /// Triggered at this time or earlier
+    #[arg(long, value_name = "SECONDS")]
+    pub to: Option<f64>,
+    /// Of this process; repeatable
+    #[arg(long, value_name = "NAME|PID")]
+    pub process: Vec<String>,
+    /// Of this thread; repeatable
+    #[arg(long, value_name = "TID")]
+    pub thread: Vec<u32>,
+    /// Of this logical processor; repeatable
+    #[arg(long, value_name = "N")]
+    pub cpu: Vec<u16>,
+}

@@ -1,0 +1,110 @@
+//! `mkdump ipt`: what the Intel PT data of a trace says.
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+use mkdump::ipt::analyse::{IptOptions, analyse};
+use mkdump::ipt::choose::{SnapshotChoice, parse_numbers};
+use mkdump::ipt::report::{FlowReport, FlowSummary};
+use mkdump::ipt::trace_flow::trace_flow;
+use mkdump::ipt::why_no_data;
+use mkdump::{Reading, Wanted};
+
+use super::{Outcome, open, print, print_json, search, warn};
+use crate::args::{IptCommand, SnapshotArgs, TalkArgs};
+use crate::progress::Bars;
+use crate::show::{ipt, text};
+
+/// Shows what the data says, or the flow.
+pub fn run(command: &IptCommand, talk: TalkArgs) -> Result<Outcome> {
+    let bars = Bars::new(talk.quiet, talk.verbose);
+    let options = IptOptions {
+        search: search(&command.modules),
+        inputs: (&command.ipt).into(),
+        choice: choice(&command.choice)?,
+        import_optimization: command.import_optimization.into(),
+        retpoline: command.retpoline.into(),
+        evidence: command.evidence,
+    };
+    let source = open(&command.source)?;
+    let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &bars)?;
+    if command.trace_flow {
+        return flow(command, &reading, &options, &bars, talk);
+    }
+    let report = analyse(&reading, &options, &bars)?;
+    bars.finish();
+    warn(&report.warnings, talk);
+    if command.json {
+        print_json(&report)?;
+        return Ok(Outcome::Done);
+    }
+    if !talk.quiet {
+        eprintln!("{}: {}", text::printable(&report.source.name), text::source(&report.source));
+        if report.snapshots.is_empty() {
+            eprintln!("{}: {}", text::printable(&report.source.name), why_no_data(&reading));
+        }
+        if reading.snapshot.modules.iter().all(|module| !module.kernel) {
+            eprintln!("{}", mkdump::why_no_modules(&reading));
+        }
+    }
+    if !report.snapshots.is_empty() {
+        print(&ipt::report(&report, talk.verbose))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn choice(args: &SnapshotArgs) -> Result<SnapshotChoice> {
+    let numbers: Vec<_> = args.snapshot.iter().map(|text| parse_numbers(text)).collect::<Result<_, _>>()?;
+    Ok(SnapshotChoice {
+        numbers: numbers.concat(),
+        from: args.from,
+        to: args.to,
+        cpus: args.cpu.clone(),
+        processes: args.process.clone(),
+        threads: args.thread.clone(),
+    })
+}
+
+/// Prints the flow as it comes: it may be far larger than memory.
+fn flow(
+    command: &IptCommand,
+    reading: &Reading<'_>,
+    options: &IptOptions,
+    bars: &Bars,
+    talk: TalkArgs,
+) -> Result<Outcome> {
+    let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let mut first = true;
+    let mut sink = |report: &FlowReport| {
+        if command.json {
+            out.write_all(if first { b"{\"snapshots\":[\n" } else { b",\n" })?;
+            serde_json::to_writer(&mut out, report).map_err(io::Error::from)?;
+        } else {
+            if !first {
+                out.write_all(b"\n")?;
+            }
+            ipt::flow(&mut out, report)?;
+        }
+        first = false;
+        Ok(())
+    };
+    let summary = trace_flow(reading, options, bars, &mut sink)?;
+    bars.finish();
+    if command.json {
+        end_json(&mut out, &summary)?;
+    }
+    out.flush()?;
+    warn(&summary.warnings, talk);
+    if !talk.quiet && !command.json {
+        eprint!("{}", ipt::flow_summary(&summary));
+    }
+    Ok(Outcome::Done)
+}
+
+/// Closes the list of snapshots and adds the summary's members to the object around it.
+fn end_json(out: &mut impl Write, summary: &FlowSummary) -> Result<()> {
+    let members = serde_json::to_string(summary)?;
+    out.write_all(b"\n],")?;
+    out.write_all(members.strip_prefix('{').unwrap_or(&members).as_bytes())?;
+    Ok(out.write_all(b"\n")?)
+}

@@ -1,0 +1,45 @@
+//! `mkdump threads`: the threads that a triage dump holds something of.
+
+use anyhow::Result;
+use mkdump::catalog::SymbolPath;
+use mkdump::threads::{ThreadListOptions, list_threads};
+use mkdump::{Search, Source, Wanted};
+
+use super::{Outcome, print, print_json, warn};
+use crate::args::{TalkArgs, ThreadsCommand};
+use crate::progress::Bars;
+use crate::show::{text, threads};
+
+/// Lists the threads of a dump.
+pub fn run(command: &ThreadsCommand, talk: TalkArgs) -> Result<Outcome> {
+    let bars = Bars::new(talk.quiet, talk.verbose);
+    let source = Source::open_dumps(&command.dumps)?;
+    let reading = source.read(Wanted::default(), &bars)?;
+    let options = ThreadListOptions {
+        pdb: command.pdb.clone(),
+        // No default here: the current directory is no symbol store, and looking through it would take its time.
+        search: Search {
+            roots: command.modules.clone(),
+            symbol_path: SymbolPath::from_environment().directories(),
+            ..Search::default()
+        },
+        process_offset: command.process_offset,
+        addresses: command.address.clone(),
+        processes: command.process.clone(),
+    };
+    let report = list_threads(&reading, &options, &bars)?;
+    bars.finish();
+    warn(&report.warnings, talk);
+    if command.json {
+        print_json(&report)?;
+        return Ok(Outcome::Done);
+    }
+    if !talk.quiet {
+        eprintln!("{}: {}", text::printable(&report.source.name), text::source(&report.source));
+    }
+    print(&threads::table(&report))?;
+    if !talk.quiet {
+        eprint!("{}", threads::remarks(&report));
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,207 @@
+//! What to type next: whole command lines, with the real names of files, to be pasted as they are.
+
+use std::path::Path;
+
+use mkdump::Format;
+use mkdump::report::{BuildReport, Status};
+
+use crate::args::{ModulesArgs, SelectArgs, SourceArgs};
+
+/// Something to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// What for, in a few words.
+    pub what: &'static str,
+    /// The line to type.
+    pub line: String,
+}
+
+impl Next {
+    /// A line to type.
+    pub fn new(what: &'static str, line: impl Into<String>) -> Self {
+        Self { what, line: line.into() }
+    }
+}
+
+/// The arguments that name the source, the places of modules, and the choice of them: those of the command that ran, so
+/// that the next one works on the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Job<'a> {
+    /// Where the modules are named.
+    pub source: &'a SourceArgs,
+    /// Where their files are; `None` for a command that looks for none.
+    pub modules: Option<&'a ModulesArgs>,
+    /// Which of them.
+    pub select: &'a SelectArgs,
+}
+
+impl Job<'_> {
+    /// `mkdump NAME` with the job's arguments; without a name, the build.
+    pub fn command(&self, name: &str) -> Words {
+        let mut words = Words(vec!["mkdump".to_owned()]);
+        if !name.is_empty() {
+            words.0.push(name.to_owned());
+        }
+        if let Some(etl) = &self.source.etl {
+            words = words.option("--etl", etl);
+        }
+        if let [first, rest @ ..] = &*self.source.from_dump {
+            words = words.option("--from-dump", first);
+            words.0.extend(rest.iter().map(|dump| quoted(&dump.to_string_lossy())));
+        }
+        for directory in self.modules.iter().flat_map(|modules| &modules.modules) {
+            words = words.option("-m", directory);
+        }
+        if let Some(at) = &self.select.at {
+            words = words.option("--at", at);
+        }
+        for glob in &self.select.include {
+            words = words.option("--include", glob);
+        }
+        for glob in &self.select.exclude {
+            words = words.option("--exclude", glob);
+        }
+        words
+    }
+
+    /// The build with one more directory of modules, into `output`. When no directory was given, the current one was
+    /// looked through, and has to be named now.
+    pub fn build_with(&self, directory: &Path, output: Option<&Path>) -> String {
+        let mut words = self.command("");
+        let given: &[_] = self.modules.map_or(&[], |modules| &modules.modules);
+        if self.modules.is_some() && given.is_empty() && directory.is_absolute() {
+            words = words.option("-m", Path::new("."));
+        }
+        // What lies below a directory that is looked through needs no mention.
+        let covered = given.iter().any(|root| directory.starts_with(root))
+            || self.modules.is_some() && given.is_empty() && directory.is_relative();
+        if !covered {
+            words = words.option("-m", directory);
+        }
+        if let Some(output) = output {
+            words = words.option("-o", output);
+        }
+        words.line()
+    }
+}
+
+/// A command line in the making.
+#[derive(Clone, Debug)]
+pub struct Words(Vec<String>);
+
+impl Words {
+    /// Adds an option with its value.
+    pub fn option(mut self, name: &str, value: impl AsRef<Path>) -> Self {
+        self.0.push(name.to_owned());
+        self.0.push(quoted(&value.as_ref().to_string_lossy()));
+        self
+    }
+
+    /// The line.
+    pub fn line(self) -> String {
+        self.0.join(" ")
+    }
+}
+
+/// A word as the shell of this system takes it. Windows' own shells and the programs themselves know double quotes only,
+/// and a file name cannot hold one there.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=+,@%".contains(c) || cfg!(windows) && "\\~".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    if cfg!(windows) { format!("\"{word}\"") } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+/// After a build: how to open the result, and how to get what is missing.
+pub fn after_build(report: &BuildReport, format: Format, job: &Job<'_>, output: &Path) -> Vec<Next> {
+    let with = |status| report.modules.iter().filter(move |module| module.status == status).count();
+    let mut next = if with(Status::Included) > 0 { open(format, output) } else { Vec::new() };
+    if with(Status::Missing) + with(Status::Mismatch) > 0 {
+        if cfg!(feature = "fetch") {
+            next.push(Next::new("get Windows' own modules", job.command("fetch").line()));
+        }
+        let script = Path::new("mkdump-request.ps1");
+        next.push(Next::new("ask the trace's owner", job.command("request").option("-o", script).line()));
+    }
+    next
+}
+
+/// How to open a dump.
+fn open(format: Format, output: &Path) -> Vec<Next> {
+    let file = output.to_string_lossy();
+    let windbg = || {
+        // WinDbg itself reads the environment's path.
+        let symbols = match std::env::var_os("_NT_SYMBOL_PATH") {
+            Some(path) if !path.is_empty() => String::new(),
+            _ => format!(" -y \"srv*{}\"", mkdump::catalog::MICROSOFT_SERVER),
+        };
+        Next::new("open in WinDbg", format!("windbg -z {}{symbols}", bare(&file)))
+    };
+    let lldb = || Next::new("open in lldb", format!("lldb --core {}", quoted(&file)));
+    match format {
+        Format::Minidump => vec![windbg(), lldb()],
+        Format::Triage => vec![windbg()],
+        Format::Elf => vec![lldb(), Next::new("disassemble", format!("objdump -d {}", quoted(&file)))],
+        Format::Raw => {
+            vec![Next::new(
+                "arguments for ptxed",
+                format!("cat {}", quoted(&output.join("ptxed.args").to_string_lossy())),
+            )]
+        }
+    }
+}
+
+/// A file name as cmd.exe, PowerShell and sh all take it.
+fn bare(file: &str) -> String {
+    if file.contains(|c: char| c.is_whitespace() || "&();'$`*?[]!".contains(c)) {
+        format!("\"{file}\"")
+    } else {
+        file.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::{Job, quoted};
+    use crate::args::{ModulesArgs, SelectArgs, SourceArgs};
+
+    #[test]
+    #[cfg(unix)]
+    fn words_survive_the_shell() {
+        for word in ["plain.etl", "two words.etl", "it's", "$HOME", "*.sys", "", "a\"b", "#1", "\u{e9}.etl"] {
+            let shell = std::process::Command::new("sh").arg("-c").arg(format!("printf %s {}", quoted(word))).output();
+            assert_eq!(String::from_utf8_lossy(&shell.unwrap().stdout), word, "{}", quoted(word));
+        }
+    }
+
+    #[test]
+    fn the_next_command_works_on_the_same() {
+        let source = SourceArgs { etl: Some("a.etl".into()), from_dump: vec![] };
+        let select = SelectArgs { at: Some("1.5".into()), include: vec![], exclude: vec!["v.sys".into()] };
+        let line = |roots: &[&str], store: &str| {
+            let modules = ModulesArgs { modules: roots.iter().map(PathBuf::from).collect(), no_cache: false };
+            Job { source: &source, modules: Some(&modules), select: &select }
+                .build_with(Path::new(store), Some(Path::new("o.dmp")))
+        };
+        for (roots, store, expected) in [
+            (&[][..], "symbols", ""),
+            (&["m", "n"], "symbols", " -m m -m n"),
+            (&["m"], "m/symbols", " -m m"),
+            (&["symbols"], "symbols", " -m symbols"),
+        ] {
+            let more = if expected.is_empty() || expected.contains(store) || store.starts_with("m/") {
+                ""
+            } else {
+                " -m symbols"
+            };
+            assert_eq!(
+                line(roots, store),
+                format!("mkdump --etl a.etl{expected} --at 1.5 --exclude v.sys{more} -o o.dmp"),
+                "{roots:?} {store}"
+            );
+        }
+    }
+}

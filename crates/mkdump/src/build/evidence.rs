@@ -1,0 +1,45 @@
+//! What a build asks the IPT data: was import optimization on, was retpoline, which modules were touched.
+
+use pe_image::StubBlock;
+
+use super::Choice;
+use super::options::BuildOptions;
+use crate::images::Bound;
+use crate::ipt::closure::reached;
+use crate::ipt::input::Snapshot;
+use crate::ipt::question::Inquiry;
+use crate::ipt::verdict::Verdict;
+use crate::snapshot::Architecture;
+
+/// What the IPT data says about load-time changes.
+#[derive(Clone, Debug)]
+pub(crate) struct Evidence {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The entry of each module in [`Verdict::per_module`].
+    pub modules: Vec<usize>,
+}
+
+/// Asks. Nothing comes back when there is no IPT data, the machine is no x64, or the user has answered both questions.
+pub(super) fn ask(
+    bound: &Bound<'_>,
+    stubs: Option<&StubBlock>,
+    snapshots: &[Snapshot<'_>],
+    architecture: Architecture,
+    options: &BuildOptions,
+) -> Option<Evidence> {
+    let open = options.import_optimization == Choice::Auto || options.retpoline == Choice::Auto;
+    if snapshots.is_empty() || !open || architecture != Architecture::Amd64 {
+        return None;
+    }
+    let inquiry = Inquiry::new(bound, stubs);
+    let streams: Vec<&[u8]> = snapshots.iter().map(|snapshot| &*snapshot.bytes).collect();
+    Some(Evidence { verdict: inquiry.ask(&streams), modules: inquiry.modules().collect() })
+}
+
+/// Leaves out what the IPT data does not reach; `direct` says in which modules import calls are direct.
+pub(super) fn keep_touched(bound: &mut Bound<'_>, snapshots: &[Snapshot<'_>], direct: impl Fn(usize) -> bool + Sync) {
+    let streams: Vec<_> = snapshots.iter().map(Snapshot::stream).collect();
+    let reach = reached(bound, &streams, direct).reach;
+    bound.exclude(|entry| reach[entry].is_none().then(|| "not touched by the IPT data".to_owned()));
+}

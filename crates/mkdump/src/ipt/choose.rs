@@ -1,0 +1,297 @@
+//! Which of the snapshots: by number, time, processor, process and thread.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use etl_file::Tick;
+
+use super::input::Snapshot;
+use crate::error::{Error, Result};
+use crate::source::Reading;
+
+/// What is known about a snapshot. All of it is unknown for data from a file, but for the file and perhaps the thread.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// Name of the file that it is from, when it is not from the trace.
+    pub file: Option<String>,
+    /// Seconds from the start of the trace to the event that triggered it.
+    pub time: Option<f64>,
+    /// Logical processor.
+    pub cpu: Option<u16>,
+    /// Process.
+    pub pid: Option<u32>,
+    /// Thread.
+    pub tid: Option<u32>,
+    /// Name of the process.
+    pub process: Option<String>,
+    /// Name of the thread.
+    pub thread: Option<String>,
+    /// Kind of the event that triggered it.
+    pub trigger: Option<String>,
+}
+
+impl Facts {
+    /// What is known about one of a reading's snapshots. Processes and threads are named where the trace names those that
+    /// had the ids at that time.
+    pub fn of(reading: &Reading<'_>, snapshot: &Snapshot<'_>) -> Self {
+        let named = snapshot.origin.thread.and_then(|thread| u32::try_from(thread).ok());
+        let file = snapshot.file.as_ref().map(|path| {
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            name.to_string_lossy().into_owned()
+        });
+        let Some(logged) = &snapshot.logged else { return Self { file, tid: named, ..Self::default() } };
+        // A record of ipt.sys names its thread; the event's fixed part names the one that was running.
+        let tid = named.unwrap_or(logged.thread.tid);
+        let alive = |started: Option<Tick>, ended: Option<Tick>| {
+            let seconds = |tick: Option<Tick>| tick.and_then(|tick| reading.seconds(tick));
+            seconds(started).is_none_or(|started| started <= logged.time)
+                && seconds(ended).is_none_or(|ended| logged.time <= ended)
+        };
+        let processes = reading.processes.iter().filter(|process| process.pid == logged.thread.pid);
+        let threads = reading.threads.iter().filter(|thread| thread.tid == tid);
+        let process = nearest(processes, |process| alive(process.started, process.ended));
+        let thread = nearest(threads, |thread| alive(thread.started, thread.ended));
+        let hook = |hook| format!("hook {hook:#06x}");
+        Self {
+            file,
+            time: Some(logged.time),
+            cpu: Some(logged.processor),
+            pid: Some(logged.thread.pid),
+            tid: Some(tid),
+            process: process.map(|process| process.name.clone()).filter(|name| !name.is_empty()),
+            thread: thread.map(|thread| thread.name.clone()).filter(|name| !name.is_empty()),
+            trigger: logged.trigger.map(str::to_owned).or_else(|| logged.hook.map(hook)),
+        }
+    }
+}
+
+/// The one that was alive, else the last that had the id.
+fn nearest<'a, T>(
+    mut all: impl DoubleEndedIterator<Item = &'a T> + Clone,
+    alive: impl Fn(&T) -> bool,
+) -> Option<&'a T> {
+    all.clone().find(|one| alive(one)).or_else(|| all.next_back())
+}
+
+/// A choice of snapshots. What is given must all hold; of several values of one kind any will do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SnapshotChoice {
+    /// Numbers in the list of all snapshots.
+    pub numbers: Vec<RangeInclusive<usize>>,
+    /// Triggered at this time or later, in seconds from the start of the trace.
+    pub from: Option<f64>,
+    /// Triggered at this time or earlier.
+    pub to: Option<f64>,
+    /// Logical processors.
+    pub cpus: Vec<u16>,
+    /// Processes by name, without regard to case and with or without `.exe`, or by id.
+    pub processes: Vec<String>,
+    /// Threads by id.
+    pub threads: Vec<u32>,
+}
+
+/// Numbers as they are typed: `3`, `2-5`, several with commas between.
+///
+/// # Errors
+/// When the text is something else, or a range runs backwards.
+pub fn parse_numbers(text: &str) -> Result<Vec<RangeInclusive<usize>>> {
+    let bad = |why: String| Error::Option { option: "--snapshot", value: text.to_owned(), why };
+    let number = |text: &str| {
+        text.trim().parse::<usize>().map_err(|_| bad("allowed are numbers and ranges of them, such as 0,3-5".into()))
+    };
+    let range = |part: &str| match part.split_once('-') {
+        Some((first, last)) => {
+            let (first, last) = (number(first)?, number(last)?);
+            if last < first { Err(bad(format!("{last} comes before {first}"))) } else { Ok(first..=last) }
+        }
+        None => number(part).map(|number| number..=number),
+    };
+    text.split(',').map(range).collect()
+}
+
+impl SnapshotChoice {
+    /// The numbers of the snapshots that are chosen, ascending: all of them when nothing is asked for.
+    ///
+    /// # Errors
+    /// When an option leaves none. The error says what there is to choose from.
+    pub fn apply(&self, all: &[Facts]) -> Result<Vec<usize>> {
+        let mut chosen: Vec<usize> = (0..all.len()).collect();
+        self.check_numbers(all.len())?;
+        if !self.numbers.is_empty() {
+            chosen.retain(|index| self.numbers.iter().any(|range| range.contains(index)));
+        }
+        let steps: [Step<'_>; 5] = [
+            ("--cpu", list(&self.cpus), &|facts| self.cpus.is_empty() || holds(&self.cpus, facts.cpu)),
+            ("--process", self.processes.join(","), &|facts| {
+                self.processes.is_empty() || self.processes.iter().any(|process| is_process(process, facts))
+            }),
+            ("--thread", list(&self.threads), &|facts| self.threads.is_empty() || holds(&self.threads, facts.tid)),
+            ("--from", self.from.map(|from| from.to_string()).unwrap_or_default(), &|facts| {
+                self.from.is_none_or(|from| facts.time.is_some_and(|time| time >= from))
+            }),
+            ("--to", self.to.map(|to| to.to_string()).unwrap_or_default(), &|facts| {
+                self.to.is_none_or(|to| facts.time.is_some_and(|time| time <= to))
+            }),
+        ];
+        for (option, value, keep) in steps {
+            let left: Vec<usize> = chosen.iter().copied().filter(|&index| keep(&all[index])).collect();
+            if left.is_empty() && !chosen.is_empty() {
+                let before: Vec<&Facts> = chosen.iter().map(|&index| &all[index]).collect();
+                let many = before.len() < all.len();
+                let of = if many { "of the snapshots that the other options leave" } else { "of the snapshots" };
+                let why = format!("none {of} is {}; {}", what(option), there_is(option, &before));
+                return Err(Error::Option { option, value, why });
+            }
+            chosen = left;
+        }
+        Ok(chosen)
+    }
+
+    fn check_numbers(&self, count: usize) -> Result<()> {
+        let Some(range) = self.numbers.iter().find(|range| *range.end() >= count) else { return Ok(()) };
+        let value = if range.start() == range.end() {
+            range.start().to_string()
+        } else {
+            format!("{}-{}", range.start(), range.end())
+        };
+        let why = match count {
+            0 => "there are no snapshots".to_owned(),
+            1 => "there is one snapshot, number 0".to_owned(),
+            _ => format!("there are snapshots 0 to {}", count - 1),
+        };
+        Err(Error::Option { option: "--snapshot", value, why })
+    }
+}
+
+/// An option, its value as typed, and what it keeps.
+type Step<'a> = (&'static str, String, &'a dyn Fn(&Facts) -> bool);
+
+fn holds<T: PartialEq>(wanted: &[T], found: Option<T>) -> bool {
+    found.is_some_and(|found| wanted.contains(&found))
+}
+
+fn is_process(wanted: &str, facts: &Facts) -> bool {
+    let stem = |name: &str| name.to_lowercase().trim_end_matches(".exe").to_owned();
+    wanted.parse::<u32>().is_ok_and(|pid| facts.pid == Some(pid))
+        || facts.process.as_ref().is_some_and(|name| stem(name) == stem(wanted))
+}
+
+fn what(option: &str) -> &'static str {
+    match option {
+        "--cpu" => "of that processor",
+        "--process" => "of that process",
+        "--thread" => "of that thread",
+        "--from" => "that late",
+        _ => "that early",
+    }
+}
+
+/// Things of a list that an error names.
+const NAMED: usize = 12;
+
+/// What there is to choose from, for an error.
+fn there_is(option: &str, facts: &[&Facts]) -> String {
+    let found: BTreeSet<(u64, String)> = match option {
+        "--cpu" => facts.iter().filter_map(|f| f.cpu).map(|cpu| (cpu.into(), cpu.to_string())).collect(),
+        "--process" => facts.iter().filter_map(|f| Some((f.pid?.into(), of_process(f)?))).collect(),
+        "--thread" => facts.iter().filter_map(|f| Some((f.tid?.into(), f.tid?.to_string()))).collect(),
+        _ => {
+            let times = || facts.iter().filter_map(|f| f.time);
+            let (first, last) = (times().fold(f64::INFINITY, f64::min), times().fold(f64::NEG_INFINITY, f64::max));
+            if first > last {
+                return "they are from files, of which no time is known".into();
+            }
+            return format!("they are from {first:.6} to {last:.6} s");
+        }
+    };
+    if found.is_empty() {
+        return "they are from files, of which that is not known".into();
+    }
+    let more = found.len().saturating_sub(NAMED);
+    let names: Vec<String> = found.into_iter().take(NAMED).map(|(_, name)| name).collect();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("there are {}{more}", names.join(", "))
+}
+
+fn of_process(facts: &Facts) -> Option<String> {
+    let pid = facts.pid?;
+    Some(facts.process.as_ref().map_or_else(|| pid.to_string(), |name| format!("{name} ({pid})")))
+}
+
+fn list<T: ToString>(values: &[T]) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Facts, SnapshotChoice, parse_numbers};
+
+    fn facts() -> Vec<Facts> {
+        let of = |time, cpu, pid, tid, process: &str| Facts {
+            time: Some(time),
+            cpu: Some(cpu),
+            pid: Some(pid),
+            tid: Some(tid),
+            process: Some(process.to_owned()).filter(|name| !name.is_empty()),
+            ..Facts::default()
+        };
+        let saved = Facts { file: Some("saved.txt".into()), ..Facts::default() };
+        vec![
+            of(0.5, 0, 4, 8, "System"),
+            of(1.0, 0, 1234, 5000, "demo.exe"),
+            of(1.5, 1, 1234, 5004, "Demo.exe"),
+            of(2.0, 1, 77, 78, ""),
+            saved,
+        ]
+    }
+
+    fn choice(change: impl FnOnce(&mut SnapshotChoice)) -> SnapshotChoice {
+        let mut choice = SnapshotChoice::default();
+        change(&mut choice);
+        choice
+    }
+
+    #[test]
+    fn all_conditions_hold() {
+        let check = |choice: SnapshotChoice, expected: &[usize]| {
+            assert_eq!(choice.apply(&facts()).unwrap(), expected, "{choice:?}");
+        };
+        check(SnapshotChoice::default(), &[0, 1, 2, 3, 4]);
+        check(choice(|c| c.numbers = parse_numbers("0,2-3").unwrap()), &[0, 2, 3]);
+        check(choice(|c| c.from = Some(1.0)), &[1, 2, 3]);
+        check(choice(|c| (c.from, c.to) = (Some(0.9), Some(1.5))), &[1, 2]);
+        check(choice(|c| c.processes = vec!["DEMO".into()]), &[1, 2]);
+        check(choice(|c| c.processes = vec!["77".into(), "system".into()]), &[0, 3]);
+        check(choice(|c| c.threads = vec![5004, 8]), &[0, 2]);
+        check(choice(|c| (c.cpus, c.processes) = (vec![1], vec!["1234".into()])), &[2]);
+        assert_eq!(SnapshotChoice::default().apply(&[]).unwrap(), [0; 0]);
+    }
+
+    #[test]
+    fn an_empty_choice_says_what_there_is() {
+        let check = |choice: SnapshotChoice, words: &[&str]| {
+            let error = choice.apply(&facts()).unwrap_err().to_string();
+            assert!(words.iter().all(|word| error.contains(word)), "{error}: expected {words:?}");
+        };
+        check(choice(|c| c.numbers = vec![3..=5]), &["--snapshot 3-5", "0 to 4"]);
+        check(
+            choice(|c| c.processes = vec!["nobody".into()]),
+            &["--process nobody", "System (4)", "demo.exe (1234)", "77"],
+        );
+        check(choice(|c| c.threads = vec![1]), &["--thread 1", "8, 78, 5000, 5004"]);
+        check(choice(|c| c.cpus = vec![9]), &["--cpu 9", "0, 1"]);
+        check(choice(|c| c.from = Some(2.5)), &["--from 2.5", "0.500000 to 2.000000"]);
+        check(choice(|c| (c.cpus, c.to) = (vec![1], Some(1.0))), &["--to 1", "1.500000 to 2.000000"]);
+        check(choice(|c| (c.numbers, c.cpus) = (vec![4..=4], vec![1])), &["--cpu 1", "not known"]);
+        let none = choice(|c| c.numbers = vec![0..=0]).apply(&[]).unwrap_err().to_string();
+        assert!(none.contains("no snapshots"), "{none}");
+    }
+
+    #[test]
+    fn numbers_as_typed() {
+        assert_eq!(parse_numbers("3, 5-7").unwrap(), [3..=3, 5..=7]);
+        for bad in ["", "a", "5-3", "1,", "-2", "99999999999999999999999"] {
+            assert!(parse_numbers(bad).unwrap_err().to_string().starts_with("--snapshot"), "{bad}");
+        }
+    }
+}

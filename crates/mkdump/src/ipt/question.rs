@@ -1,0 +1,183 @@
+//! From the modules of a snapshot and their IPT data to the verdict's [`Question`]: which code the walks read, which
+//! sites are witnesses, where functions start, where retpoline stubs lie.
+
+use std::ops::Range;
+
+use pe_image::{Outcome, Policy, Reason, Rva, Site as ListedSite, SiteKind, StubBlock};
+use rayon::prelude::*;
+
+use super::functions::Functions;
+use super::verdict::{Answer, Importer, IndirectReturn, Question, Site, Verdict};
+use crate::images::{AddressSpace, Bound};
+
+/// What can be asked about the modules of one snapshot.
+///
+/// Everything is taken from modules that were there at the chosen moment and whose files are at hand, those left out by
+/// name included: they ran all the same.
+#[derive(Debug)]
+pub struct Inquiry<'b, 'a> {
+    modules: Vec<Known>,
+    bound: &'b Bound<'a>,
+    stubs: Option<&'b StubBlock>,
+    stub_pages: Vec<Range<u64>>,
+}
+
+/// A module with a file.
+#[derive(Debug)]
+struct Known {
+    /// Index of its entry.
+    entry: usize,
+    base: u64,
+    end: u64,
+    functions: Functions,
+    sites: Vec<Site>,
+    indirect_returns: Vec<IndirectReturn>,
+    /// The import stub behind it.
+    stub: Option<u64>,
+}
+
+/// IMAGE_DIRECTORY_ENTRY_IAT.
+const IAT: usize = 12;
+/// Bytes of a rewritten indirect call (`E8 rel32`).
+const REWRITTEN_CALL: u64 = 5;
+
+impl<'b, 'a> Inquiry<'b, 'a> {
+    /// Reads what the files say. `stubs` are those of the snapshot's own kernel ([`Bound::stubs`]).
+    pub fn new(bound: &'b Bound<'a>, stubs: Option<&'b StubBlock>) -> Self {
+        let number = bound.entries().len();
+        let modules: Vec<Known> = (0..number).into_par_iter().filter_map(|entry| known(bound, stubs, entry)).collect();
+        let stub_pages = stub_pages(bound, stubs);
+        Self { modules, bound, stubs, stub_pages }
+    }
+
+    /// The entry of each module that a verdict is about, in the order of [`Verdict::per_module`].
+    pub fn modules(&self) -> impl ExactSizeIterator<Item = usize> + '_ {
+        self.modules.iter().map(|module| module.entry)
+    }
+
+    /// The code as linked, or with `retpoline` with indirect branches through stubs. Import sites are as linked, or go
+    /// through the stubs, either way: a walk that stops at them tries both forms itself.
+    pub fn code(&self, retpoline: bool) -> AddressSpace<'b> {
+        let policy = Policy { retpoline, ..Policy::AS_LINKED };
+        let stubs = self.stubs.filter(|_| retpoline);
+        AddressSpace::new(self.modules.iter().filter_map(|module| self.bound.map(module.entry, policy, stubs)))
+    }
+
+    /// Decides over `streams`: IPT snapshots in the order in which they were written.
+    ///
+    /// Retpoline is decided first, over the code as linked. If it was on, code and import sites are looked at once more
+    /// with the stubs in place.
+    pub fn ask(&self, streams: &[&[u8]]) -> Verdict {
+        let verdict = self.ask_as(streams, false);
+        if verdict.retpoline != Answer::On || self.stubs.is_none() {
+            return verdict;
+        }
+        // Walks over the right code see more, but what was proof before stays proof.
+        let retpoline_votes = verdict.retpoline_votes;
+        Verdict { retpoline: Answer::On, retpoline_votes, ..self.ask_as(streams, true) }
+    }
+
+    fn ask_as(&self, streams: &[&[u8]], retpoline: bool) -> Verdict {
+        let code = self.code(retpoline);
+        let importers = self.modules.iter().map(|module| Importer {
+            name: self.bound.entries()[module.entry].module.name.clone(),
+            sites: module.sites.clone(),
+            stub: module.stub.filter(|_| retpoline),
+        });
+        let function_start = |address| self.function_start(address);
+        Question {
+            function_start: &function_start,
+            stub_pages: self.stub_pages.clone(),
+            indirect_returns: self.modules.iter().flat_map(|module| module.indirect_returns.iter().copied()).collect(),
+            ..Question::new(&code, importers.collect(), streams.to_vec())
+        }
+        .ask()
+    }
+
+    /// Whether a function starts at an address. Nothing where no table says.
+    pub fn function_start(&self, address: u64) -> Option<bool> {
+        let after = self.modules.partition_point(|module| module.base <= address);
+        let module = self.modules[..after].last().filter(|module| address < module.end)?;
+        module.functions.starts_at(u32::try_from(address - module.base).ok()?)
+    }
+
+    /// The retpoline stub pages behind the images and in the kernel, whether retpoline is on or not.
+    pub fn stub_pages(&self) -> &[Range<u64>] {
+        &self.stub_pages
+    }
+}
+
+fn known(bound: &Bound<'_>, stubs: Option<&StubBlock>, entry: usize) -> Option<Known> {
+    // With import optimization, since that says where each site would lead; nothing of it is read here.
+    let second_mapping = Policy::is_second_mapping(&bound.entries()[entry].module.name);
+    let mapped = bound.map(entry, Policy { second_mapping, ..Policy::default() }, None)?;
+    let base = mapped.base();
+    let iat = mapped.file().headers().directory(IAT).map(|directory| directory.rva);
+    let mut sites = Vec::new();
+    let mut indirect_returns = Vec::new();
+    for listed in mapped.sites() {
+        match listed.kind {
+            SiteKind::Import { call, index } => {
+                sites.extend(import_site(bound, entry, base, iat, &listed, call, index));
+            }
+            SiteKind::Indirect { call: true, rex, cfg } => {
+                let va = base.wrapping_add(listed.rva.0.into());
+                // call [rip+disp32] has 6 bytes, call rax 2; a REX prefix is one more.
+                let linked = va.wrapping_add(if cfg { 6 } else { 2 } + u64::from(rex));
+                indirect_returns.push(IndirectReturn { linked, rewritten: va.wrapping_add(REWRITTEN_CALL) });
+            }
+            SiteKind::Indirect { .. } | SiteKind::Switch { .. } => {}
+        }
+    }
+    Some(Known {
+        entry,
+        base,
+        end: bound.entries()[entry].module.end(),
+        functions: Functions::of(mapped.file()),
+        sites,
+        indirect_returns,
+        stub: stubs.map(|stubs| mapped.address(mapped.stub_rva()).wrapping_add(stubs.offsets().import.into())),
+    })
+}
+
+/// An import site as the verdict sees it; nothing for bytes that no linker wrote, or a site without a slot.
+fn import_site(
+    bound: &Bound<'_>,
+    entry: usize,
+    base: u64,
+    iat: Option<Rva>,
+    listed: &ListedSite,
+    call: bool,
+    index: Option<u32>,
+) -> Option<Site> {
+    if listed.outcome == Outcome::AsLinked(Reason::UnexpectedBytes) {
+        return None;
+    }
+    let slot = iat?.checked_add(index?.checked_mul(8)?)?;
+    let target = bound.binding(entry).slot_at(slot).and_then(|slot| slot.result.as_ref().ok());
+    Some(Site {
+        va: base.wrapping_add(listed.rva.0.into()),
+        slot: base.wrapping_add(slot.0.into()),
+        target: target.map(|target| target.address),
+        call,
+        can_be_direct: matches!(listed.outcome, Outcome::Direct(_)),
+    })
+}
+
+/// Where stub pages would lie: behind each image, unless another module is there, and in the kernel's own section.
+fn stub_pages(bound: &Bound<'_>, stubs: Option<&StubBlock>) -> Vec<Range<u64>> {
+    const PAGE: u64 = 0x1000;
+    // Without the kernel's file the size is not known; there is one page at least.
+    let size = stubs.map_or(PAGE, |stubs| stubs.bytes().len() as u64);
+    let loaded = |entry: &usize| bound.was_loaded(*entry);
+    let entries: Vec<usize> = (0..bound.entries().len()).filter(loaded).collect();
+    let module = |entry: usize| &bound.entries()[entry].module;
+    let pages = entries.iter().map(|&entry| {
+        let own = bound.map(entry, Policy::AS_LINKED, None).map(|mapped| mapped.address(mapped.stub_rva()));
+        let start = own.unwrap_or_else(|| module(entry).end().next_multiple_of(PAGE));
+        let next = entries.iter().filter(|&&other| other != entry).map(|&other| module(other).base);
+        let end = next.filter(|&base| base >= start).min().unwrap_or(u64::MAX);
+        start..start.saturating_add(size).min(end)
+    });
+    pages.filter(|pages| !pages.is_empty()).collect()
+}

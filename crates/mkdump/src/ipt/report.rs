@@ -1,0 +1,423 @@
+//! What `mkdump ipt` says, as plain values with stable names: addresses as hexadecimal strings, `null` for what is not
+//! known. `docs/schema/ipt.json` and `docs/schema/ipt-flow.json` describe the JSON.
+
+use serde::Serialize;
+
+use crate::report::{Hex, ModeReport, SourceReport};
+
+/// What the Intel PT data of a trace says.
+#[derive(Clone, Debug, Serialize)]
+pub struct IptReport {
+    /// The trace, or the dump that names the modules.
+    pub source: SourceReport,
+    /// The chosen snapshots: those of the trace by processor and time, then those from files.
+    pub snapshots: Vec<SnapshotReport>,
+    /// How many there are to choose from.
+    pub snapshots_total: usize,
+    /// Kernel modules that the data reaches, by address.
+    pub modules: Vec<ReachedModule>,
+    /// Threads, by process and thread id; one entry without ids for data of which they are not known.
+    pub threads: Vec<ThreadReport>,
+    /// Addresses in no kernel module, by page.
+    pub unknown: Vec<UnknownPage>,
+    /// Whether code was changed at load time.
+    pub verdict: VerdictReport,
+    /// The instruction flow over the modules that are there.
+    pub flow: FlowTotals,
+    /// Where the data could not be read or followed, by snapshot and offset: the first [`IptReport::ERRORS`] of them.
+    pub errors: Vec<IptErrorReport>,
+    /// How many there are.
+    pub errors_total: u64,
+    /// What went wrong on the way.
+    pub warnings: Vec<String>,
+}
+
+impl IptReport {
+    /// Errors that are listed one by one.
+    pub const ERRORS: usize = 1000;
+}
+
+/// One snapshot.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+pub struct SnapshotReport {
+    /// Its number among all snapshots, by which it is chosen.
+    pub index: usize,
+    /// Seconds from the start of the trace to the event that triggered it.
+    pub time: Option<f64>,
+    /// Logical processor.
+    pub cpu: Option<u16>,
+    /// Process.
+    pub pid: Option<u32>,
+    /// Thread.
+    pub tid: Option<u32>,
+    /// Name of the process.
+    pub process: Option<String>,
+    /// Name of the thread.
+    pub thread: Option<String>,
+    /// Kind of the event that triggered it.
+    pub trigger: Option<String>,
+    /// The file that it is from, when it is not from the trace.
+    pub file: Option<String>,
+    /// Bytes of packets.
+    pub bytes: u64,
+    /// Synchronisation points.
+    pub psb: u64,
+    /// Addresses in packets.
+    pub hits: u64,
+    /// Stretches that are lost: overflows of the processor's buffer, and bytes that are no packets.
+    pub gaps: u64,
+    /// How many of them are overflows.
+    pub overflows: u64,
+    /// Bytes before the first synchronisation point, which nobody can read.
+    pub before_sync: u64,
+    /// What is odd about it.
+    pub remarks: Vec<String>,
+}
+
+/// A kernel module that the data reaches.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct ReachedModule {
+    /// File name.
+    pub name: String,
+    /// First address.
+    pub base: Hex,
+    /// SizeOfImage.
+    pub size: Hex,
+    /// The symbol server's key.
+    pub image_key: Option<String>,
+    /// Addresses in it that packets name.
+    pub hits: u64,
+    /// The same by thread.
+    pub threads: Vec<ThreadHits>,
+    /// Instructions in it that the flow executed.
+    pub instructions: u64,
+    /// How often the flow came to it and could not go on because its file is missing.
+    pub lacked: u64,
+    /// How it is reached.
+    pub reached_by: ReachedBy,
+    /// For the import closure: the module whose direct calls lead to it.
+    pub reached_from: Option<String>,
+    /// Whether its file is there.
+    pub status: FileStatus,
+    /// The file, or the nearest one of another build.
+    pub file: Option<String>,
+    /// Why it is missing, or what to know about it.
+    pub reason: Option<String>,
+}
+
+/// How a module is reached; the strongest reason counts.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReachedBy {
+    /// A packet names an address in it.
+    Packets,
+    /// The instruction flow came to it, by a direct branch.
+    Flow,
+    /// A direct import call of such a module leads to it; whether it was executed is not known.
+    ImportClosure,
+}
+
+/// Whether a module's file is there.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum FileStatus {
+    /// A file of the right identity was found.
+    Present,
+    /// None was.
+    Missing,
+}
+
+/// A thread's share of a module's hits; both ids are 0 for data of which the thread is not known.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+pub struct ThreadHits {
+    /// Process.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Addresses.
+    pub hits: u64,
+}
+
+/// A thread with data.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct ThreadReport {
+    /// Process.
+    pub pid: Option<u32>,
+    /// Thread.
+    pub tid: Option<u32>,
+    /// Name of the process.
+    pub process: Option<String>,
+    /// Name of the thread.
+    pub thread: Option<String>,
+    /// Its snapshots.
+    pub snapshots: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Addresses in them.
+    pub hits: u64,
+}
+
+/// A page that is in no kernel module.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+pub struct UnknownPage {
+    /// Its first address.
+    pub address: Hex,
+    /// How often packets name an address in it.
+    pub hits: u64,
+}
+
+/// Whether code was changed at load time.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct VerdictReport {
+    /// `on`, `off`, `undecided` or, without import sites, `irrelevant`.
+    pub import_optimization: &'static str,
+    /// Call sites that only direct calls explain.
+    pub votes_on: u32,
+    /// Call sites that only calls through the table explain.
+    pub votes_off: u32,
+    /// One sentence.
+    pub reason: String,
+    /// Each module with import sites that the data runs through.
+    pub per_module: Vec<ModuleVerdictReport>,
+    /// `on`, `off` or `undecided`.
+    pub retpoline: &'static str,
+    /// What speaks for and against retpoline.
+    pub retpoline_votes: RetpolineReport,
+}
+
+/// The verdict on one module's import sites.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct ModuleVerdictReport {
+    /// File name.
+    pub name: String,
+    /// First address.
+    pub base: Hex,
+    /// `on`, `off`, `undecided` or `irrelevant`.
+    pub import_optimization: &'static str,
+    /// Sites that were direct calls.
+    pub votes_on: u32,
+    /// Sites that went through the table.
+    pub votes_off: u32,
+    /// Sites that both forms explain.
+    pub ambiguous: u32,
+    /// Sites whose table entry points elsewhere: Driver Verifier, a shim, a hook.
+    pub redirected: u32,
+    /// Sites that neither form explains.
+    pub contradictory: u32,
+    /// Sites where packets end, or code is missing, before they decide.
+    pub open: u32,
+    /// One sentence.
+    pub reason: String,
+    /// The votes one by one, when asked for.
+    pub evidence: Option<Vec<EvidenceReport>>,
+}
+
+/// Evidence on retpoline.
+#[derive(Clone, Copy, Debug, Default, Serialize, PartialEq, Eq)]
+pub struct RetpolineReport {
+    /// Addresses in stub pages.
+    pub in_stubs: u32,
+    /// Returns to the address after a rewritten call.
+    pub rewritten_returns: u32,
+    /// Returns to the address after a call as linked.
+    pub linked_returns: u32,
+}
+
+/// One vote.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct EvidenceReport {
+    /// The import site.
+    pub site: Hex,
+    /// Its place in the module.
+    pub rva: Hex,
+    /// Where the imported function is.
+    pub expected: Hex,
+    /// The same as module and place.
+    pub expected_name: Option<String>,
+    /// Number of the snapshot.
+    pub snapshot: usize,
+    /// Offset of the packet in it.
+    pub offset: usize,
+    /// `on`, `off` or `redirected`.
+    pub says: &'static str,
+    /// Where the call went instead, when redirected.
+    pub to: Option<Hex>,
+    /// `walked`: both forms were tried; `returned`: a return to the address behind the call gives it away.
+    pub how: &'static str,
+}
+
+/// The instruction flow, summed up.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct FlowTotals {
+    /// Import optimization, as the code is taken to have had it: from the verdict, else from the build of Windows.
+    pub import_optimization: ModeReport,
+    /// Retpoline, likewise.
+    pub retpoline: ModeReport,
+    /// Instructions executed.
+    pub instructions: u64,
+    /// Interrupts and exceptions.
+    pub interrupts: u64,
+    /// Times that the walk fell out of step.
+    pub errors: u64,
+    /// How many of them because code is missing.
+    pub lacking: u64,
+}
+
+/// A place where the data could not be read or followed.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct IptErrorReport {
+    /// Number of the snapshot.
+    pub snapshot: usize,
+    /// Byte of its data.
+    pub offset: usize,
+    /// Address that the flow had reached, when it was following code.
+    pub ip: Option<Hex>,
+    /// The same as module and place.
+    pub place: Option<String>,
+    /// What is wrong, with libipt's name for it first.
+    pub kind: String,
+    /// What usually is behind it.
+    pub likely: &'static str,
+}
+
+/// The flow of one snapshot.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+pub struct FlowReport {
+    /// The snapshot.
+    pub snapshot: SnapshotFacts,
+    /// What was executed, and what happened, in order.
+    pub flow: Vec<FlowEntry>,
+    /// True when the list is cut at its limit.
+    pub cut: bool,
+}
+
+/// What identifies a snapshot in a flow.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+pub struct SnapshotFacts {
+    /// Its number among all snapshots.
+    pub index: usize,
+    /// Seconds from the start of the trace.
+    pub time: Option<f64>,
+    /// Logical processor.
+    pub cpu: Option<u16>,
+    /// Process.
+    pub pid: Option<u32>,
+    /// Thread.
+    pub tid: Option<u32>,
+    /// Name of the process.
+    pub process: Option<String>,
+    /// Name of the thread.
+    pub thread: Option<String>,
+    /// Kind of the event that triggered it.
+    pub trigger: Option<String>,
+    /// The file that it is from.
+    pub file: Option<String>,
+    /// Bytes of packets.
+    pub bytes: u64,
+}
+
+/// One thing of a flow.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum FlowEntry {
+    /// Code was executed without a jump.
+    Executed {
+        /// Where it begins.
+        #[serde(flatten)]
+        at: PlaceReport,
+        /// Bytes.
+        size: u64,
+        /// How often in a row.
+        times: u64,
+    },
+    /// An interrupt or exception.
+    Interrupt {
+        /// The instruction that was not executed any more.
+        from: PlaceReport,
+        /// The handler.
+        to: PlaceReport,
+    },
+    /// The processor lost packets.
+    Overflow,
+    /// Tracing began.
+    Enabled,
+    /// Tracing ended.
+    Disabled,
+    /// Another address space.
+    Paging {
+        /// CR3.
+        cr3: Hex,
+    },
+    /// The walk came to code that is not there.
+    Missing {
+        /// Offset in the snapshot.
+        offset: usize,
+        /// Where the code would be.
+        at: PlaceReport,
+    },
+    /// A direct call to an import whose module's file is missing: where it leads is not known.
+    UnknownCall {
+        /// Offset in the snapshot.
+        offset: usize,
+        /// The call.
+        at: PlaceReport,
+        /// The module that it leads to.
+        to: Option<String>,
+    },
+    /// The walk fell out of step and goes on behind.
+    Gap {
+        /// Offset in the snapshot.
+        offset: usize,
+        /// Where the walk was.
+        at: Option<PlaceReport>,
+        /// What is wrong, with libipt's name for it first.
+        what: String,
+        /// What usually is behind it.
+        likely: &'static str,
+    },
+}
+
+/// An address.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct PlaceReport {
+    /// The address.
+    pub address: Hex,
+    /// The module, by file name.
+    pub module: Option<String>,
+    /// Offset in the module.
+    pub rva: Option<Hex>,
+    /// Nearest symbol at or before it, with the distance in hexadecimal.
+    pub symbol: Option<String>,
+}
+
+/// What a flow over all chosen snapshots lacked, and its sums.
+#[derive(Clone, Debug, Serialize)]
+pub struct FlowSummary {
+    /// Modules that the flow came to and whose files are missing, by address.
+    pub missing: Vec<MissingModule>,
+    /// Addresses without code that are in no kernel module, by page.
+    pub unknown: Vec<UnknownPage>,
+    /// Import optimization, as assumed for modules without a verdict of their own, and why.
+    pub import_optimization: ModeReport,
+    /// Retpoline, as assumed, and why.
+    pub retpoline: ModeReport,
+    /// What went wrong on the way.
+    pub warnings: Vec<String>,
+}
+
+/// A module whose file is missing.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct MissingModule {
+    /// File name.
+    pub name: String,
+    /// First address.
+    pub base: Hex,
+    /// SizeOfImage.
+    pub size: Hex,
+    /// The symbol server's key.
+    pub image_key: Option<String>,
+    /// How often the flow came to it.
+    pub times: u64,
+    /// Why it is missing.
+    pub reason: Option<String>,
+}

@@ -1,0 +1,114 @@
+//! All IPT data that there is: the trace's own, and what was saved by hand.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use etl_file::IptSnapshot;
+
+use super::input::{IptData, Origin, from_bytes, from_events, from_hex, learn_prefix};
+use super::touched::{Stream, Thread};
+use crate::error::{Error, Result};
+use crate::source::Reading;
+
+/// IPT data saved by hand, to be used like the trace's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inputs {
+    /// Files of hexadecimal text.
+    pub hex: Vec<PathBuf>,
+    /// Files of bytes: packets, or what ipt.sys hands out.
+    pub bin: Vec<PathBuf>,
+}
+
+/// One stretch of packets of one processor or thread, in the order in which it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot<'a> {
+    /// The packets; borrowed from the trace where nothing had to be moved.
+    pub bytes: Cow<'a, [u8]>,
+    /// What was done to get them in order.
+    pub origin: Origin,
+    /// What the trace says about it; nothing for data saved by hand.
+    pub logged: Option<Logged>,
+    /// The file that it was saved in by hand.
+    pub file: Option<PathBuf>,
+}
+
+/// What a trace says about a snapshot.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logged {
+    /// When the event was logged that triggered it, in seconds from the start of the trace.
+    pub time: f64,
+    /// Processor that traced.
+    pub processor: u16,
+    /// The traced thread.
+    pub thread: Thread,
+    /// The event that triggered it: its hook id.
+    pub hook: Option<u16>,
+    /// Its name, such as `CSwitch`.
+    pub trigger: Option<&'static str>,
+    /// Events that the data was split over.
+    pub events: usize,
+    /// Bytes that the events declare; more than there are when one was cut.
+    pub declared: u64,
+}
+
+impl Snapshot<'_> {
+    /// The packets with the thread that they belong to; thread 0 when it is not known.
+    pub fn stream(&self) -> Stream<'_> {
+        let named = self.origin.thread.map(|tid| Thread { pid: 0, tid: tid as u32 });
+        let thread = self.logged.as_ref().map(|logged| logged.thread).or(named).unwrap_or_default();
+        Stream { thread, bytes: &self.bytes }
+    }
+}
+
+/// The IPT data of a reading (which must have been asked for it) and of files, in this order.
+///
+/// Takes memory for what must be copied: data split over several events, rings that had to be turned, text.
+///
+/// # Errors
+/// When a file cannot be read or is not hexadecimal.
+pub fn snapshots<'a>(reading: &'a Reading<'_>, inputs: &Inputs) -> Result<Vec<Snapshot<'a>>> {
+    let payloads = reading.ipt.iter().flat_map(|snapshot| snapshot.pieces.iter().map(|piece| &**piece));
+    let prefix = learn_prefix(payloads);
+    let mut out = Vec::new();
+    for snapshot in &reading.ipt {
+        let pieces: Vec<&[u8]> = snapshot.pieces.iter().map(|piece| &**piece).collect();
+        let logged = logged(reading, snapshot);
+        let data = from_events(&pieces, snapshot.ring_offset, prefix).into_iter();
+        out.extend(data.map(|IptData { bytes, origin }| Snapshot {
+            bytes,
+            origin,
+            logged: Some(logged.clone()),
+            file: None,
+        }));
+    }
+    for path in &inputs.hex {
+        let data = from_hex(&read(path)?).map_err(|source| Error::Hex { path: path.clone(), source })?;
+        out.extend(data.into_iter().map(|data| saved(path, data)));
+    }
+    for path in &inputs.bin {
+        let bytes = read(path)?;
+        let owned = |data: IptData<'_>| IptData { bytes: Cow::Owned(data.bytes.into_owned()), origin: data.origin };
+        out.extend(from_bytes(&bytes).into_iter().map(|data| saved(path, owned(data))));
+    }
+    Ok(out)
+}
+
+fn logged(reading: &Reading<'_>, snapshot: &IptSnapshot<'_>) -> Logged {
+    Logged {
+        time: reading.seconds(snapshot.trigger_time).unwrap_or(0.0),
+        processor: snapshot.processor,
+        thread: Thread { pid: snapshot.pid, tid: snapshot.tid },
+        hook: snapshot.trigger.map(|trigger| trigger.hook.0),
+        trigger: snapshot.trigger.and_then(|trigger| trigger.name),
+        events: snapshot.pieces.len(),
+        declared: snapshot.declared,
+    }
+}
+
+fn saved(path: &Path, data: IptData<'static>) -> Snapshot<'static> {
+    Snapshot { bytes: data.bytes, origin: data.origin, logged: None, file: Some(path.to_owned()) }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| Error::read(path, error))
+}

@@ -1,0 +1,73 @@
+//! The kernel's PDB: which one it is, and where it lies in the symbol stores at hand.
+
+use std::borrow::Borrow;
+use std::path::{Path, PathBuf};
+
+use super::layout::{self, ThreadLayout};
+use crate::catalog::{FileName, Index, Lookup, PdbId, Store, pdb_key};
+use crate::error::{Error, Result};
+use crate::map::FileBytes;
+use crate::search::Search;
+use crate::snapshot::{Module, Pdb, Snapshot};
+
+/// A PDB that was read.
+pub(super) struct ReadPdb {
+    pub(super) layout: ThreadLayout,
+    /// Its GUID, when it has one; the age counts rewrites of the same PDB and is let be.
+    guid: Option<[u8; 16]>,
+}
+
+/// Reads the PDB that the caller names.
+pub(super) fn read_pdb(path: &Path) -> Result<ReadPdb> {
+    let bytes = FileBytes::open(path)?;
+    let layout = ThreadLayout::from_pdb(&bytes).map_err(|source| Error::Pdb { path: path.to_owned(), source })?;
+    Ok(ReadPdb { layout, guid: layout::guid(&bytes) })
+}
+
+/// The PDB that the kernel of a dump was linked with.
+pub(super) struct KernelPdb(Pdb);
+
+impl KernelPdb {
+    /// As the dump says it, or else the kernel's file, if that is in the index. The index is made only when it is needed.
+    pub(super) fn of<I: Borrow<Index>>(
+        snapshot: &Snapshot,
+        index: impl FnOnce(&Module) -> Option<I>,
+    ) -> Option<KernelPdb> {
+        let base = snapshot.kernel_base?;
+        let kernel = snapshot.modules.iter().find(|module| module.base == base)?;
+        if let Some(pdb) = &kernel.pdb {
+            return Some(KernelPdb(pdb.clone()));
+        }
+        let index = index(kernel)?;
+        let Lookup::Found { file, .. } = index.borrow().find(&kernel.wanted()) else { return None };
+        let (id, name) = file.pdb()?;
+        Some(KernelPdb(Pdb { name: name?, id: id? }))
+    }
+
+    /// Finds it in the symbol stores and reads it.
+    pub(super) fn find(&self, search: &Search, warnings: &mut Vec<String>) -> Option<(ThreadLayout, PathBuf)> {
+        let name = FileName::new(&self.0.name).ok()?;
+        let key = pdb_key(&self.0.id.guid.0, self.0.id.age);
+        let stores = search.symbol_path.iter().chain(&search.roots);
+        for path in stores.flat_map(|root| Store::open(root.clone()).lookup(&name, &key)) {
+            match read_pdb(&path) {
+                Ok(pdb) => return Some((pdb.layout, path)),
+                Err(error) => warnings.push(error.to_string()),
+            }
+        }
+        None
+    }
+
+    /// Complains about a PDB of another kernel.
+    pub(super) fn differs(&self, pdb: &ReadPdb, path: &Path) -> Option<String> {
+        let PdbId { guid, .. } = self.0.id;
+        let found = pdb.guid.filter(|found| *found != guid.0)?;
+        Some(format!(
+            "{}: found GUID {}, the dump's kernel has {} ({}): its offsets may not fit",
+            path.display(),
+            crate::catalog::Guid(found),
+            guid,
+            self.0.name
+        ))
+    }
+}

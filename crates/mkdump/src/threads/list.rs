@@ -1,0 +1,241 @@
+//! `mkdump threads`: the threads of a source, and where the offsets come from by which they were found.
+
+use std::path::{Path, PathBuf};
+
+use mdmp::kernel::Machine;
+use mdmp::read::Triage;
+use serde::Serialize;
+
+use super::kernel_pdb::{KernelPdb, read_pdb};
+use super::{Found, Thread, ThreadLayout, ThreadOptions, threads};
+use crate::catalog::Index;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::report::{Hex, SourceReport};
+use crate::search::Search;
+use crate::source::{Held, Reading};
+
+/// Which threads to list.
+#[derive(Clone, Debug, Default)]
+pub struct ThreadListOptions {
+    /// The kernel's PDB, which says where a thread object keeps what.
+    pub pdb: Option<PathBuf>,
+    /// Where to look for that PDB when it is not given: the symbol stores among these places.
+    pub search: Search,
+    /// Offset of `KTHREAD.Process`, whatever the PDB says.
+    pub process_offset: Option<u32>,
+    /// Addresses that are threads.
+    pub addresses: Vec<u64>,
+    /// Addresses of further process objects whose threads are looked for.
+    pub processes: Vec<u64>,
+}
+
+/// `mkdump threads`: a triage dump's threads.
+#[derive(Clone, Debug, Serialize)]
+pub struct ThreadsReport {
+    /// The dump.
+    pub source: SourceReport,
+    /// Where a thread object keeps what.
+    pub layout: LayoutReport,
+    /// The threads: the current one, then those that something names, then those that scanning found.
+    pub threads: Vec<ThreadReport>,
+    /// What went wrong on the way.
+    pub warnings: Vec<String>,
+}
+
+/// Offsets in `ETHREAD` by which threads were found and read.
+#[derive(Clone, Debug, Serialize)]
+pub struct LayoutReport {
+    /// `built-in` (Windows 10 19041), or `pdb`.
+    pub origin: &'static str,
+    /// The PDB that they were read from.
+    pub pdb: Option<String>,
+    /// `KTHREAD.Process`; the caller's when one was given.
+    pub process: Hex,
+    /// `KTHREAD.KernelStack`; the dump's own when it states one.
+    pub kernel_stack: Hex,
+    /// `KTHREAD.StackLimit`.
+    pub stack_limit: Hex,
+    /// `KTHREAD.StackBase`.
+    pub stack_base: Hex,
+    /// `ETHREAD.Cid`.
+    pub client_id: Hex,
+}
+
+/// A thread. What was not captured is `null`.
+#[derive(Clone, Debug, Serialize)]
+pub struct ThreadReport {
+    /// Address of the `ETHREAD`.
+    pub address: Hex,
+    /// `current`, `running`, `bugcheck`, `listed` or `scanned`.
+    pub found: &'static str,
+    /// The bugcheck parameter that is its address, from 1.
+    pub parameter: Option<u8>,
+    /// True when a captured field of the object shows that it is a thread; false when only a pointer says so.
+    pub verified: bool,
+    /// Address of its `EPROCESS`.
+    pub process: Option<Hex>,
+    /// Process id.
+    pub process_id: Option<u64>,
+    /// Thread id.
+    pub thread_id: Option<u64>,
+    /// The processor that it ran on.
+    pub processor: Option<u32>,
+    /// Stack pointer.
+    pub stack_pointer: Option<Hex>,
+    /// The stack's lowest address and the first one behind it.
+    pub stack: Option<[Hex; 2]>,
+    /// What was captured of the stack from the stack pointer upwards: first address, one past the last.
+    pub captured: Option<[Hex; 2]>,
+}
+
+impl From<&Thread> for ThreadReport {
+    fn from(thread: &Thread) -> Self {
+        let (found, parameter) = match thread.found {
+            Found::Current => ("current", None),
+            Found::Running => ("running", None),
+            Found::Bugcheck(number) => ("bugcheck", Some(number)),
+            Found::Listed => ("listed", None),
+            Found::Scanned => ("scanned", None),
+        };
+        let extent = |from: u64| [Hex(from), Hex(from.saturating_add(thread.captured))];
+        Self {
+            address: Hex(thread.address),
+            found,
+            parameter,
+            verified: thread.verified,
+            process: thread.process.map(Hex),
+            process_id: thread.client_id.map(|(process, _)| process),
+            thread_id: thread.client_id.map(|(_, id)| id),
+            processor: thread.processor,
+            stack_pointer: thread.stack_pointer.map(Hex),
+            stack: thread.stack.map(|(limit, base)| [Hex(limit), Hex(base)]),
+            captured: thread.stack_pointer.filter(|_| thread.captured > 0).map(extent),
+        }
+    }
+}
+
+/// Builds of Windows, x64, whose thread objects are laid out as [`ThreadLayout::AMD64_19041`] says.
+const KNOWN_BUILDS: std::ops::RangeInclusive<u32> = 19041..=19045;
+
+/// Lists the threads of a triage dump, or of several of one boot.
+///
+/// # Errors
+/// When the source is no triage dump, or the PDB that was given cannot be read or has no thread types. A PDB that was
+/// looked for and not found, or that is unfit, is a warning.
+pub fn list_threads(
+    reading: &Reading<'_>,
+    options: &ThreadListOptions,
+    progress: &dyn Progress,
+) -> Result<ThreadsReport> {
+    let Some(Held::Boot(boot)) = &reading.held else { return Err(no_triage(reading)) };
+    let Some(dump) = boot.dumps.first().and_then(|dump| dump.triage()) else { return Err(no_triage(reading)) };
+    let mut warnings = reading.warnings.clone();
+
+    let from_file = match &options.pdb {
+        Some(path) => Some((read_pdb(path)?, path.clone())),
+        None => None,
+    };
+    let kernel = KernelPdb::of(&reading.snapshot, |kernel| {
+        if options.search.roots.is_empty() && options.search.symbol_path.is_empty() {
+            return None;
+        }
+        let index = options.search.index(std::slice::from_ref(kernel), progress);
+        index.map_err(|error| warnings.push(error.to_string())).ok()
+    });
+    let from_file = match (from_file, kernel) {
+        (Some((pdb, path)), Some(kernel)) => {
+            warnings.extend(kernel.differs(&pdb, &path));
+            Some((pdb.layout, path))
+        }
+        (Some((pdb, path)), None) => Some((pdb.layout, path)),
+        (None, Some(kernel)) => kernel.find(&options.search, &mut warnings),
+        (None, None) => None,
+    };
+
+    let mut layout = from_file.as_ref().map_or(ThreadLayout::AMD64_19041, |(layout, _)| *layout);
+    if let Some(offset) = options.process_offset {
+        layout.process = offset;
+    }
+    if from_file.is_none() {
+        warnings.extend(unknown_build(dump));
+    }
+    let wanted = ThreadOptions { layout, addresses: options.addresses.clone(), processes: options.processes.clone() };
+    let found = threads(dump, &boot.memory, &wanted);
+    warnings.extend(doubts(&found, layout));
+
+    let used = layout.or_debugger_data(dump.debugger_data());
+    Ok(ThreadsReport {
+        source: reading.summary.clone(),
+        layout: LayoutReport {
+            origin: if from_file.is_some() { "pdb" } else { "built-in" },
+            pdb: from_file.map(|(_, path)| path.to_string_lossy().into_owned()),
+            process: Hex(used.process.into()),
+            kernel_stack: Hex(used.kernel_stack.into()),
+            stack_limit: Hex(used.stack_limit.into()),
+            stack_base: Hex(used.stack_base.into()),
+            client_id: Hex(used.client_id.into()),
+        },
+        threads: found.iter().map(ThreadReport::from).collect(),
+        warnings,
+    })
+}
+
+/// The layout for a build with threads: from the kernel's PDB when the places of module files have it.
+pub(crate) fn layout_at_hand(
+    reading: &Reading<'_>,
+    index: &Index,
+    search: &Search,
+    warnings: &mut Vec<String>,
+) -> ThreadLayout {
+    let found = KernelPdb::of(&reading.snapshot, |_| Some(index)).and_then(|kernel| kernel.find(search, warnings));
+    match (found, &reading.held) {
+        (Some((layout, _)), _) => layout,
+        (None, Some(Held::Boot(boot))) => {
+            warnings.extend(boot.dumps.first().and_then(|dump| unknown_build(dump.triage()?)));
+            ThreadLayout::default()
+        }
+        (None, _) => ThreadLayout::default(),
+    }
+}
+
+/// What to say when the built-in offsets are used for a build that they were not checked on.
+fn unknown_build(dump: &Triage<'_>) -> Option<String> {
+    let system = dump.header().system();
+    let known = system.machine != Machine::ARM64 && KNOWN_BUILDS.contains(&system.build);
+    let warning = format!(
+        "the offsets of thread objects are those of x64 build 19041, this dump is of build {}: threads may be missed, ids \
+         and stacks be wrong. The kernel's PDB has the right ones: put it into a symbol store among --modules, or name it \
+         to mkdump threads --pdb",
+        system.build
+    );
+    (!known).then_some(warning)
+}
+
+fn no_triage(reading: &Reading<'_>) -> Error {
+    let summary = &reading.summary;
+    let why = format!(
+        "found a source of kind {}, allowed are triage dumps (PAGEDU64 of type 4, as in C:\\Windows\\Minidump)",
+        summary.kind
+    );
+    Error::NoThreads { path: Path::new(&summary.name).to_owned(), why }
+}
+
+/// What speaks against a list of threads.
+fn doubts(threads: &[Thread], layout: ThreadLayout) -> Vec<String> {
+    let mut doubts = Vec::new();
+    let current = threads.iter().find(|thread| thread.found == Found::Current);
+    if let Some((current, process)) = current.and_then(|thread| Some((thread, thread.process?)))
+        && (process >> 47 != 0x1_ffff || !process.is_multiple_of(super::POOL_ALIGNMENT))
+    {
+        doubts.push(format!(
+            "the current thread {:#x} has {process:#x} at +{:#x}, where its process is expected: no address of an \
+             object, so the offset does not fit this dump",
+            current.address, layout.process
+        ));
+    }
+    for thread in threads.iter().filter(|thread| thread.found == Found::Listed && !thread.verified) {
+        doubts.push(format!("{:#x}: nothing that was captured shows that a thread is there", thread.address));
+    }
+    doubts
+}

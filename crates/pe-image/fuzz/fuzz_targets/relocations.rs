@@ -1,0 +1,4 @@
+//! See `pe_image_fuzz::relocations`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| pe_image_fuzz::relocations(input));
