@@ -66,27 +66,21 @@ fn copy(files: &[Vec<u8>], buffer: &mut [u8]) -> u64 {
     total
 }
 
-/// The best time of each of several things, and the processor time of all its rounds. They are run in turn, so that their
-/// ratio does not depend on who else uses the machine, or when.
-fn best<const N: usize>(mut runs: [&mut dyn FnMut() -> u64; N]) -> [(Duration, Duration); N] {
-    let mut times = [(Duration::MAX, Duration::ZERO); N];
+/// The time that each of several things takes over all modules: the sum, over the modules, of the best of their rounds.
+/// All are run in turn, and a module is done before anybody else gets the processor: so that the ratio does not depend on
+/// who else uses the machine.
+fn best<const N: usize>(mut runs: [&mut dyn FnMut(usize) -> u64; N]) -> [Duration; N] {
+    let mut best = [(); N].map(|()| vec![Duration::MAX; MODULES as usize]);
     for _ in 0..ROUNDS {
-        for ((best, processor), run) in times.iter_mut().zip(&mut runs) {
-            let (start, before) = (Instant::now(), processor_time());
-            black_box(run());
-            *best = start.elapsed().min(*best);
-            *processor += processor_time().saturating_sub(before);
+        for (best, run) in best.iter_mut().zip(&mut runs) {
+            for (number, best) in best.iter_mut().enumerate() {
+                let start = Instant::now();
+                black_box(run(number));
+                *best = start.elapsed().min(*best);
+            }
         }
     }
-    times
-}
-
-/// Time that this thread has had a processor, in steps of 10 ms; zero where the system does not say.
-fn processor_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap_or_default();
-    // The name, in parentheses, may hold anything; the 12th field behind it is the time in user mode.
-    let ticks = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(11)?.parse().ok());
-    Duration::from_millis(10 * ticks.unwrap_or(0))
+    best.map(|best| best.iter().sum())
 }
 
 /// Resident memory of this process in KiB; 0 where the system does not say.
@@ -117,20 +111,17 @@ fn bench(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(MODULES * u64::from(CODE_SIZE))).sample_size(10);
         let all = 1..modules.len();
         let [mut first, mut second, mut third] = [(); 3].map(|()| vec![0; 0x1_0000]);
+        // The kernel is module 0.
         let [reference, linked, optimized] = best([
-            &mut || copy(&bytes, &mut first),
-            &mut || produce(&modules, all.clone(), Policy::AS_LINKED, &mut second),
-            &mut || produce(&modules, all.clone(), Policy::default(), &mut third),
+            &mut |number| copy(&bytes[number..=number], &mut first),
+            &mut |number| produce(&modules, number + 1..number + 2, Policy::AS_LINKED, &mut second),
+            &mut |number| produce(&modules, number + 1..number + 2, Policy::default(), &mut third),
         ]);
         for (name, policy, time) in
             [("as linked", Policy::AS_LINKED, linked), ("optimized", Policy::default(), optimized)]
         {
-            let ratio = reference.0.as_secs_f64() / time.0.as_secs_f64();
-            let of_processor = reference.1.as_secs_f64() / time.1.as_secs_f64();
-            println!(
-                "{sites} sites per MiB ({which}), {name}: {ratio:.2} of memcpy (best {:?} against {:?}), {of_processor:.2} in processor time",
-                time.0, reference.0
-            );
+            let ratio = reference.as_secs_f64() / time.as_secs_f64();
+            println!("{sites} sites per MiB ({which}), {name}: {ratio:.2} of memcpy ({time:?} against {reference:?})");
             group.bench_function(name, |bencher| {
                 bencher.iter(|| produce(&modules, all.clone(), policy, &mut buffer));
             });
@@ -145,19 +136,23 @@ fn bench(criterion: &mut Criterion) {
 fn parallel(modules: &Modules<'_>, files: &[Vec<u8>]) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let share = files.len().div_ceil(cores);
-    let on_cores = |work: &(dyn Fn(Range<usize>, &mut [u8]) -> u64 + Sync)| {
+    let on_cores = |work: &(dyn Fn(Range<usize>, &mut [u8]) -> u64 + Sync)| -> u64 {
         std::thread::scope(|scope| {
             let parts = (0..files.len()).step_by(share).map(|from| from..(from + share).min(files.len()));
             let threads = parts.map(|part| scope.spawn(move || work(part, &mut [0; 0x1_0000]))).collect::<Vec<_>>();
             threads.into_iter().map(|thread| thread.join().expect("no thread panics")).sum()
         })
     };
-    // The kernel is module 0.
-    let produce_part = |part: Range<usize>, buffer: &mut [u8]| {
-        produce(modules, part.start + 1..part.end + 1, Policy::default(), buffer)
+    let time = |work: &(dyn Fn(Range<usize>, &mut [u8]) -> u64 + Sync)| {
+        let run = || {
+            let start = Instant::now();
+            black_box(on_cores(work));
+            start.elapsed()
+        };
+        (0..ROUNDS).map(|_| run()).min().expect("there are several rounds")
     };
-    let [(reference, _), (time, _)] =
-        best([&mut || on_cores(&|part, buffer| copy(&files[part], buffer)), &mut || on_cores(&produce_part)]);
+    let reference = time(&|part, buffer| copy(&files[part], buffer));
+    let time = time(&|part, buffer| produce(modules, part.start + 1..part.end + 1, Policy::default(), buffer));
     let ratio = reference.as_secs_f64() / time.as_secs_f64();
     println!("on {cores} cores, optimized: {ratio:.2} of memcpy on as many ({time:?} against {reference:?})");
 }
