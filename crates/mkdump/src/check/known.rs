@@ -413,14 +413,13 @@ impl<'w, 'd, 'a> Witness<'w, 'd, 'a> {
         Self { dump, scan, module, targets: None, deltas, overrides }
     }
 
-    /// Whether a direct target of a slot is what the slot itself holds, or, where the dump does not hold the slot, what
-    /// most sites of the slot have.
+    /// Whether a direct target of a slot is what the slot itself holds or what most sites of the slot have. A site that
+    /// is the only one of its slot, in a dump that does not hold the slot, has nobody to disagree with.
     pub(super) fn slot_agrees(&mut self, slot: u64, target: u64) -> bool {
-        if let Some(value) = self.dump.pointer(slot) {
-            // An address of user space is what the file has in the slot: nobody bound it.
-            if matches!(self.scan.reached(value), Reached::Module(..)) {
-                return value == target;
-            }
+        // Other values than addresses of modules are what the file has in the slot: nobody bound it.
+        let held = self.dump.pointer(slot).filter(|&value| matches!(self.scan.reached(value), Reached::Module(..)));
+        if held == Some(target) {
+            return true;
         }
         let (scan, module) = (self.scan, self.module);
         let targets = self.targets.get_or_insert_with(|| {
@@ -435,8 +434,7 @@ impl<'w, 'd, 'a> Witness<'w, 'd, 'a> {
             targets
         });
         let votes = targets.get(&slot).map_or(&[][..], Vec::as_slice);
-        // A single site has nobody to agree with.
-        votes.is_empty() || votes.len() == 1 && votes[0].0 == target || winner(votes) == Some(target)
+        winner(votes) == Some(target) || held.is_none() && votes.iter().all(|(other, _)| *other == target)
     }
 
     /// What the kernel added to the constants of a symbol: what most of them say.
