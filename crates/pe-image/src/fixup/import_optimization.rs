@@ -13,10 +13,6 @@
 /// Bytes of an import call site.
 pub const SITE_SIZE: usize = 12;
 
-const CALL_SLOT: [u8; 3] = [0x48, 0xff, 0x15];
-const JUMP_SLOT: [u8; 3] = [0x48, 0xff, 0x25];
-const AFTER_CALL: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
-const AFTER_JUMP: [u8; 5] = [0xcc; 5];
 pub(super) const MOV_R10: [u8; 3] = [0x4c, 0x8b, 0x15];
 pub(super) const CALL: u8 = 0xe8;
 pub(super) const JUMP: u8 = 0xe9;
@@ -36,21 +32,40 @@ impl LinkedImport {
     /// Reads the 12 bytes of a site; `None` when a linker has not written them.
     #[inline]
     pub fn parse(bytes: &[u8; SITE_SIZE]) -> Option<Self> {
-        let [a, b, c, d0, d1, d2, d3, tail @ ..] = *bytes;
-        let call = match ([a, b, c], tail) {
-            (CALL_SLOT, AFTER_CALL) => true,
-            (JUMP_SLOT, AFTER_JUMP) => false,
+        // Sites are as many as 14,000 to the MiB, so they are compared and made in two numbers: bytes 0 to 7, of which
+        // 3 to 6 are the displacement, and bytes 8 to 11.
+        let (head, tail) = halves(bytes);
+        let call = match (head & !DISPLACEMENT, tail) {
+            CALL_SLOT => true,
+            JUMP_SLOT => false,
             _ => return None,
         };
-        Some(Self { call, displacement: i32::from_le_bytes([d0, d1, d2, d3]) })
+        Some(Self { call, displacement: (head >> 24) as i32 })
     }
+}
+
+/// `48 FF 15 disp32 0F` and `1F 44 00 00`, in the order of a little-endian number.
+const CALL_SLOT: (u64, u32) = (0x0f00_0000_0015_ff48, 0x0000_441f);
+/// `48 FF 25 disp32 CC` and `CC CC CC CC`.
+const JUMP_SLOT: (u64, u32) = (0xcc00_0000_0025_ff48, 0xcccc_cccc);
+/// Where the displacement lies in the first number.
+const DISPLACEMENT: u64 = 0x00ff_ffff_ff00_0000;
+
+fn halves(bytes: &[u8; SITE_SIZE]) -> (u64, u32) {
+    let [a, b, c, d, e, f, g, h, tail @ ..] = *bytes;
+    (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u32::from_le_bytes(tail))
 }
 
 /// The site as a direct call: `distance` counts from the site's end to the target.
 #[inline]
 pub(crate) fn direct(linked: LinkedImport, distance: i32) -> [u8; SITE_SIZE] {
-    let [r0, r1, r2, r3] = distance.to_le_bytes();
-    with_tail(linked, [if linked.call { CALL } else { JUMP }, r0, r1, r2, r3])
+    let [a, b, c] = MOV_R10;
+    let opcode = if linked.call { CALL } else { JUMP };
+    let head = u64::from_le_bytes([a, b, c, 0, 0, 0, 0, opcode]) | u64::from(linked.displacement as u32) << 24;
+    let mut out = [0; SITE_SIZE];
+    out[..8].copy_from_slice(&head.to_le_bytes());
+    out[8..].copy_from_slice(&distance.to_le_bytes());
+    out
 }
 
 /// The site as a call of the retpoline stub for imports, which finds the target in r10.
@@ -63,7 +78,6 @@ pub(crate) fn through_register(linked: LinkedImport) -> [u8; SITE_SIZE] {
     with_tail(linked, if linked.call { CALL_R10 } else { JUMP_R10 })
 }
 
-#[inline]
 fn with_tail(linked: LinkedImport, tail: [u8; 5]) -> [u8; SITE_SIZE] {
     let mut out = [0; SITE_SIZE];
     out[..3].copy_from_slice(&MOV_R10);
