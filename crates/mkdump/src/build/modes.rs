@@ -127,7 +127,14 @@ fn decided(verdict: &Verdict, modules: &[usize], default: Mode) -> ImportModes {
             ImportModes { report: ModeReport { mode: "mixed", reason }, decided, others: default }
         }
         _ => {
+            let neither: u32 = verdict.per_module.iter().map(|module| module.votes.contradictory).sum();
             let why = match on + off {
+                votes if neither > votes => {
+                    format!(
+                        "{} fit neither form, as with module files of another version",
+                        counted(neither, "import call")
+                    )
+                }
                 0 => "no import call executed in the trace tells".to_owned(),
                 votes if votes < MIN_VOTES => format!("{calls} tell, {MIN_VOTES} are needed"),
                 _ => format!("{calls} do not agree: {votes}"),

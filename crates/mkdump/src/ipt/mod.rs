@@ -9,12 +9,14 @@ mod functions;
 mod hex;
 pub mod input;
 pub mod names;
+mod pieces;
 mod prepare;
 pub mod question;
 pub mod report;
 mod snapshots;
 pub mod touched;
 pub mod trace_flow;
+mod trial;
 pub mod verdict;
 mod witness;
 

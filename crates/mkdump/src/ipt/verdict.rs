@@ -34,9 +34,10 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use intel_pt::flow::Code;
-use intel_pt::{scan, sync_forward};
+use intel_pt::scan;
 use rayon::prelude::*;
 
+use super::pieces::{FIRST_ROUND, Piece, pieces};
 use super::witness::{Places, Witnesses};
 
 /// Votes that a verdict needs at least. Each vote is a refutation of the other form, so few are enough; more than one
@@ -52,6 +53,9 @@ pub const MIN_AGREEMENT: u32 = 95;
 
 /// Votes of one module after which its sites are no longer tried.
 pub const ENOUGH_VOTES: u32 = 64;
+
+/// Sites of one module that are tried at most, whatever comes of it: with the wrong version of a file no try tells anything.
+pub const MOST_TRIES: u32 = 4096;
 
 /// So many bytes of packets are walked in any case: what runs first need not be what runs.
 pub const LEAST_BYTES: usize = 8 << 20;
@@ -203,12 +207,13 @@ pub struct Votes {
 }
 
 impl Votes {
-    /// What the votes amount to.
+    /// What the votes amount to. Where more sites fit neither form than vote, the code is not what ran, and whatever fits
+    /// does so by chance.
     pub fn answer(&self) -> Answer {
         let total = self.on + self.off;
         let agree = |votes: u32| u64::from(votes) * 100 >= u64::from(total) * u64::from(MIN_AGREEMENT);
         match () {
-            () if total < MIN_VOTES => Answer::Undecided,
+            () if total < MIN_VOTES || self.contradictory > total => Answer::Undecided,
             () if agree(self.on) => Answer::On,
             () if agree(self.off) => Answer::Off,
             () => Answer::Undecided,
@@ -226,9 +231,9 @@ impl Votes {
         }
     }
 
-    /// Whether a walk came to a site of the module at all.
-    fn is_met(&self) -> bool {
-        self.on + self.off + self.ambiguous + self.redirected + self.contradictory + self.open > 0
+    /// Times that a walk tried a site of the module.
+    pub(super) fn tries(&self) -> u32 {
+        self.on + self.off + self.ambiguous + self.redirected + self.contradictory + self.open
     }
 
     fn absorb(&mut self, other: Votes) {
@@ -379,7 +384,7 @@ impl<'a, C: Code + Sync + ?Sized> Question<'a, C> {
 
     /// Whether votes suffice after so many bytes.
     fn is_enough(&self, votes: &[Votes], walked: usize) -> bool {
-        let mut met = votes.iter().filter(|votes| votes.is_met());
+        let mut met = votes.iter().filter(|votes| votes.tries() > 0);
         let (on, off) = votes.iter().fold((0, 0), |(on, off), votes| (on + votes.on, off + votes.off));
         if on + off < ENOUGH_VOTES || walked < LEAST_BYTES {
             return false;
@@ -405,40 +410,6 @@ impl<'a, C: Code + Sync + ?Sized> Question<'a, C> {
     }
 }
 
-/// A part of a stream, from a PSB (or the stream's start) on.
-pub(super) struct Piece<'a> {
-    /// The bytes.
-    pub bytes: &'a [u8],
-    /// Index of the stream.
-    pub stream: usize,
-    /// Where it begins in the stream.
-    pub offset: usize,
-}
-
-/// Bytes that a piece has at least, unless its stream ends.
-const PIECE: usize = 256 << 10;
-/// Pieces of the first round; each round has twice as many as the one before.
-const FIRST_ROUND: usize = 16;
-
-/// The pieces of all streams, in an order in which each beginning is spread over all of them.
-fn pieces<'a>(streams: &[&'a [u8]]) -> Vec<Piece<'a>> {
-    let mut pieces = Vec::new();
-    for (stream, &bytes) in streams.iter().enumerate() {
-        let mut offset = 0;
-        while offset < bytes.len() {
-            let end = offset.saturating_add(PIECE);
-            let end = sync_forward(bytes, end.min(bytes.len())).unwrap_or(bytes.len());
-            pieces.push(Piece { bytes: &bytes[offset..end], stream, offset });
-            offset = end;
-        }
-    }
-    // The fractional parts of the multiples of the golden ratio are spread evenly, however many of them are taken.
-    let mut order: Vec<(u64, Piece<'a>)> =
-        (0_u64..).zip(pieces).map(|(n, piece)| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15), piece)).collect();
-    order.sort_unstable_by_key(|(place, _)| *place);
-    order.into_iter().map(|(_, piece)| piece).collect()
-}
-
 fn overall(modules: &[ModuleVerdict], on: u32, off: u32) -> Answer {
     let says = |answer: Answer| modules.iter().any(|module| module.import_optimization == answer);
     if modules.iter().all(|module| module.import_optimization == Answer::Irrelevant) {
@@ -446,6 +417,31 @@ fn overall(modules: &[ModuleVerdict], on: u32, off: u32) -> Answer {
     }
     match (says(Answer::On), says(Answer::Off)) {
         (true, true) => Answer::Undecided,
-        _ => Votes { on, off, ..Votes::default() }.answer(),
+        _ => {
+            let contradictory = modules.iter().map(|module| module.votes.contradictory).sum();
+            Votes { on, off, contradictory, ..Votes::default() }.answer()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answer, Votes};
+
+    #[test]
+    fn votes_decide_when_they_are_enough_agree_and_are_no_chance() {
+        let cases = [
+            ((4, 0, 0), Answer::On),
+            ((0, 4, 0), Answer::Off),
+            ((3, 0, 0), Answer::Undecided),
+            ((95, 5, 0), Answer::On),
+            ((94, 6, 0), Answer::Undecided),
+            ((10, 0, 10), Answer::On),
+            ((10, 0, 11), Answer::Undecided),
+        ];
+        for ((on, off, contradictory), expected) in cases {
+            let votes = Votes { on, off, contradictory, ..Votes::default() };
+            assert_eq!(votes.answer(), expected, "{votes:?}");
+        }
     }
 }

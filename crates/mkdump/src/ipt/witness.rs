@@ -3,28 +3,27 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use intel_pt::flow::{
-    BlockId, Blocks, Branch, BranchKind, Code, ErrorKind, Event, Found, Options, Resume, Stop, Table, Visitor, Walker,
-    follows_call,
+    BlockId, Blocks, Branch, BranchKind, Code, ErrorKind, Options, Resume, Stop, Table, Visitor, Walker,
 };
 
-use super::verdict::{Answer, ENOUGH_VOTES, Evidence, How, Importer, IndirectReturn, Piece, Question, Says, Votes};
+use super::pieces::Piece;
+use super::trial::{Trial, Try};
+use super::verdict::{
+    Answer, ENOUGH_VOTES, Evidence, How, Importer, IndirectReturn, MOST_TRIES, Question, Says, Votes,
+};
 
-/// Bytes of packets that a form must survive, if it is not refuted before.
-const LOOKAHEAD: usize = 96;
-/// Sites that one try may lead through.
-const LOOKAHEAD_SITES: usize = 256;
 /// Sites in a row that no packet is taken at.
 const IDLE_SITES: u32 = 1024;
 /// The linked call and the load of r10 have 7 bytes, the whole site 12.
-const FIRST: u64 = 7;
-const SITE: u64 = 12;
+pub(super) const FIRST: u64 = 7;
+pub(super) const SITE: u64 = 12;
 
 /// Where the sites are.
 pub(super) struct Places {
     /// Site address to importer and site.
-    sites: HashMap<u64, (usize, usize)>,
+    pub sites: HashMap<u64, (usize, usize)>,
     /// What the slots point at.
-    targets: HashSet<u64>,
+    pub targets: HashSet<u64>,
     /// Where indirect calls return to: true as linked, false when rewritten.
     after_indirect: HashMap<u64, bool>,
 }
@@ -58,26 +57,17 @@ impl Places {
 
 /// The form of an import site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     /// Through the slot, or with retpoline through the stub.
     Slot,
     Direct,
 }
 
-/// What came of a try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Try {
-    Refuted,
-    /// Packets end or are lost, or code is missing, before anything was verified.
-    Open,
-    Fits,
-}
-
 /// What one piece says.
 pub(super) struct Witnesses {
     pub votes: Vec<Votes>,
-    /// Votes on and off before this piece.
-    before: Vec<(u32, u32)>,
+    /// Votes on and off before this piece, and tries.
+    before: Vec<(u32, u32, u32)>,
     pub missing: BTreeMap<u64, u32>,
     pub linked_returns: u32,
     pub rewritten_returns: u32,
@@ -103,74 +93,6 @@ impl Visitor for Returns<'_> {
     }
 }
 
-/// Looks at the branches of a try.
-struct Sense<'q, 'a, C: ?Sized> {
-    question: &'q Question<'a, C>,
-    places: &'q Places,
-    /// The first branch from inside this stub must go there.
-    stub: Option<(u64, u64)>,
-    verified: u32,
-    nonsense: bool,
-}
-
-impl<C: ?Sized> Clone for Sense<'_, '_, C> {
-    fn clone(&self) -> Self {
-        Self { ..*self }
-    }
-}
-
-impl<C: Code + Sync + ?Sized> Sense<'_, '_, C> {
-    /// Whether a call ends before `address`: an import site's bytes are not what the processor ran.
-    fn after_call(&self, address: u64) -> Option<bool> {
-        let site = |back: u64| self.places.sites.get(&address.wrapping_sub(back));
-        let calls =
-            |found: Option<&(usize, usize)>| found.is_some_and(|(m, s)| self.question.importers[*m].sites[*s].call);
-        if calls(site(FIRST)) || calls(site(SITE)) {
-            return Some(true);
-        }
-        follows_call(self.question.code, address)
-    }
-}
-
-impl<C: Code + Sync + ?Sized> Visitor for Sense<'_, '_, C> {
-    fn blocks(&mut self, _: &Table, ids: &[BlockId]) {
-        self.verified += (ids.len() > 1) as u32;
-    }
-
-    fn part(&mut self, _: &Table, _: BlockId, _: u32) {}
-
-    fn event(&mut self, _: usize, event: &Event) {
-        if let Event::Interrupt { .. } = event {
-            // The handler may use the same stubs before the interrupted one goes on.
-            self.stub = None;
-        }
-    }
-
-    fn branch(&mut self, branch: &Branch) {
-        self.verified += 8;
-        if let Some((stub, target)) = self.stub
-            && branch.kind != BranchKind::Far
-            && branch.from.wrapping_sub(stub) < 0x1000
-        {
-            self.nonsense |= branch.to != target;
-            self.stub = None;
-            return;
-        }
-        // The return trick of retpolines goes anywhere.
-        let trick = self.question.stub_pages.iter().any(|page| page.contains(&branch.from));
-        self.nonsense |= match branch.kind {
-            BranchKind::Return { .. } if trick => false,
-            // The mark of a linked call taken for a direct one: its TIP becomes a return into the imported function.
-            BranchKind::Return { .. } if self.places.targets.contains(&branch.to) => true,
-            // A thread that runs for the first time begins with a return into a function.
-            BranchKind::Return { .. } if (self.question.function_start)(branch.to) == Some(true) => false,
-            BranchKind::Return { .. } => self.after_call(branch.to) == Some(false),
-            BranchKind::Call => (self.question.function_start)(branch.to) == Some(false),
-            BranchKind::Jump | BranchKind::Far => false,
-        };
-    }
-}
-
 impl Witnesses {
     pub fn gather<C: Code + Sync + ?Sized>(
         question: &Question<'_, C>,
@@ -181,7 +103,7 @@ impl Witnesses {
     ) -> Self {
         let mut this = Self {
             votes: vec![Votes::default(); question.importers.len()],
-            before: before.iter().map(|votes| (votes.on, votes.off)).collect(),
+            before: before.iter().map(|votes| (votes.on, votes.off, votes.tries())).collect(),
             missing: BTreeMap::new(),
             linked_returns: 0,
             rewritten_returns: 0,
@@ -279,6 +201,10 @@ impl Witnesses {
             _ if middle && entered == Some(Form::Direct) => &[Form::Direct],
             _ if !site.can_be_direct => &[Form::Slot],
             Some(form) if self.sum(m).on + self.sum(m).off >= ENOUGH_VOTES => &[form],
+            _ if self.before[m].2 + self.votes[m].tries() >= MOST_TRIES => {
+                walker.lose();
+                return;
+            }
             _ => &[Form::Slot, Form::Direct],
         };
         if let [form] = *forms {
@@ -345,13 +271,13 @@ impl Witnesses {
 
     /// A module's votes so far, those of other pieces included.
     fn sum(&self, module: usize) -> Votes {
-        let (on, off) = self.before[module];
+        let (on, off, _) = self.before[module];
         let votes = &self.votes[module];
         Votes { on: on + votes.on, off: off + votes.off, ..Votes::default() }
     }
 
     /// The form that a module's votes say so far: few, if they agree, or enough.
-    fn settled(&self, module: usize) -> Option<Form> {
+    pub fn settled(&self, module: usize) -> Option<Form> {
         let sum = self.sum(module);
         match (sum.on, sum.off, sum.answer()) {
             (2.., 0, _) => Some(Form::Direct),
@@ -364,7 +290,7 @@ impl Witnesses {
 }
 
 /// Enters the imported function in the given form. False when the packets do not allow it.
-fn enter(
+pub(super) fn enter(
     walker: &mut Walker<'_>,
     importer: &Importer,
     va: u64,
@@ -409,116 +335,5 @@ fn go(walker: &mut Walker<'_>, importer: &Importer, va: u64, call: bool, to: u64
         walker.call(to, va.wrapping_add(back));
     } else {
         walker.jump(to);
-    }
-}
-
-/// One site, to be tried in both forms.
-struct Trial<'t, 'a, C: ?Sized> {
-    question: &'t Question<'a, C>,
-    places: &'t Places,
-    so_far: &'t Witnesses,
-    module: usize,
-    va: u64,
-    middle: bool,
-    target: u64,
-}
-
-/// Other modules whose form a try may guess, both ways each.
-const GUESSES: usize = 3;
-
-impl<'t, 'a, C: Code + Sync + ?Sized> Trial<'t, 'a, C> {
-    /// Does what follows fit the form?
-    fn attempt(&self, blocks: &mut Blocks<&C>, mut fork: Walker<'_>, form: Form) -> Try {
-        let importer = &self.question.importers[self.module];
-        let Some(&(_, s)) = self.places.sites.get(&self.va) else { return Try::Open };
-        let through_stub = form == Form::Slot && importer.stub.is_some();
-        let takes_tip = form == Form::Slot && !through_stub && !self.middle;
-        if takes_tip {
-            // The cheap refutation: there is no TIP to take, or another one.
-            match fork.clone().take_tip() {
-                Ok((_, to)) if to == self.target => {}
-                Ok(_) | Err(Found::Tnt | Found::Fup | Found::Psb | Found::TipPge) => return Try::Refuted,
-                Err(_) => return Try::Open,
-            }
-        }
-        let sense = Sense {
-            question: self.question,
-            places: self.places,
-            stub: importer.stub.filter(|_| through_stub).map(|stub| (stub & !0xfff, self.target)),
-            verified: if takes_tip { 8 } else { 0 },
-            nonsense: false,
-        };
-        fork.set_limit(fork.offset().saturating_add(LOOKAHEAD));
-        if !enter(&mut fork, importer, self.va, importer.sites[s].call, self.target, self.middle, form) {
-            return Try::Refuted;
-        }
-        self.explore(blocks, fork, sense, &mut vec![(self.module, form)])
-    }
-
-    /// Walks on until something refutes the assumed forms, or enough of the packets fit.
-    fn explore(
-        &self,
-        blocks: &mut Blocks<&C>,
-        mut fork: Walker<'_>,
-        mut sense: Sense<'t, 'a, C>,
-        assumed: &mut Vec<(usize, Form)>,
-    ) -> Try {
-        for _ in 0..LOOKAHEAD_SITES {
-            let before = fork.offset();
-            let stop = fork.run(blocks, &mut sense);
-            sense.verified += u32::from(fork.offset() > before);
-            if sense.nonsense {
-                return Try::Refuted;
-            }
-            let so_good = if sense.verified > 0 { Try::Fits } else { Try::Open };
-            let ip = match stop {
-                Stop::End | Stop::Limit => return so_good,
-                Stop::Error(error) => {
-                    return match error.kind {
-                        ErrorKind::NoMemory | ErrorKind::Packet(_) | ErrorKind::NoAddress => so_good,
-                        ErrorKind::Mismatch { found: Found::End | Found::Ovf | Found::Other, .. } => so_good,
-                        ErrorKind::ReturnStackEmpty if error.after_gap => so_good,
-                        _ => Try::Refuted,
-                    };
-                }
-                Stop::Break { ip } => ip,
-            };
-            let middle = !self.places.sites.contains_key(&ip);
-            let va = if middle { ip.wrapping_sub(FIRST) } else { ip };
-            let Some(&(m, s)) = self.places.sites.get(&va) else { return so_good };
-            let other = &self.question.importers[m];
-            let site = other.sites[s];
-            let Some(target) = site.target else { return so_good };
-            // All sites of a module have one form. That of another module follows from its votes, or both are tried.
-            let known = match assumed.iter().find(|(module, _)| *module == m) {
-                _ if !site.can_be_direct => Some(Form::Slot),
-                Some((_, form)) => Some(*form),
-                None => self.so_far.settled(m),
-            };
-            if let Some(form) = known {
-                if !enter(&mut fork, other, va, site.call, target, middle, form) {
-                    return Try::Refuted;
-                }
-                continue;
-            }
-            if assumed.len() > GUESSES {
-                return so_good;
-            }
-            let mut best = Try::Refuted;
-            for form in [Form::Slot, Form::Direct] {
-                let mut guess = fork.clone();
-                if best == Try::Fits || !enter(&mut guess, other, va, site.call, target, middle, form) {
-                    continue;
-                }
-                assumed.push((m, form));
-                let outcome = self.explore(blocks, guess, sense.clone(), assumed);
-                assumed.pop();
-                if outcome != Try::Refuted {
-                    best = outcome;
-                }
-            }
-            return best;
-        }
-        if sense.verified > 0 { Try::Fits } else { Try::Open }
     }
 }
