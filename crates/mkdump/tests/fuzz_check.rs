@@ -15,8 +15,14 @@ fn regressions() {
     }
 }
 
+/// More cases: `PROPTEST_CASES`.
+fn cases() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|number| number.parse().ok());
+    ProptestConfig { cases: cases.unwrap_or(48), ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(cases())]
 
     /// Edits where they hurt: in headers and tables at the files' starts, and in images' headers.
     #[test]
