@@ -16,6 +16,7 @@ mod fuzz;
 mod outcome;
 mod paths;
 mod peers;
+mod policy;
 mod program;
 mod readers;
 mod system;

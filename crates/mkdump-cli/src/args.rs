@@ -176,8 +176,8 @@ pub struct BuildArgs {
     /// Kind of file
     #[arg(long, value_enum, default_value_t = Format::Minidump, value_name = "KIND")]
     pub format: Format,
-    /// Put all threads found in the dump into the output, not only the current one
-    #[arg(long, requires = "from_dump")]
+    /// With --from-dump: put all threads found in the dump into the output, not only the current one
+    #[arg(long)]
     pub threads: bool,
     /// Fetch missing modules from this symbol server while building
     #[cfg(feature = "fetch")]

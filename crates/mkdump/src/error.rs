@@ -61,6 +61,12 @@ pub enum Error {
         /// What it holds instead, and how to record what is needed.
         why: String,
     },
+    /// The source is from a machine of which no dumps are made.
+    #[error("{path}: recorded on a 32-bit (x86) system; dumps are made of x64 and ARM64 systems")]
+    Architecture {
+        /// The trace.
+        path: PathBuf,
+    },
     /// The source is no dump whose threads can be listed.
     #[error("{path}: {why}")]
     NoThreads {
@@ -130,6 +136,9 @@ impl Error {
         match self {
             Self::NoModules { .. } => Some(HOW_TO_RECORD.to_owned()),
             Self::NoFiles { .. } => Some(WHERE_MODULES_ARE.to_owned()),
+            Self::Architecture { .. } => {
+                Some("`mkdump modules` lists its modules with their bases and keys all the same.".to_owned())
+            }
             Self::Trace { path, .. } => kind::is_no_trace(path),
             Self::Dump { path, .. } => kind::is_no_dump(path),
             Self::Read { path, .. } if path.is_dir() => Some("That is a directory; name the file in it.".to_owned()),

@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use anyhow::Result;
-use mkdump::ipt::input::{from_events, learn_prefix};
-use mkdump::ipt::touched::{Stream, Thread};
-use mkdump::report::{BuildReport, HeatReport, Status};
+use anyhow::{Result, bail};
+use mkdump::ipt::input::{Snapshot, snapshots};
+use mkdump::report::{BuildReport, Status};
+use mkdump::snapshot::Architecture;
 use mkdump::{BuildOptions, Choice, Format, ListKind, NameFilter, Output, Progress, Reading, Selection, Wanted};
 
 use super::{Outcome, open, print_json, search, suggest, warn};
@@ -24,6 +24,9 @@ pub fn run(command: &BuildArgs, talk: TalkArgs) -> Result<Outcome> {
 
 /// The same, but what to do next is for the caller to say.
 pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outcome, Vec<Next>)> {
+    if command.threads && command.source.from_dump.is_empty() {
+        bail!("--threads needs --from-dump: a trace holds no thread's stack and registers");
+    }
     let bars = Bars::new(talk.quiet, talk.verbose);
     let source = open(&command.source)?;
     let format = Format::from(command.format);
@@ -42,6 +45,10 @@ pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outco
         touched: command.touched,
     };
     let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &bars)?;
+    // The kernel of a 32-bit system has addresses that the writers, and what debuggers expect of a dump, do not cover.
+    if command.source.etl.is_some() && reading.snapshot.machine.architecture == Architecture::X86 {
+        return Err(mkdump::Error::Architecture { path: source.path().to_owned() }.into());
+    }
     fetch_missing(command, &reading, &mut options, &bars)?;
     // Created before the long work: a place that cannot be written to is found out at once.
     let page = command.report.as_deref().map(Output::create).transpose()?;
@@ -53,8 +60,10 @@ pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outco
     let next = after_build(&report, format, &job, &options.output);
     if let Some(page) = page {
         bars.phase("writing the page", None);
-        if report.heat.is_none() && !reading.ipt.is_empty() {
-            report.heat = Some(heat(&reading, &report));
+        let snapshots = snapshots(&reading, &options.ipt)?;
+        if !snapshots.is_empty() {
+            let streams: Vec<_> = snapshots.iter().map(Snapshot::stream).collect();
+            report.heat = Some(mkdump::heat(&report, &streams));
         }
         write_page(page, &report, &next)?;
     }
@@ -71,19 +80,6 @@ pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outco
     }
     let amiss = report.modules.iter().any(|m| matches!(m.status, Status::Missing | Status::Mismatch));
     Ok((if command.strict && amiss { Outcome::Amiss } else { Outcome::Done }, next))
-}
-
-/// Where the source's Intel PT data was.
-fn heat(reading: &Reading<'_>, report: &BuildReport) -> HeatReport {
-    let prefix = learn_prefix(reading.ipt.iter().filter_map(|snapshot| Some(&**snapshot.pieces.first()?)));
-    let mut data = Vec::new();
-    for snapshot in &reading.ipt {
-        let pieces: Vec<&[u8]> = snapshot.pieces.iter().map(|piece| &**piece).collect();
-        let thread = Thread { pid: snapshot.pid, tid: snapshot.tid };
-        data.extend(from_events(&pieces, snapshot.ring_offset, prefix).into_iter().map(|data| (thread, data)));
-    }
-    let streams: Vec<_> = data.iter().map(|(thread, data)| Stream { thread: *thread, bytes: &data.bytes }).collect();
-    mkdump::heat(report, &streams)
 }
 
 fn write_page(mut output: Output, report: &BuildReport, next: &[Next]) -> Result<()> {

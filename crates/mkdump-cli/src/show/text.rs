@@ -51,9 +51,15 @@ impl Table {
     }
 }
 
-/// Text from a trace or file with its control characters made harmless: a module's name must not drive a terminal.
+/// Text from a trace or file with its control and direction characters made harmless: a module's name must not drive a
+/// terminal, nor turn a line's end round.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() || turns_text(c) { '?' } else { c }).collect()
+}
+
+/// Characters that change the direction of text around them.
+pub fn turns_text(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// `1234567` as `1,234,567`.
@@ -192,6 +198,7 @@ mod tests {
     #[test]
     fn a_name_cannot_drive_the_terminal() {
         assert_eq!(printable("a\x1b[2Jb\n"), "a?[2Jb?");
+        assert_eq!(printable("evil\u{202e}gpj.sys"), "evil?gpj.sys");
         let mut table = Table::new(&["n", "name"], &[0]);
         table.row(["10".into(), "x\u{7}".into()]);
         assert_eq!(table.render(1), "  n  name\n 10  x?\n");

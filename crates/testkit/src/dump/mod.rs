@@ -3,4 +3,5 @@
 pub mod kernel;
 pub mod pair;
 pub mod pdb;
+pub mod pdb_symbols;
 pub mod user;

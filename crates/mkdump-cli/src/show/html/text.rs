@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write};
 
+use crate::show::text::turns_text;
+
 /// Text from a trace or a file: escaped for an element or an attribute, control and direction characters made visible.
 pub(super) struct Text<'a>(pub(super) &'a str);
 
@@ -13,9 +15,7 @@ impl fmt::Display for Text<'_> {
             '>' => f.write_str("&gt;"),
             '"' => f.write_str("&quot;"),
             '\'' => f.write_str("&#39;"),
-            // Direction marks could turn a name's end round.
-            '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => f.write_str("\u{fffd}"),
-            found if found.is_control() => f.write_str("\u{fffd}"),
+            found if found.is_control() || turns_text(found) => f.write_str("\u{fffd}"),
             found => f.write_char(found),
         })
     }

@@ -1,0 +1,173 @@
+//! How the command behaves towards shells, scripts and terminals: exit codes, streams, colours, JSON, log lines.
+
+use super::support::{Run, complaints, mkdump, run, workplace};
+use serde_json::Value;
+use testkit::trace::{Module, TraceFile};
+
+const BUILD: &str = "--etl trace.etl -m modules -o out.dmp";
+
+#[test]
+fn exit_codes_say_what_came_of_it() {
+    let directory = workplace();
+    for (words, code) in [
+        (BUILD.to_owned(), 0),
+        (format!("{BUILD} --strict"), 1),
+        (format!("{BUILD} --strict --exclude vendorflt.sys"), 0),
+        ("--etl nowhere.etl".to_owned(), 2),
+        ("--help".to_owned(), 0),
+        ("--version".to_owned(), 0),
+        ("--no-such-option".to_owned(), 2),
+    ] {
+        assert_eq!(run(directory.path(), &words).code, code, "{words}");
+    }
+}
+
+#[test]
+fn data_goes_to_stdout_and_talk_to_stderr() {
+    let directory = workplace();
+    let Run { stdout, stderr, .. } = run(directory.path(), BUILD);
+    assert_eq!(stdout, "");
+    for text in [
+        "trace      trace.etl: Windows 10.0.26100.4652, 4 processors",
+        "machine    DEMO, x64, GenuineIntel",
+        "5 of 6 modules in the dump, 1 missing",
+        "import optimization on: ",
+        " call sites rewritten as direct",
+        "wrote      out.dmp: user minidump, ",
+        "vendorflt.sys    fffff800`f1000000  600F10008000  no file of that name or identity found",
+        "windbg -z out.dmp",
+        "lldb --core out.dmp",
+        "mkdump request --etl trace.etl -m modules -o mkdump-request.ps1",
+    ] {
+        assert!(stderr.contains(text), "no {text:?} in:\n{stderr}");
+    }
+    let Run { stdout, stderr, .. } = run(directory.path(), "modules --etl trace.etl");
+    assert_eq!(stdout.lines().count(), 1 + 6, "{stdout}");
+    assert!(stderr.contains("mkdump fetch --etl trace.etl --store symbols"), "{stderr}");
+}
+
+#[test]
+fn the_next_command_is_the_one_to_type() {
+    let directory = workplace();
+    std::fs::rename(directory.path().join("trace.etl"), directory.path().join("a trace.etl")).unwrap();
+    std::fs::create_dir(directory.path().join("more")).unwrap();
+    let words = ["--etl", "a trace.etl", "-m", "modules", "-m", "more", "--exclude", "hal*", "-o", "o t.dmp"];
+    let output = mkdump(directory.path()).args(words).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("windbg -z \"o t.dmp\""), "{stderr}");
+    if !cfg!(unix) {
+        return;
+    }
+    let request = stderr.lines().find_map(|line| line.split_once("mkdump request ")).unwrap().1;
+    assert_eq!(request, "--etl 'a trace.etl' -m modules -m more --exclude 'hal*' -o mkdump-request.ps1");
+    let line = format!("'{}' request {request}", env!("CARGO_BIN_EXE_mkdump"));
+    let mut shell = assert_cmd::Command::new("sh");
+    shell.current_dir(directory.path()).args(["-c", &line]).assert().success();
+    let script = std::fs::read_to_string(directory.path().join("mkdump-request.ps1")).unwrap();
+    assert!(script.contains("vendorflt.sys") && !script.contains("ntoskrnl.exe"), "{script}");
+}
+
+#[test]
+fn quiet_says_nothing_and_verbose_says_what_is_done() {
+    let directory = workplace();
+    let Run { code, stdout, stderr } = run(directory.path(), &format!("--quiet {BUILD}"));
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "", ""));
+    assert!(run(directory.path(), "--quiet --etl nowhere.etl").stderr.contains("error: "), "errors are said");
+    let Run { stderr, .. } = run(directory.path(), &format!("--verbose {BUILD}"));
+    for text in [" s] reading the trace", " s] writing the dump", "modules/demonet.sys", "relocations"] {
+        assert!(stderr.contains(text), "no {text:?} in:\n{stderr}");
+    }
+}
+
+#[test]
+fn log_lines_go_where_they_are_asked_to() {
+    let directory = workplace();
+    let Run { stderr, .. } = run(directory.path(), &format!("{BUILD} --log run.log"));
+    assert!(!stderr.contains("info"), "{stderr}");
+    let log = std::fs::read_to_string(directory.path().join("run.log")).unwrap();
+    for text in [" info  mkdump ", "--log run.log", " info  reading the trace", " info  done"] {
+        assert!(log.contains(text), "no {text:?} in:\n{log}");
+    }
+    let run = run(directory.path(), "--etl nowhere.etl --log run.log");
+    assert_eq!(run.code, 2);
+    assert!(
+        std::fs::read_to_string(directory.path().join("run.log")).unwrap().contains(" error cannot read nowhere.etl")
+    );
+}
+
+#[test]
+fn colours_are_for_terminals_or_on_request() {
+    let directory = workplace();
+    let coloured = |words: &str| run(directory.path(), words).stderr.contains('\x1b');
+    assert!(!coloured(BUILD), "stderr is no terminal here");
+    assert!(coloured(&format!("{BUILD} --color always")));
+    assert!(!coloured(&format!("{BUILD} --color never")));
+    let output = mkdump(directory.path()).args(BUILD.split(' ')).env("NO_COLOR", "1").output().unwrap();
+    assert!(!output.stderr.contains(&0x1b));
+}
+
+#[test]
+fn json_is_what_the_schema_promises() {
+    let directory = workplace();
+    for (schema, words) in [
+        ("build", format!("{BUILD} --json")),
+        ("build", format!("{BUILD} --json --memory image --import-optimization off --exclude demo*")),
+        ("build", "--etl trace.etl -m modules --format raw -o out.raw --json".to_owned()),
+        ("build", format!("{BUILD} --json --touched")),
+        ("ipt", "ipt --etl trace.etl -m modules --json".to_owned()),
+        ("ipt-flow", "ipt --etl trace.etl -m modules --trace-flow --snapshot 0 --json".to_owned()),
+        ("modules", "modules --etl trace.etl --json".to_owned()),
+        ("modules", "modules --etl trace.etl --json --at 1 --include ntoskrnl.exe".to_owned()),
+    ] {
+        let Run { code, stdout, stderr } = run(directory.path(), &words);
+        assert_eq!(code, 0, "{words}: {stderr}");
+        let value: Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(complaints(schema, &value), [""; 0], "{words}: {value:#}");
+    }
+}
+
+#[test]
+fn the_report_is_a_whole_page_beside_the_dump() {
+    let directory = workplace();
+    let Run { code, stderr, .. } = run(directory.path(), &format!("{BUILD} --report page.html"));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("page       page.html"), "{stderr}");
+    let page = std::fs::read_to_string(directory.path().join("page.html")).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
+    for text in ["out.dmp", "ntoskrnl.exe", "vendorflt.sys", "windbg -z out.dmp", "Where Intel PT was"] {
+        assert!(page.contains(text), "no {text:?}");
+    }
+}
+
+#[test]
+fn names_in_a_trace_drive_neither_terminal_nor_page_nor_path() {
+    let directory = workplace();
+    let hostile = "\x1b[31m<script>alert(1)<script>..\\..\\..\\escape\u{202e}\n.sys";
+    let mut trace = TraceFile::new();
+    trace.system(1_000_100, "\x1b[2J<u>", 1);
+    let path = format!(r"\SystemRoot\system32\..\..\{hostile}");
+    trace.module(0, 1_000_500, &Module::kernel(&path, 0xffff_f800_1000_0000, 0x8000).with_identity(0x1234_5678, 0));
+    std::fs::write(directory.path().join("hostile.etl"), trace.finish()).unwrap();
+    for words in [
+        "--etl hostile.etl -m modules -o out.dmp --report page.html --log run.log -v",
+        "--etl hostile.etl -m modules --format raw -o out.raw",
+        "modules --etl hostile.etl",
+        "fetch --etl hostile.etl --list",
+        "request --etl hostile.etl -m modules -o request.ps1",
+    ] {
+        let Run { code, stdout, stderr } = run(directory.path(), words);
+        assert_ne!(code, 2, "{words}: {stderr}");
+        let bad = |text: &str| text.contains('\x1b') || text.contains('\u{202e}');
+        assert!(!bad(&stdout) && !bad(&stderr), "{words}: {stdout:?} {stderr:?}");
+    }
+    let page = std::fs::read_to_string(directory.path().join("page.html")).unwrap();
+    assert!(!page.contains("<script>alert") && !page.contains("<u>") && !page.contains('\x1b'));
+    let log = std::fs::read_to_string(directory.path().join("run.log")).unwrap();
+    assert!(!log.contains('\x1b'));
+    let mut names: Vec<_> =
+        std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    let expected =
+        ["cache", "hostile.etl", "modules", "out.dmp", "out.raw", "page.html", "request.ps1", "run.log", "trace.etl"];
+    assert_eq!(names.iter().filter(|name| *name != "cache").count(), expected.len() - 1, "{names:?}");
+}

@@ -1,0 +1,31 @@
+//! The examples of README.md and docs/guide.md are run, and print what is printed there.
+
+use std::path::Path;
+
+use super::support::workplace;
+
+/// Runs the `console` blocks of a document in a directory with `trace.etl` and `modules`.
+fn check(document: &str) {
+    let work = workplace();
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(document)).unwrap();
+    assert!(text.contains("```console\n$ mkdump"), "{document} has no example");
+    // trycmd runs a document's examples in the directory of the same name that ends in `.in`.
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("document.md"), text).unwrap();
+    std::fs::rename(work.path(), directory.path().join("document.in")).unwrap();
+    trycmd::TestCases::new()
+        .env("XDG_CACHE_HOME", directory.path().join("cache").to_string_lossy())
+        .env("_NT_SYMBOL_PATH", "")
+        .env("_NT_EXECUTABLE_IMAGE_PATH", "")
+        .case(directory.path().join("document.md"));
+}
+
+#[test]
+fn readme() {
+    check("README.md");
+}
+
+#[test]
+fn guide() {
+    check("docs/guide.md");
+}

@@ -1,0 +1,9 @@
+//! The command as its users meet it: run as a program, judged by what it prints, writes and returns.
+#![forbid(unsafe_code)]
+
+mod conduct;
+mod documents;
+#[cfg(feature = "fetch")]
+mod fetching;
+mod support;
+mod wrong_use;

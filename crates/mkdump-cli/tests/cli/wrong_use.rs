@@ -1,0 +1,153 @@
+//! Wrong use gets an error that says what is wrong, where, and what to do instead; exit code 2, and nothing is written.
+
+use std::path::Path;
+
+use super::support::{Run, demo, run, workplace};
+use testkit::trace::{Event, Header, Module, TraceFile};
+
+/// Runs, and checks that it failed as it should: exit code 2, nothing on stdout, no output file, each message once.
+fn refused(directory: &Path, words: &str) -> String {
+    let Run { code, stdout, stderr } = run(directory, words);
+    assert_eq!((code, stdout.as_str()), (2, ""), "{words}: {stderr}");
+    assert!(stderr.contains("error:"), "{words}: {stderr}");
+    for name in ["out.dmp", "page.html"] {
+        assert!(!directory.join(name).exists(), "{words} left {name}");
+    }
+    let left: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".partial")), "{words} left {left:?}");
+    stderr
+}
+
+fn check(directory: &Path, words: &str, expected: &[&str]) {
+    let stderr = refused(directory, words);
+    for text in expected {
+        assert!(stderr.contains(text), "{words}: no {text:?} in:\n{stderr}");
+    }
+}
+
+fn without_loader_events() -> Vec<u8> {
+    let mut trace = TraceFile::new();
+    trace.log(0, Event::hook(Header::Perfinfo64, 0x0f2e, 2, 1_000_500, vec![0; 16]));
+    trace.finish()
+}
+
+#[test]
+fn a_trace_without_loader_events_says_how_to_record_them() {
+    let directory = workplace();
+    let path = directory.path();
+    std::fs::write(path.join("sampled.etl"), without_loader_events()).unwrap();
+    let advice =
+        ["no Loader events", "wpr -start GeneralProfile", "wpr -stop trace.etl", "xperf -on PROC_THREAD+LOADER"];
+    check(path, "--etl sampled.etl -m modules -o out.dmp --report page.html", &advice);
+    // Lists are no failure, but they say why they are empty.
+    for words in ["modules --etl sampled.etl", "fetch --etl sampled.etl --list"] {
+        let Run { code, stdout, stderr } = run(path, words);
+        assert_eq!((code, stdout.as_str()), (0, ""), "{words}");
+        assert!(advice.iter().all(|text| stderr.contains(text)), "{words}: {stderr}");
+    }
+}
+
+#[test]
+fn a_trace_without_intel_pt_data_says_so() {
+    let directory = workplace();
+    let path = directory.path();
+    let mut trace = TraceFile::new();
+    trace.module(0, 1_000_500, &Module::kernel(r"\SystemRoot\system32\ntoskrnl.exe", 0xffff_f800_1000_0000, 0x8000));
+    std::fs::write(path.join("plain.etl"), trace.finish()).unwrap();
+    check(path, "--etl plain.etl -m modules --touched -o out.dmp", &["--touched", "no IPT data", "--ipt-hex"]);
+    let Run { code, stdout, stderr } = run(path, "ipt --etl plain.etl -m modules");
+    assert_eq!((code, stdout.as_str()), (0, ""), "{stderr}");
+    assert!(stderr.contains("none of them with Intel PT data"), "{stderr}");
+}
+
+#[test]
+fn files_that_are_no_trace_are_named_for_what_they_are() {
+    let directory = workplace();
+    let path = directory.path();
+    let file = |name: &str, bytes: &[u8]| std::fs::write(path.join(name), bytes).unwrap();
+    file("empty.etl", b"");
+    file("zip.etl", b"PK\x03\x04\x14\0\0\0\x08\0");
+    file("text.etl", b"<html>404 not found</html>\r\n");
+    file("dump.etl", &[&b"MDMP\x93\xa7"[..], &[0; 100]].concat());
+    file("noise.etl", &(0..5000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect::<Vec<_>>());
+    for (words, expected) in [
+        ("--etl empty.etl", &["empty.etl: ", "The file is empty"][..]),
+        ("--etl zip.etl", &["zip archive", "unpack"]),
+        ("--etl text.etl", &["This is text"]),
+        ("--etl dump.etl", &["Windows dump", "--from-dump"]),
+        ("--etl noise.etl", &["noise.etl: ", "file offset 0x"]),
+        ("--etl modules/ntoskrnl.exe", &["PE image", "--modules"]),
+        ("--etl modules", &["cannot read modules", "That is a directory"]),
+        ("--etl nowhere.etl", &["cannot read nowhere.etl"]),
+        ("--from-dump trace.etl", &["ETW trace", "--etl"]),
+        ("--from-dump empty.etl", &["The file is empty"]),
+        ("--from-dump nowhere.dmp", &["cannot read nowhere.dmp"]),
+    ] {
+        check(path, &format!("{words} -m modules -o out.dmp"), expected);
+        check(path, &format!("modules {words}"), expected);
+    }
+}
+
+#[test]
+fn a_directory_without_images_is_no_source_of_modules() {
+    let directory = workplace();
+    let path = directory.path();
+    std::fs::create_dir(path.join("other")).unwrap();
+    std::fs::write(path.join("other/readme.txt"), "nothing").unwrap();
+    check(
+        path,
+        "--etl trace.etl -m other -o out.dmp",
+        &["no module file in other", "1 file there, none of them a PE image", "--modules", "mkdump fetch"],
+    );
+    check(path, "--etl trace.etl -m nowhere -o out.dmp", &["nowhere"]);
+}
+
+#[test]
+fn places_that_cannot_be_written_are_found_out_at_once() {
+    let directory = workplace();
+    let path = directory.path();
+    check(path, "--etl trace.etl -m modules -o nowhere/out.dmp", &["cannot write nowhere/out.dmp"]);
+    check(path, "--etl trace.etl -m modules -o modules", &["cannot write modules", "directory"]);
+    check(
+        path,
+        "--etl trace.etl -m modules -o out.dmp --report nowhere/page.html",
+        &["cannot write nowhere/page.html"],
+    );
+    check(path, "--etl trace.etl -m modules --format raw -o modules", &["cannot write modules"]);
+    check(path, "--etl trace.etl -m modules -o out.dmp --log nowhere/log", &["cannot write nowhere/log"]);
+}
+
+#[test]
+fn a_trace_of_another_architecture_is_listed_but_not_built() {
+    let directory = workplace();
+    let path = directory.path();
+    let mut trace = TraceFile::new();
+    trace.pointer_size = 4;
+    trace.module(0, 1_000_500, &Module::kernel(r"\SystemRoot\system32\ntoskrnl.exe", 0x8260_0000, 0x8000));
+    std::fs::write(path.join("x86.etl"), trace.finish()).unwrap();
+    check(path, "--etl x86.etl -m modules -o out.dmp", &["x86.etl: ", "32-bit", "x64 and ARM64", "mkdump modules"]);
+    let Run { code, stdout, .. } = run(path, "modules --etl x86.etl");
+    assert!(code == 0 && stdout.contains("00000000`82600000"), "{stdout}");
+}
+
+#[test]
+fn options_are_explained() {
+    let directory = workplace();
+    let path = directory.path();
+    for (words, expected) in [
+        ("--etl trace.etl --at never", &["--at never", "seconds"][..]),
+        ("--etl trace.etl --include [", &["["]),
+        ("--etl trace.etl --from-dump b", &["--etl", "--from-dump"]),
+        ("--etl trace.etl --threads", &["--from-dump"]),
+        ("--etl trace.etl --format pdf", &["minidump", "triage", "elf", "raw"]),
+        ("--etl trace.etl modules --etl trace.etl", &["--etl", "before the subcommand modules"]),
+        ("--quiet --verbose --etl trace.etl", &["--quiet", "--verbose"]),
+        ("frobnicate", &["frobnicate"]),
+    ] {
+        check(path, words, expected);
+    }
+    // A mistyped file name of the user's own keeps its strange characters from the terminal.
+    let output = super::support::mkdump(path).args(["modules", "--etl", "a\x1b[2Jb"]).output().unwrap();
+    assert!(!output.stderr.contains(&0x1b), "{:?}", String::from_utf8_lossy(&output.stderr));
+    assert!(demo().is_dir());
+}
