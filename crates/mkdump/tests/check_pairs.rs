@@ -147,10 +147,8 @@ fn files_that_are_no_dumps_are_errors() {
 
 /// More cases: `PROPTEST_CASES`.
 fn cases() -> ProptestConfig {
-    ProptestConfig {
-        cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(24),
-        ..ProptestConfig::default()
-    }
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|number| number.parse().ok());
+    ProptestConfig { cases: cases.unwrap_or(24), ..ProptestConfig::default() }
 }
 
 proptest! {

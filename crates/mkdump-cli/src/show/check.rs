@@ -76,10 +76,14 @@ fn rules(out: &mut String, validation: &ValidationReport, verbose: bool) {
     let of = |severity| validation.findings.iter().filter(move |finding| finding.severity == severity).count();
     let (refused, degraded, notes) =
         (of(SeverityReport::Refused), of(SeverityReport::Degraded), of(SeverityReport::Note));
-    let mut text = match refused + degraded {
-        0 => "all kept".to_owned(),
-        _ => format!("{} refuse the dump, {} lose something", places(refused), places(degraded)),
-    };
+    let mut parts = Vec::new();
+    for (number, cost) in [(refused, "for which a reader refuses the dump"), (degraded, "that cost a reader something")]
+    {
+        if number > 0 {
+            parts.push(format!("{} {cost}", count(number as u64, "finding")));
+        }
+    }
+    let mut text = if parts.is_empty() { "all kept".to_owned() } else { parts.join(", ") };
     if notes > 0 {
         let _ = write!(text, "; {}", count(notes as u64, "note"));
         text += if verbose { "" } else { " (-v shows them)" };
@@ -104,10 +108,6 @@ fn rules(out: &mut String, validation: &ValidationReport, verbose: bool) {
         let text = format!("{severity} at {:#x}: {} [{}: {readers}]", finding.offset.0, finding.message, finding.rule);
         line(out, "", &printable(&text));
     }
-}
-
-fn places(number: usize) -> String {
-    format!("{} for which readers", count(number as u64, "finding"))
 }
 
 fn compared(out: &mut String, comparison: &ComparisonReport, verbose: bool) {

@@ -54,7 +54,7 @@ impl Classifier<'_, '_, '_, '_> {
                     at
                 }
                 // No site makes a longer run, so the bytes within one need not be asked for theirs.
-                Err(_) if self.known.is_none() && (index < PLACE || ours.len() - index <= PLACE) => {
+                Err(_) if self.may_be_site(at) && (index < PLACE || ours.len() - index <= PLACE) => {
                     match self.site_around(at) {
                         Some((site, class)) => {
                             self.alone(site, class);
@@ -97,6 +97,12 @@ impl Classifier<'_, '_, '_, '_> {
     fn unit_at(&self, address: u64) -> Result<Unit, u64> {
         let (Some(known), Some(rva)) = (&self.known, self.rva(address)) else { return Err(u64::MAX) };
         known.unit_at(rva).map_err(|next| self.base().saturating_add(next.into()))
+    }
+
+    /// True where sites are told from the bytes: in a module without a file, outside what its headers call data.
+    fn may_be_site(&self, address: u64) -> bool {
+        let section = |headers: &Headers| headers.section_at(pe_image::Rva(self.rva(address)?)).map(is_code);
+        self.known.is_none() && self.headers.as_ref().and_then(section).unwrap_or(true)
     }
 
     /// A unit that differs: the form that each side has tells why, and what is in no form is unexplained.

@@ -86,14 +86,15 @@ struct Pairs {
 fn pair(ours: &[Module], real: &[Module]) -> Pairs {
     let (our_out, real_out) = (displaced(ours, f64::INFINITY), displaced(real, f64::INFINITY));
     let by_base: HashMap<u64, usize> = ours.iter().enumerate().map(|(index, module)| (module.base, index)).collect();
+    let by_key: HashMap<_, u64> = ours.iter().map(|module| ((module.size, module.timestamp), module.base)).collect();
     let mut pairs = Pairs { common: Vec::new(), others: Vec::new() };
     let mut met = vec![false; ours.len()];
     for (real_index, module) in real.iter().enumerate() {
         let other = |reason: String| OtherModule { name: module.name.clone(), base: Hex(module.base), reason };
         let reason = match by_base.get(&module.base) {
             _ if real_out[real_index].is_some() => "the other dump lists two modules at these addresses".to_owned(),
-            None => match ours.iter().find(|of| of.size == module.size && of.timestamp == module.timestamp) {
-                Some(of) => format!("this dump has it at {:#x}", of.base),
+            None => match by_key.get(&(module.size, module.timestamp)) {
+                Some(base) => format!("this dump has it at {base:#x}"),
                 None => "this dump does not list it".to_owned(),
             },
             Some(&our_index) => {

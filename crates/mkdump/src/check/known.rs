@@ -40,7 +40,7 @@ impl Unit {
 }
 
 /// What a unit is. Of two that begin at one place the first in this order counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum UnitKind {
     /// DVRT symbol 3.
     Import,
@@ -97,6 +97,8 @@ pub(super) struct Known<'a> {
     /// With retpolines; `None` when the kernel's stubs are not known.
     stubbed: Option<MappedImage<'a>>,
     units: Vec<Unit>,
+    /// Units of one override or one symbol: those that are asked for a majority.
+    members: HashMap<UnitKind, Vec<Unit>>,
     /// By number: the alternatives of each override.
     overrides: Vec<Vec<Rva>>,
     symbols: Vec<Symbol>,
@@ -119,11 +121,19 @@ impl<'a> Known<'a> {
             register: image(ImportCalls::DriverVerifier, false),
             stubbed: stubs.map(|stubs| image(ImportCalls::AsLinked, true).with_stubs(stubs)),
             units: Vec::new(),
+            members: HashMap::new(),
             overrides: Vec::new(),
             symbols: Vec::new(),
             starts: Starts::new(file),
         };
         known.units = known.list();
+        let voters = known.units.iter().filter(|u| matches!(u.kind, UnitKind::Override(_) | UnitKind::Constant(_)));
+        for unit in voters {
+            let members = known.members.entry(unit.kind).or_default();
+            if members.len() < MOST_ASKED {
+                members.push(*unit);
+            }
+        }
         known
     }
 
@@ -298,8 +308,8 @@ impl<'a> Known<'a> {
         slot.is_some_and(|slot| slot.result.is_err())
     }
 
-    fn of_kind(&self, kind: UnitKind) -> impl Iterator<Item = &Unit> {
-        self.units.iter().filter(move |unit| unit.kind == kind)
+    fn members(&self, kind: UnitKind) -> &[Unit] {
+        self.members.get(&kind).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -443,7 +453,7 @@ impl<'w, 'd, 'a> Witness<'w, 'd, 'a> {
             return delta;
         }
         let mut votes = Vec::new();
-        for unit in known.of_kind(UnitKind::Constant(number)).take(MOST_ASKED) {
+        for unit in known.members(UnitKind::Constant(number)) {
             let mut raw = [0; PLACE];
             known.file.read(Rva(unit.rva), &mut raw[..unit.size as usize]);
             let side = Side::read(self.dump, known.base.wrapping_add(unit.rva.into()), unit.size as usize);
@@ -463,7 +473,7 @@ impl<'w, 'd, 'a> Witness<'w, 'd, 'a> {
             return target;
         }
         let mut votes = Vec::new();
-        for unit in known.of_kind(UnitKind::Override(number)).take(MOST_ASKED) {
+        for unit in known.members(UnitKind::Override(number)) {
             let side = Side::read(self.dump, known.base.wrapping_add(unit.rva.into()), 4);
             if side.is_whole(4) {
                 let distance = i32::from_le_bytes(side.bytes[..4].try_into().expect("4 bytes"));

@@ -97,8 +97,9 @@ impl<'d, 'a> SiteScan<'d, 'a> {
     /// Calls `found` for every site of one module, ascending by address.
     pub(super) fn in_module(&self, index: usize, budget: &PageBudget, found: &mut impl FnMut(FoundSite)) {
         let module = self.module(index);
-        let mut buffer = vec![0; CHUNK + PLACE];
-        for range in held(self.dump, &(module.base..module.end()), budget) {
+        let ranges = held(self.dump, &(module.base..module.end()), budget);
+        let mut buffer = vec![0; if ranges.is_empty() { 0 } else { CHUNK + PLACE }];
+        for range in ranges {
             let mut at = range.start;
             while at < range.end {
                 // A site may begin in this chunk and end in the next.
