@@ -7,16 +7,19 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use etl_file::{CompressionFormat, Scratch, SurveyOptions, Trace, decompress, survey};
 use std::hint::black_box;
 use std::time::Instant;
-use testkit::trace::{BUFFER_HEADER, shaped_buffer, shaped_trace, xpress};
+use testkit::trace::{BUFFER_HEADER, Compression, shaped_buffer, shaped_trace, xpress};
 
 /// Bytes of the trace: beyond every cache.
 const FULL: usize = 1 << 30;
 
-/// A trace of `size` bytes: 512 different buffers, repeated. Behind the header buffer all buffers have one size.
-fn big_trace(size: usize) -> Vec<u8> {
-    let mut file = shaped_trace(512).finish();
-    let header = file.len() - 512 * 0x1_0000;
-    let cycle = file[header..].to_vec();
+/// A trace of `size` bytes: 512 different buffers, repeated.
+fn big_trace(compression: Compression, size: usize) -> Vec<u8> {
+    let mut trace = shaped_trace(512);
+    trace.compression = compression;
+    let mut file = trace.finish();
+    let trace = Trace::open(&file).expect("the trace is sound");
+    let header = trace.buffers().nth(1).expect("there are 513 buffers").expect("all are sound").offset();
+    let cycle = file[header as usize..].to_vec();
     while file.len() < size {
         file.extend_from_slice(&cycle);
     }
@@ -64,33 +67,49 @@ fn unpack(bodies: &[(Vec<u8>, usize)], scratch: &mut Scratch) -> u64 {
 
 /// Prints the ratios. The runs take turns, and of each the best counts: what the machine can do when nothing else
 /// disturbs it.
-fn ratios(file: &[u8], rounds: usize) {
-    let gigabytes = file.len() as f64 / 1e9;
+fn ratios(file: &[u8], compressed: &[u8], rounds: usize) {
+    let gigabytes = |bytes: usize| bytes as f64 / 1e9;
     let (one, two) = (pool(1), pool(2));
     let bodies = packed();
     let output: usize = bodies.iter().map(|(_, size)| size).sum();
     let mut scratch = Scratch::default();
     let [mut summed, mut single, mut double, mut unpacked] = [f64::MAX; 4];
+    let [mut compressed_single, mut compressed_double] = [f64::MAX; 2];
     for _ in 0..rounds {
         summed = summed.min(time(|| sum(file)));
         single = single.min(time(|| scan(file, &one)));
         double = double.min(time(|| scan(file, &two)));
+        compressed_single = compressed_single.min(time(|| scan(compressed, &one)));
+        compressed_double = compressed_double.min(time(|| scan(compressed, &two)));
         for _ in 0..20 {
             unpacked = unpacked.min(time(|| unpack(&bodies, &mut scratch)));
         }
     }
-    let rate = |seconds: f64| gigabytes / seconds;
-    println!("sum of {gigabytes:.2} GB as u64, one core      {:6.2} GB/s", rate(summed));
+    let rate = |seconds: f64| gigabytes(file.len()) / seconds;
+    println!("sum of {:.2} GB as u64, one core      {:6.2} GB/s", gigabytes(file.len()), rate(summed));
     println!("image events, one core              {:6.2} GB/s = {:.2} of the sum", rate(single), summed / single);
     println!("image events, two cores             {:6.2} GB/s = {:.2} times one", rate(double), single / double);
-    println!("XPRESS, one core, output            {:6.2} GB/s", output as f64 / 1e9 / unpacked);
+    println!("XPRESS, one core, output            {:6.2} GB/s", gigabytes(output) / unpacked);
+    let output: u64 = compressed_output(compressed);
+    let rate = |seconds: f64| output as f64 / 1e9 / seconds;
+    let factor = output as f64 / compressed.len() as f64;
+    println!("compressed trace, one core, output  {:6.2} GB/s; packed to 1/{factor:.1}", rate(compressed_single));
+    let times = compressed_single / compressed_double;
+    println!("compressed trace, two cores, output {:6.2} GB/s = {times:.2} times one", rate(compressed_double));
+}
+
+/// Bytes of a trace once decompressed.
+fn compressed_output(file: &[u8]) -> u64 {
+    let trace = Trace::open(file).expect("the trace is sound");
+    trace.buffers().flatten().map(|buffer| u64::from(buffer.header().filled)).sum()
 }
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     // Under `cargo test` a benchmark only shows that it runs.
     let testing = arguments.iter().any(|argument| argument == "--test");
-    let file = big_trace(if testing { 1 << 24 } else { FULL });
+    let file = big_trace(Compression::None, if testing { 1 << 24 } else { FULL });
+    let compressed = big_trace(Compression::Xpress, if testing { 1 << 20 } else { FULL / 4 });
     if !testing {
         let mut criterion = Criterion::default().configure_from_args().sample_size(10);
         let mut group = criterion.benchmark_group("scan");
@@ -112,5 +131,5 @@ fn main() {
         group.finish();
         criterion.final_summary();
     }
-    ratios(&file, if testing { 1 } else { 15 });
+    ratios(&file, &compressed, if testing { 1 } else { 15 });
 }

@@ -7,10 +7,12 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+mod check;
 mod ipt;
 mod ipt_input;
 mod threads;
 
+pub use check::CheckCommand;
 pub use ipt::{IptCommand, SnapshotArgs};
 pub use ipt_input::IptInputArgs;
 pub use threads::ThreadsCommand;
@@ -258,6 +260,8 @@ pub enum Command {
     Request(RequestCommand),
     /// List the threads of a triage dump
     Threads(ThreadsCommand),
+    /// Check a dump against the rules of its format, and compare it with a real one
+    Check(CheckCommand),
     /// Do the whole job on built-in data
     Demo(DemoCommand),
 }

@@ -9,8 +9,24 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+/// Talk that nobody listens to is no failure; the macros of the standard library panic when stderr is closed. Defined
+/// before the modules, these are the ones that they mean.
+macro_rules! eprint {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        let _ = write!(std::io::stderr(), $($arg)*);
+    }};
+}
+macro_rules! eprintln {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($arg)*);
+    }};
+}
+
 pub mod args;
 mod commands;
+mod interrupt;
 mod log;
 mod progress;
 mod show;
@@ -19,6 +35,7 @@ mod show;
 pub fn main() -> ExitCode {
     let cli = args::Cli::of(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let talk = cli.talk;
+    interrupt::watch();
     match run(cli) {
         Ok(outcome) => {
             log::line("info", if outcome == commands::Outcome::Done { "done" } else { "done, with something amiss" });
@@ -40,7 +57,7 @@ fn run(cli: args::Cli) -> anyhow::Result<commands::Outcome> {
     commands::run(cli)
 }
 
-/// A reader that stopped reading (`mkdump modules | head`) is no failure.
+/// A reader that stopped reading what was printed (`mkdump modules | head`) is no failure. A dump that broke off is one.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }

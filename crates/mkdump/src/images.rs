@@ -16,7 +16,7 @@ use mdmp::{Memory, MemoryRange, Protection};
 use pe_image::{Binding, Counts, ImageRange, MappedImage, Modules, PeFile, Policy, Rva, Section, Selection, StubBlock};
 use rayon::prelude::*;
 
-use crate::catalog::{Index, Lookup};
+use crate::catalog::{Index, Lookup, missing_from};
 use crate::map::FileBytes;
 use crate::report::{Hex, ImportSites, RewrittenSites, SitesReport, Status, UnresolvedReport};
 use crate::snapshot::Module;
@@ -106,6 +106,11 @@ fn open(module: &Module, index: &Index) -> (Entry, Option<FileBytes>) {
                     bytes.map(|bytes| FileBytes::from_memory(Path::new(&name), bytes))
                 }
             };
+            // Between index and here the file may have become shorter, and a member of an archive may be cut.
+            let bytes = bytes.and_then(|bytes| match missing_from(&bytes, bytes.len() as u64) {
+                Some(missing) => Err(format!("{}: cut short, {missing} bytes are missing", file.location)),
+                None => Ok(bytes),
+            });
             match bytes {
                 Ok(bytes) => {
                     entry.status = Status::Included;
@@ -202,6 +207,13 @@ impl<'a> Bound<'a> {
             Some(stubs) => mapped.with_stubs(stubs),
             None => mapped,
         })
+    }
+
+    /// The file of a module that is included, and where its imports lead.
+    pub fn file(&'a self, index: usize) -> Option<(&'a PeFile<'a>, &'a Binding<'a>)> {
+        let included = self.entries().get(index).is_some_and(|entry| entry.status == Status::Included);
+        let file = self.parsed.files.get(index)?.as_ref().filter(|_| included)?;
+        Some((file, self.bindings.get(index)?))
     }
 
     /// The retpoline stubs of the snapshot's own kernel.

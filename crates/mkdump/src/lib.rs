@@ -23,6 +23,7 @@
 
 mod build;
 pub mod catalog;
+pub mod check;
 mod error;
 mod heat;
 pub mod images;
@@ -45,7 +46,7 @@ pub use error::{Error, Result};
 pub use heat::heat;
 pub use list::{ListOptions, how_to_record, list_modules, why_no_modules};
 pub use map::FileBytes;
-pub use output::Output;
+pub use output::{Output, remove_unfinished};
 pub use progress::{Progress, Silent};
 pub use search::{Search, missing};
 pub use select::NameFilter;

@@ -1,17 +1,37 @@
 //! Output files that exist whole or not at all: written under a temporary name, synced, renamed.
+//!
+//! ```text
+//! .out.dmp.XXXXXX.partial    being written; removed when the job fails, panics or is interrupted
+//!           │ sync, rename
+//!           ▼
+//! out.dmp                    whole
+//! ```
+//!
+//! A process that is killed outright (SIGKILL, a power cut) can leave the partial file behind, never the final one.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use crate::error::{Error, Result};
 
 /// A file being written. Nothing bears the final name until [`Output::commit`]; dropping the value, on an error or a
-/// panic, removes the temporary file. A killed process can leave the temporary file behind, never the final one.
+/// panic, removes the temporary file.
 #[derive(Debug)]
 pub struct Output {
+    /// As the caller calls it.
     path: PathBuf,
-    file: BufWriter<tempfile::NamedTempFile>,
+    /// What is replaced: the same, or the file that a link names.
+    place: PathBuf,
+    file: Target,
+}
+
+#[derive(Debug)]
+enum Target {
+    Temporary(BufWriter<tempfile::NamedTempFile>, Unfinished),
+    /// A device or a pipe (`/dev/stdout`, `/dev/null`): it is no file that could be replaced by a whole one.
+    Direct(BufWriter<File>),
 }
 
 /// Writes come in pieces of up to this many bytes; larger ones go straight through.
@@ -19,48 +39,77 @@ const BUFFER: usize = 256 << 10;
 
 impl Output {
     /// Creates the temporary file beside `path`, so that the rename stays inside one file system. Done before the long
-    /// work: a directory that cannot be written to is found out at once.
+    /// work: a directory that cannot be written to is found out at once. A link is followed to the file it names; a
+    /// device or pipe is written to as it is.
     pub fn create(path: &Path) -> Result<Self> {
-        if path.is_dir() {
-            return Err(Error::write(path, io::Error::from(io::ErrorKind::IsADirectory)));
+        let failed = |error| Error::write(path, error);
+        let linked = path.is_symlink().then(|| std::fs::canonicalize(path).ok()).flatten();
+        let place = linked.unwrap_or_else(|| path.to_owned());
+        if let Ok(there) = place.metadata() {
+            if there.is_dir() {
+                return Err(failed(io::ErrorKind::IsADirectory.into()));
+            }
+            if !there.is_file() {
+                let file = File::options().write(true).open(&place).map_err(failed)?;
+                let file = Target::Direct(BufWriter::with_capacity(BUFFER, file));
+                return Ok(Self { path: path.to_owned(), place, file });
+            }
         }
-        let stem = path.file_name().unwrap_or_default().to_string_lossy();
         let mut builder = tempfile::Builder::new();
-        let prefix = format!(".{stem}.");
-        builder.prefix(&prefix).suffix(".partial");
+        let prefix = prefix(&place);
+        builder.prefix(&prefix).suffix(SUFFIX);
         #[cfg(unix)]
         {
             // `tempfile` makes files that only their owner can read; an output is an ordinary file, subject to umask.
             use std::os::unix::fs::PermissionsExt;
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
-        let file = builder.tempfile_in(parent(path)).map_err(|e| Error::write(path, e))?;
-        Ok(Self { path: path.to_owned(), file: BufWriter::with_capacity(BUFFER, file) })
+        let (file, unfinished) = Unfinished::create(|| {
+            let file = builder.tempfile_in(parent(&place))?;
+            let name = file.path().to_owned();
+            Ok((file, name))
+        })
+        .map_err(failed)?;
+        let file = Target::Temporary(BufWriter::with_capacity(BUFFER, file), unfinished);
+        Ok(Self { path: path.to_owned(), place, file })
     }
 
-    /// The name that the file will have.
+    /// The name that the file will have, as it was given.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Flushes, syncs and gives the file its final name, replacing one that was there.
     pub fn commit(self) -> Result<()> {
-        let Self { path, file } = self;
-        let file = file.into_inner().map_err(|e| Error::write(&path, e.into_error()))?;
-        file.as_file().sync_all().map_err(|e| Error::write(&path, e))?;
-        file.persist(&path).map_err(|e| Error::write(&path, e.error))?;
-        sync_directory(&path);
-        Ok(())
+        let Self { path, place, file } = self;
+        let failed = |error| Error::write(&path, error);
+        match file {
+            Target::Direct(mut file) => file.flush().map_err(failed),
+            Target::Temporary(file, unfinished) => {
+                let file = file.into_inner().map_err(|e| failed(e.into_error()))?;
+                file.as_file().sync_all().map_err(failed)?;
+                file.persist(&place).map_err(|e| failed(e.error))?;
+                drop(unfinished);
+                sync_directory(&place);
+                Ok(())
+            }
+        }
     }
 }
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        match &mut self.file {
+            Target::Temporary(file, _) => file.write(bytes),
+            Target::Direct(file) => file.write(bytes),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        match &mut self.file {
+            Target::Temporary(file, _) => file.flush(),
+            Target::Direct(file) => file.flush(),
+        }
     }
 }
 
@@ -69,26 +118,36 @@ impl Write for Output {
 pub struct OutputDirectory {
     path: PathBuf,
     directory: tempfile::TempDir,
+    unfinished: Unfinished,
 }
 
 impl OutputDirectory {
     /// Creates the temporary directory beside `path`, where nothing may be yet: files that someone else put there are
     /// not replaced.
     pub fn create(path: &Path) -> Result<Self> {
-        if path.exists() {
+        if path.symlink_metadata().is_ok() {
             return Err(Error::write(path, io::Error::from(io::ErrorKind::AlreadyExists)));
         }
-        let stem = path.file_name().unwrap_or_default().to_string_lossy();
-        let prefix = format!(".{stem}.");
         let mut builder = tempfile::Builder::new();
-        builder.prefix(&prefix).suffix(".partial");
+        let prefix = prefix(path);
+        builder.prefix(&prefix).suffix(SUFFIX);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
             builder.permissions(std::fs::Permissions::from_mode(0o777));
         }
-        let directory = builder.tempdir_in(parent(path)).map_err(|e| Error::write(path, e))?;
-        Ok(Self { path: path.to_owned(), directory })
+        let (directory, unfinished) = Unfinished::create(|| {
+            let directory = builder.tempdir_in(parent(path))?;
+            let name = directory.path().to_owned();
+            Ok((directory, name))
+        })
+        .map_err(|e| Error::write(path, e))?;
+        Ok(Self { path: path.to_owned(), directory, unfinished })
+    }
+
+    /// The name that the directory will have.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Creates a file in it. `name` must be a single component.
@@ -100,14 +159,70 @@ impl OutputDirectory {
 
     /// Gives the directory its final name.
     pub fn commit(self) -> Result<()> {
-        let from = self.directory.keep();
-        if let Err(error) = std::fs::rename(&from, &self.path) {
-            let _ = std::fs::remove_dir_all(&from);
-            return Err(Error::write(&self.path, error));
+        let Self { path, directory, unfinished } = self;
+        // A file system that reports lack of room only when it is synced does so before the name is given.
+        for entry in std::fs::read_dir(directory.path()).map_err(|e| Error::write(&path, e))? {
+            let synced = entry.and_then(|entry| File::options().write(true).open(entry.path())?.sync_all());
+            synced.map_err(|e| Error::write(&path, e))?;
         }
-        sync_directory(&self.path);
+        std::fs::rename(directory.path(), &path).map_err(|e| Error::write(&path, e))?;
+        // Nothing bears the temporary name any more.
+        let _ = directory.keep();
+        drop(unfinished);
+        sync_directory(&path);
         Ok(())
     }
+}
+
+/// What is being written, for [`remove_unfinished`].
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// A temporary file or directory, as long as it is one.
+#[derive(Debug)]
+struct Unfinished(PathBuf);
+
+impl Unfinished {
+    /// Creates one and notes it, in one step for whoever asks for the list.
+    fn create<T>(create: impl FnOnce() -> io::Result<(T, PathBuf)>) -> io::Result<(T, Unfinished)> {
+        let mut list = UNFINISHED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (value, path) = create()?;
+        list.push(path.clone());
+        Ok((value, Unfinished(path)))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let mut list = UNFINISHED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        list.retain(|path| *path != self.0);
+    }
+}
+
+/// Removes the temporary files and directories of all outputs of this process that are not committed. For a program that
+/// was told to end and does so next: whoever begins, commits or drops an output afterwards waits until it has ended.
+pub fn remove_unfinished() {
+    let list = UNFINISHED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    for path in list.iter() {
+        // A writer may put another file into a directory while it is being emptied.
+        for _ in 0..3 {
+            let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+            if removed.is_ok() || path.symlink_metadata().is_err() {
+                break;
+            }
+        }
+    }
+    // The lock is kept, so that no file appears after the last one was removed.
+    std::mem::forget(list);
+}
+
+/// Ends the names of temporary files.
+const SUFFIX: &str = ".partial";
+
+/// Begins the name of the temporary file of `path`.
+fn prefix(path: &Path) -> String {
+    // File systems allow 255 bytes for a name, and letters and suffix have to fit.
+    let name: String = path.file_name().unwrap_or_default().to_string_lossy().chars().take(60).collect();
+    format!(".{name}.")
 }
 
 /// The directory that holds `path`.
@@ -127,7 +242,7 @@ fn sync_directory(path: &Path) {
 mod tests {
     use std::io::Write;
 
-    use super::Output;
+    use super::{Output, OutputDirectory};
 
     fn names(dir: &std::path::Path) -> Vec<String> {
         std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
@@ -148,6 +263,54 @@ mod tests {
         output.commit().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"whole");
         assert_eq!(names(dir.path()), ["out.dmp"]);
+    }
+
+    #[test]
+    fn a_directory_is_there_with_all_files_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let output = OutputDirectory::create(&path).unwrap();
+        output.file("one.bin").unwrap().write_all(b"1").unwrap();
+        let [name] = &names(dir.path())[..] else { panic!("one entry") };
+        assert!(name.starts_with(".out.") && name.ends_with(".partial"), "{name}");
+        drop(output);
+        assert_eq!(names(dir.path()), [""; 0]);
+
+        let output = OutputDirectory::create(&path).unwrap();
+        output.file("one.bin").unwrap().write_all(b"1").unwrap();
+        output.commit().unwrap();
+        assert_eq!((names(dir.path()), names(&path)), (vec!["out".to_owned()], vec!["one.bin".to_owned()]));
+        assert!(OutputDirectory::create(&path).unwrap_err().to_string().contains("exists"));
+    }
+
+    #[test]
+    fn long_names_leave_room_for_the_temporary_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("é".repeat(127));
+        Output::create(&path).unwrap().commit().unwrap();
+        assert!(path.is_file());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_devices_stay_what_they_are() {
+        use std::os::unix::fs::{FileTypeExt, symlink};
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("real.dmp"), dir.path().join("link.dmp"));
+        std::fs::write(&real, b"old").unwrap();
+        symlink(&real, &link).unwrap();
+        let mut output = Output::create(&link).unwrap();
+        output.write_all(b"new").unwrap();
+        output.commit().unwrap();
+        assert_eq!(std::fs::read(&real).unwrap(), b"new");
+        assert!(link.is_symlink());
+
+        let null = dir.path().join("null");
+        symlink("/dev/null", &null).unwrap();
+        let mut output = Output::create(&null).unwrap();
+        output.write_all(b"bytes").unwrap();
+        output.commit().unwrap();
+        assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
     }
 
     #[test]

@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 use mdmp::read::{Segments, Triage};
 
 pub use layout::{LayoutError, ThreadLayout};
+pub(crate) use list::layout_at_hand;
 pub use list::{LayoutReport, ThreadListOptions, ThreadReport, ThreadsReport, list_threads};
 
 /// A thread of a dump.

@@ -7,7 +7,9 @@ use mkdump::ipt::input::Inputs;
 use mkdump::report::{BuildReport, Status};
 use mkdump::{BuildOptions, Choice, Search, Silent, Source, Wanted, build};
 use testkit::image::{At, CODE, Driver};
-use testkit::pt::{Compression, ListedBranch, Machine, Module, Optimization, PacketWriter, Program, Run, System};
+use testkit::pt::{
+    Compression, Hardware, ListedBranch, Machine, Module, Optimization, PacketWriter, Program, Run, System,
+};
 use testkit::trace::TraceFile;
 
 /// A system's files and a trace in a directory.
@@ -408,5 +410,36 @@ fn forms_that_hide_behind_each_other() {
             mode.reason
         );
         assert_eq!(report.modules[1].sites.import.optimized, u64::from(expected == "on"), "{name}");
+    }
+}
+
+/// `MKDUMP_IPT_MIB` says how many MiB of packets; 4 unless it is set. Prints what the build took.
+#[test]
+fn much_data_is_quick() {
+    const SNAPSHOT: usize = 1 << 20;
+    let mib: usize = std::env::var("MKDUMP_IPT_MIB").ok().and_then(|n| n.parse().ok()).unwrap_or(4);
+    for retpoline in [false, true] {
+        let system = System::generate(&System::busy(Optimization::On, retpoline), 1);
+        let machine = Machine { hardware: Hardware { psb_every: 4096, ..Hardware::default() }, ..Machine::default() };
+        // Snapshots that differ, each of them many times.
+        let mut different = Vec::new();
+        for seed in 0..4 {
+            let mut run = machine.run(&system.program, 100_000, seed);
+            run.packets = run.packets.repeat(SNAPSHOT / run.packets.len());
+            different.push(run);
+        }
+        let runs: Vec<Run> = different.iter().cycle().take(mib).cloned().collect();
+        let bytes: usize = runs.iter().map(|run| run.packets.len()).sum();
+        let recorded = Recorded::new(system, &runs);
+        drop((runs, different));
+        let start = std::time::Instant::now();
+        let report = recorded.build();
+        let seconds = start.elapsed().as_secs_f64();
+        let peak = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let peak = peak.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("unknown").trim().to_owned();
+        println!("{} MiB of packets, retpoline {retpoline}: {seconds:.2} s, peak of the process {peak}", bytes >> 20);
+        let reasons = (&report.import_optimization.reason, &report.retpoline.reason);
+        println!("{reasons:?}");
+        assert_eq!((report.import_optimization.mode, report.retpoline.mode == "on"), ("on", retpoline), "{reasons:?}");
     }
 }

@@ -2,11 +2,17 @@
 
 use std::path::Path;
 
+use mkdump::ipt::report::FlowEntry;
 use mkdump::report::{
     BuildReport, BuiltModule, HeatReport, Hex, ImportSites, ModeReport, ModuleReport, ModulesReport, OsReport,
     PdbReport, RewrittenSites, SitesReport, SourceReport, Status, UnresolvedReport,
 };
+use recorded::{Recorded, runs};
 use serde_json::{Value, json};
+use testkit::pt::{Optimization, PacketWriter, System};
+
+#[allow(dead_code, reason = "other tests use the rest")]
+mod recorded;
 
 /// The complaints of `docs/schema/NAME.json` about a value.
 fn complaints(name: &str, value: &Value) -> Vec<String> {
@@ -26,12 +32,11 @@ fn check_strict(name: &str, value: &Value) {
         let object = value.pointer(&pointer).and_then(Value::as_object).unwrap();
         let mut more = value.clone();
         more.pointer_mut(&pointer).unwrap()["unheard-of"] = json!(1);
-        let free = pointer.contains("/per_module/");
-        assert!(free || !complaints(name, &more).is_empty(), "{pointer} takes another key");
+        assert!(!complaints(name, &more).is_empty(), "{pointer} takes another key");
         for key in object.keys() {
             let mut less = value.clone();
             less.pointer_mut(&pointer).unwrap().as_object_mut().unwrap().remove(key);
-            assert!(free || !complaints(name, &less).is_empty(), "{pointer} does without {key}");
+            assert!(!complaints(name, &less).is_empty(), "{pointer} does without {key}");
         }
     }
 }
@@ -157,15 +162,79 @@ fn build() {
     }
 }
 
+/// Each list cut to one element, or to one of each kind where elements have kinds.
+fn short(value: Value) -> Value {
+    match value {
+        Value::Object(map) => map.into_iter().map(|(key, value)| (key, short(value))).collect(),
+        Value::Array(list) => {
+            let mut kinds = std::collections::BTreeSet::new();
+            let first = |value: &Value| kinds.insert(value.get("kind").and_then(Value::as_str).map(str::to_owned));
+            list.into_iter().filter(first).map(short).collect()
+        }
+        other => other,
+    }
+}
+
+/// A trace that makes every list of the report have something in it, and a module is missing.
+fn recorded() -> Recorded {
+    let system = || System::generate(&System::busy(Optimization::On, false), 12);
+    let mut runs = runs(&system(), 4, 4000);
+    // Nonsense behind the packets, and an address in no module.
+    let mut nowhere = PacketWriter::new();
+    nowhere.psb_plus(0, system().files[0].base - 0x10_0000).ovf();
+    runs[3].packets.extend([&[0xc9][..], &nowhere.finish()].concat());
+    let mut trace = system().trace_of(&runs);
+    trace.ipt(0, 3_000_000, (7, 8), &[0x55; 64], 0);
+    let last = system().files.last().map(|file| file.name.clone());
+    Recorded::new(system(), &trace, |name| Some(name) == last.as_deref())
+}
+
 #[test]
 fn ipt() {
-    let value = json!({
-        "snapshots": [{"time": 0.5, "cpu": 1, "pid": 4, "tid": 8, "bytes": 4096, "psb": 2, "gaps": 0}],
-        "modules": [{"name": "ntoskrnl.exe", "base": "0xfffff8047ba00000", "hits": 7, "reached_by": "packets", "status": "present"}],
-        "unknown": [{"address": "0xfffff80480000000", "hits": 1}],
-        "verdict": {"import_optimization": "on", "votes_on": 3, "votes_off": 0, "per_module": [{}], "retpoline": "undecided"},
-        "errors": [{"offset": 17, "ip": null, "kind": "unknown packet"}],
-    });
+    let recorded = recorded();
+    let mut options = recorded.options();
+    options.evidence = true;
+    let report = recorded.try_report(&options).unwrap();
+    let value = serde_json::to_value(&report).unwrap();
     check("ipt", &value);
-    check_strict("ipt", &value);
+    check("ipt", &serde_json::to_value(recorded.report()).unwrap());
+    let first = short(value);
+    for list in ["snapshots", "modules", "threads", "unknown", "errors", "verdict/per_module"] {
+        let found = first.pointer(&format!("/{list}")).and_then(Value::as_array).map(Vec::len);
+        assert_eq!(found, Some(1), "{list}: {first:#}");
+    }
+    check_strict("ipt", &first);
+    for (pointer, wrong) in [
+        ("/modules/0/base", json!(4096)),
+        ("/modules/0/reached_by", json!("hearsay")),
+        ("/modules/0/status", json!("mismatch")),
+        ("/snapshots/0/time", json!("0.5")),
+        ("/verdict/import_optimization", json!("mixed")),
+        ("/verdict/per_module/0/evidence/0/says", json!("yes")),
+    ] {
+        let mut value = first.clone();
+        *value.pointer_mut(pointer).unwrap() = wrong;
+        assert!(!complaints("ipt", &value).is_empty(), "{pointer}");
+    }
+}
+
+#[test]
+fn ipt_flow() {
+    let recorded = recorded();
+    let (reports, summary) = recorded.flow(&recorded.options());
+    // As the command joins them.
+    let mut value = serde_json::to_value(&summary).unwrap();
+    value["snapshots"] = serde_json::to_value(&reports).unwrap();
+    check("ipt-flow", &value);
+    // One snapshot in place of all, with an entry of each kind.
+    let entries: Vec<FlowEntry> = reports.into_iter().flat_map(|report| report.flow).collect();
+    value["snapshots"].as_array_mut().unwrap().truncate(1);
+    value["snapshots"][0]["flow"] = serde_json::to_value(&entries).unwrap();
+    let first = short(value);
+    let kinds: Vec<&str> =
+        first["snapshots"][0]["flow"].as_array().unwrap().iter().map(|e| e["kind"].as_str().unwrap()).collect();
+    for kind in ["executed", "interrupt", "missing", "gap"] {
+        assert!(kinds.contains(&kind), "{kind} is not among {kinds:?}");
+    }
+    check_strict("ipt-flow", &first);
 }

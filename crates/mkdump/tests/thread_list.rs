@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use mkdump::catalog::Cache;
+use mkdump::dump::Dump;
 use mkdump::threads::{ThreadListOptions, ThreadsReport, list_threads};
-use mkdump::{Error, Search, Silent, Source, Wanted};
+use mkdump::{BuildOptions, Error, Search, Silent, Source, Wanted, build};
 use serde_json::Value;
 use testkit::dump::kernel::{Machine, THREAD_PROCESS};
 use testkit::image::{Built, Driver, PdbSpec};
@@ -84,6 +85,38 @@ fn offsets_come_from_the_option_the_pdb_or_the_store() {
     let by_store = list(&dump, &ThreadListOptions { search: search(&store), ..Default::default() }).unwrap();
     assert!(by_store.layout.pdb.as_ref().unwrap().contains(KEY), "{:?}", by_store.layout);
     assert_eq!(scanned(&by_store), found);
+}
+
+#[test]
+fn a_build_with_threads_finds_the_pdb_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut machine = shifted();
+    machine.build = 26100;
+    // Only threads with a stack go into a dump: the find gets one.
+    let [thread, stack] = [0xffff_c08b_e000_0040u64, 0xffff_8504_3000_0f00];
+    machine.memory.insert(thread + 0x58, stack.to_le_bytes().to_vec());
+    machine.memory.insert(stack, vec![0x33; 0x100]);
+    let dump = write(&dir.path().join("mini.dmp"), &machine.triage());
+    let store = dir.path().join("symbols");
+    write(&store.join("kernel.bin"), &kernel().bytes);
+    let threads = || {
+        let options = BuildOptions {
+            search: search(&store),
+            output: dir.path().join("out.dmp"),
+            threads: true,
+            ..BuildOptions::default()
+        };
+        let source = Source::open_dumps(std::slice::from_ref(&dump)).unwrap();
+        let reading = source.read(Wanted::default(), &Silent).unwrap();
+        let report = build(&source, &reading, &options, &Silent).unwrap();
+        let file = std::fs::read(&options.output).unwrap();
+        let stacks: Vec<u64> = Dump::open(&file).unwrap().user_threads().iter().map(|thread| thread.stack.0).collect();
+        // Behind the frame of the context switch.
+        (stacks.contains(&(stack + 0x40)), report.warnings.iter().any(|warning| warning.contains("build 26100")))
+    };
+    assert_eq!(threads(), (false, true), "without the PDB");
+    write(&store.join(format!("ntkrnlmp.pdb/{KEY}/ntkrnlmp.pdb")), &pdb(0x228));
+    assert_eq!(threads(), (true, false), "with the PDB");
 }
 
 #[test]

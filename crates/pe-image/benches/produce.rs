@@ -7,6 +7,7 @@
 //! pass calls on, has 13,800.
 
 use std::hint::black_box;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -32,10 +33,10 @@ fn driver(sites: u32) -> Built {
     driver.build()
 }
 
-/// Writes all code of all modules through one buffer, as the writer of a dump does. Gives the number of bytes.
-fn produce(modules: &Modules<'_>, policy: Policy, buffer: &mut [u8]) -> u64 {
+/// Writes all code of some modules through one buffer, as the writer of a dump does. Gives the number of bytes.
+fn produce(modules: &Modules<'_>, numbers: Range<usize>, policy: Policy, buffer: &mut [u8]) -> u64 {
     let mut total = 0;
-    for number in 1..modules.len() {
+    for number in numbers {
         let binding = modules.bind(number);
         let module = modules.module(number);
         let image = MappedImage::new(module.file.expect("all files are there"), module.base, Some(&binding), policy);
@@ -97,19 +98,41 @@ fn bench(criterion: &mut Criterion) {
             file: Some(file),
         });
         let modules = Modules::new(std::iter::once(kernel).chain(drivers));
+        memory(&modules);
         let mut group = criterion.benchmark_group(format!("250 modules of 1 MiB with {sites} sites each"));
         group.throughput(Throughput::Bytes(MODULES * u64::from(CODE_SIZE))).sample_size(10);
         let reference = best(|| copy(&bytes, &mut buffer));
         for (name, policy) in [("as linked", Policy::AS_LINKED), ("optimized", Policy::default())] {
-            let time = best(|| produce(&modules, policy, &mut buffer));
+            let time = best(|| produce(&modules, 1..modules.len(), policy, &mut buffer));
             let ratio = reference.as_secs_f64() / time.as_secs_f64();
             println!("{sites} sites per MiB ({which}), {name}: {ratio:.2} of memcpy ({time:?} against {reference:?})");
-            group.bench_function(name, |bencher| bencher.iter(|| produce(&modules, policy, &mut buffer)));
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| produce(&modules, 1..modules.len(), policy, &mut buffer));
+            });
         }
+        parallel(&modules, &bytes);
         group.bench_function("reference: memcpy", |bencher| bencher.iter(|| copy(&bytes, &mut buffer)));
         group.finish();
-        memory(&modules);
     }
+}
+
+/// Both sides with the modules shared out over all cores.
+fn parallel(modules: &Modules<'_>, files: &[Vec<u8>]) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = files.len().div_ceil(cores);
+    let on_cores = |work: &(dyn Fn(Range<usize>, &mut [u8]) -> u64 + Sync)| {
+        std::thread::scope(|scope| {
+            let parts = (0..files.len()).step_by(share).map(|from| from..(from + share).min(files.len()));
+            let threads = parts.map(|part| scope.spawn(move || work(part, &mut [0; 0x1_0000]))).collect::<Vec<_>>();
+            threads.into_iter().map(|thread| thread.join().expect("no thread panics")).sum()
+        })
+    };
+    let reference = best(|| on_cores(&|part, buffer| copy(&files[part], buffer)));
+    // The kernel is module 0.
+    let time =
+        best(|| on_cores(&|part, buffer| produce(modules, part.start + 1..part.end + 1, Policy::default(), buffer)));
+    let ratio = reference.as_secs_f64() / time.as_secs_f64();
+    println!("on {cores} cores, optimized: {ratio:.2} of memcpy on as many ({time:?} against {reference:?})");
 }
 
 /// What all images take together when they are mapped at once, as a job holds them.
@@ -125,7 +148,11 @@ fn memory(modules: &Modules<'_>) {
         })
         .collect();
     let taken = resident().saturating_sub(before);
-    println!("{} images mapped at once take {taken} KiB beside their files", black_box(&images).len());
+    let count = black_box(&images).len();
+    println!(
+        "{count} images mapped at once, with their bindings: {taken} KiB, {} bytes each",
+        taken * 1024 / count as u64
+    );
 }
 
 criterion_group!(benches, bench);

@@ -97,6 +97,9 @@ impl fmt::Display for Unbound {
 /// The most forwarders that are followed: real chains have one or two.
 const MOST_FORWARDERS: usize = 16;
 
+/// The longest name of a module in a forwarder: a file's name has no more.
+const LONGEST_MODULE_NAME: usize = 255;
+
 /// File names of the kernel; importers and forwarders say ntoskrnl.
 const KERNEL_NAMES: [&str; 4] = ["ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkrpamp.exe"];
 /// File names of the HAL besides hal.dll, on x86 and before Windows 8.
@@ -296,8 +299,10 @@ impl<'a> Modules<'a> {
                     return Err(Unbound::ForwarderLoop(self.loaded[hops[0]].module.name.clone().into_owned()));
                 }
                 hops.push(number);
-                let bad = || Unbound::BadForwarder(module(), text.clone().into_owned());
-                let (dll, wanted) = text.rsplit_once('.').filter(|(dll, _)| !dll.is_empty()).ok_or_else(bad)?;
+                // A long text is cut, because every import that leads here keeps it.
+                let bad = || Unbound::BadForwarder(module(), text.chars().take(LONGEST_MODULE_NAME).collect());
+                let is_name = |dll: &str| (1..=LONGEST_MODULE_NAME).contains(&dll.len());
+                let (dll, wanted) = text.rsplit_once('.').filter(|(dll, _)| is_name(dll)).ok_or_else(bad)?;
                 let wanted = match wanted.strip_prefix('#') {
                     Some(ordinal) => ImportName::Ordinal(ordinal.parse().map_err(|_| bad())?),
                     None => ImportName::Name(wanted.into()),

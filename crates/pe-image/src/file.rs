@@ -89,7 +89,9 @@ impl<'a> PeFile<'a> {
 
     /// The next RVA after `rva` where the image has bytes of the file again.
     fn next_bytes(&self, rva: Rva) -> u64 {
-        let next = self.headers.sections.iter().filter(|section| section.file_size != 0 && section.size != 0);
-        next.map(|section| u64::from(section.rva.0)).find(|&start| start > u64::from(rva.0)).unwrap_or(u64::MAX)
+        let sections = &self.headers.sections;
+        let after = sections.partition_point(|section| section.rva <= rva);
+        let next = sections[after..].iter().find(|section| section.file_size != 0 && section.size != 0);
+        next.map_or(u64::MAX, |section| section.rva.0.into())
     }
 }

@@ -7,6 +7,7 @@ use object::pe;
 use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, optional_header_magic};
 
 use crate::addr::{PAGE_SIZE, Rva};
+use crate::bytes;
 use crate::error::{Error, Place, Result};
 
 /// The machine an image is for: IMAGE_FILE_HEADER.Machine of winnt.h.
@@ -172,11 +173,21 @@ impl Headers {
         let mut offset = u64::from(nt_offset);
         let have = (data.len() as u64).saturating_sub(offset);
         let (nt, directories) = H::parse(data, &mut offset).map_err(|error| {
-            let need = 24 + size_of::<H::ImageOptionalHeader>() as u64;
+            let least = 24 + size_of::<H::ImageOptionalHeader>() as u64;
+            let nt = &data[nt_offset as usize..];
+            let size = bytes::u16_at(nt, 20).map_or(0, u64::from);
+            let need = least.max(24 + size);
             if have < need {
-                Error::truncated(place, "IMAGE_NT_HEADERS", need, have)
-            } else {
-                Error::other(place, "IMAGE_NT_HEADERS", error.to_string())
+                return Error::truncated(place, "IMAGE_NT_HEADERS", need, have);
+            }
+            // The directories are the optional header's end.
+            let room = (24 + size).saturating_sub(least) / 8;
+            match bytes::u32_at(nt, least as usize - 4) {
+                Some(count) if u64::from(count) > room => {
+                    let allowed = format!("at most {room:#x}, which SizeOfOptionalHeader leaves room for");
+                    Error::field(place, "IMAGE_OPTIONAL_HEADER", "NumberOfRvaAndSizes", count, allowed)
+                }
+                _ => Error::other(place, "IMAGE_NT_HEADERS", error.to_string()),
             }
         })?;
         let table = nt.sections(data, offset).map_err(|_| {

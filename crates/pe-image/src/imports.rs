@@ -7,7 +7,7 @@ use object::LittleEndian as LE;
 use object::pe;
 use object::pod::{Pod, from_bytes};
 
-use crate::addr::Rva;
+use crate::addr::{PAGE_SIZE, Rva};
 use crate::bytes;
 use crate::error::{Error, Place, Result};
 use crate::file::PeFile;
@@ -66,9 +66,10 @@ impl<'a> PeFile<'a> {
     /// Reads the ordinary and the delayed import tables. Both end at a descriptor of zeros or with their bytes.
     ///
     /// Memory: one [`Import`] per thunk. Tables and names that overlap could make that more than the file; reading stops
-    /// where thunks and names together would be larger than the file, with an error.
+    /// where thunks and names, the DLL's name counted with each thunk, come to twice the file, with an error: so at most about forty times the
+    /// file's size, bound slots included.
     pub fn imports(&self) -> Imports<'a> {
-        let mut reader = Reader { file: self, left: self.data().len(), out: Imports::default() };
+        let mut reader = Reader { file: self, left: self.data().len().saturating_mul(2), out: Imports::default() };
         reader.ordinary();
         reader.delayed();
         reader.out
@@ -189,18 +190,21 @@ impl<'a> Reader<'_, 'a> {
                 self.file.text_at(rva, "IMAGE_IMPORT_BY_NAME").map(ImportName::Name)
             };
             let name_size = if let Ok(ImportName::Name(name)) = &name { name.len() } else { 0 };
-            self.left = self.left.saturating_sub(width as usize + name_size);
+            // A slot that cannot be bound names its DLL.
+            self.left = self.left.saturating_sub(width as usize + name_size + dll.len());
             if self.left == 0 {
                 let message = "more imports than a file of this size can hold: tables overlap";
                 self.error(Error::other(Place::Rva(lookup), "import lookup table", message));
                 break;
             }
             let slot = slots.checked_add(number as u32 * width);
-            match (name, slot) {
+            match (name, slot.filter(|slot| u64::from(slot.0) + u64::from(width) <= self.image_end())) {
                 (Ok(name), Some(slot)) => imports.push(Import { slot, name }),
-                (Err(error), _) => self.error(error),
+                (Err(error), Some(_)) => self.error(error),
                 (_, None) => {
-                    self.error(Error::other(Place::Rva(slots), "import address table", "it reaches past 4 GiB"));
+                    let message = format!("slot {number} of {dll} lies outside the image");
+                    self.error(Error::other(Place::Rva(slots), "import address table", message));
+                    ended = true;
                     break;
                 }
             }
@@ -210,6 +214,10 @@ impl<'a> Reader<'_, 'a> {
             self.error(Error::truncated(Place::Rva(lookup), "import lookup table", have + u64::from(width), have));
         }
         self.out.dlls.push(ImportedDll { dll, imports, delayed });
+    }
+
+    fn image_end(&self) -> u64 {
+        u64::from(self.file.headers().size_of_image).next_multiple_of(PAGE_SIZE.into())
     }
 
     fn error(&mut self, error: Error) {

@@ -134,9 +134,9 @@ impl Relocation {
     }
 }
 
-impl Block<'_> {
+impl<'a> Block<'a> {
     /// The block's records as base relocations, padding left out.
-    pub fn relocations(&self) -> impl Iterator<Item = Relocation> {
+    pub fn relocations(&self) -> impl Iterator<Item = Relocation> + use<'a> {
         let page = self.page.0;
         self.records.chunks_exact(2).filter_map(move |raw| {
             let raw = bytes::u16_at(raw, 0)?;

@@ -1,7 +1,7 @@
 //! Imports, exports, forwarders and the rules by which modules serve under other names.
 
-use pe_image::{ApiSets, ImportName, Module, Modules, PeFile, Rule, Unbound};
-use testkit::image::{At, Driver, ExportSpec, ImportSpec, api_set_schema, kernel};
+use pe_image::{ApiSets, ImportName, MappedImage, Module, Modules, PeFile, Policy, Rule, Rva, Unbound, recognise};
+use testkit::image::{At, Driver, ExportSpec, ImportSpec, api_set_schema, api_set_schema_with_aliases, kernel};
 
 const BASE: u64 = 0xffff_f800_0000_0000;
 
@@ -132,6 +132,48 @@ fn the_kernel_and_the_hal_under_other_names() {
     });
 }
 
+/// Importers and forwarders say ntoskrnl whatever the kernel's file is called.
+#[test]
+fn every_name_of_the_kernel() {
+    for name in ["ntoskrnl.exe", "ntkrnlmp.exe", "NTKRNLPA.EXE", "ntkrpamp.exe"] {
+        let modules = [
+            (name, Some(kernel(&["ExFreePool"]))),
+            (
+                "hal.dll",
+                Some(forwarder("hal.dll", &[("HalX", "ntoskrnl.ExFreePool"), ("HalY", "ntkrnlmp.ExFreePool")])),
+            ),
+            // A driver whose name begins in the same way is not the kernel.
+            ("ntosext.sys", Some(exporter("ntosext.sys", &["ExFreePool"]))),
+        ];
+        with_modules(&modules, |modules| {
+            assert_eq!(modules.kernel(), Some(0), "{name}");
+            for wanted in ["ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkrpamp.exe"] {
+                let rule = (!wanted.eq_ignore_ascii_case(name)).then_some(Rule::KernelName);
+                assert_eq!(resolve(modules, wanted, "ExFreePool"), Ok((0x1000, rule)), "{wanted} in {name}");
+            }
+            assert_eq!(resolve(modules, "hal.dll", "HalX").unwrap().0, 0x1000, "{name}");
+            assert_eq!(resolve(modules, "hal.dll", "HalY").unwrap().0, 0x1000, "{name}");
+        });
+    }
+    with_modules(&[("driver.sys", Some(exporter("driver.sys", &["ExFreePool"])))], |modules| {
+        assert_eq!(modules.kernel(), None);
+        assert_eq!(resolve(modules, "ntoskrnl.exe", "ExFreePool"), Err(Unbound::NotLoaded("ntoskrnl.exe".into())));
+    });
+}
+
+/// Each transport serves what is imported from kdcom.dll, and from KDSTUB.dll, which kdnet.dll imports from.
+#[test]
+fn every_debugger_transport() {
+    for name in ["kd.dll", "kdnet.dll", "KDUSB.dll", "kdhvcom.dll", "kdstub.dll"] {
+        with_modules(&[(name, Some(exporter(name, &["KdSendPacket"])))], |modules| {
+            for wanted in ["kdcom.dll", "KDSTUB.dll"] {
+                let rule = (!wanted.eq_ignore_ascii_case(name)).then_some(Rule::KdTransport);
+                assert_eq!(resolve(modules, wanted, "KdSendPacket"), Ok((0x1000, rule)), "{wanted} in {name}");
+            }
+        });
+    }
+}
+
 #[test]
 fn debugger_transports() {
     let transport = exporter("kdnet.dll", &["KdSendPacket"]);
@@ -173,6 +215,49 @@ fn api_sets_through_the_schema() {
     assert_eq!(api_sets.host("EXT-MS-WIN-NTOS-WERKERNEL-L1-1-7.DLL", "x.sys").as_deref(), Some("werkernel.sys"));
 }
 
+/// A schema may name another host for one importer; and it serves although it is not among the modules.
+#[test]
+fn api_sets_with_a_host_for_one_importer() {
+    let schema = api_set_schema_with_aliases(&[(
+        "ext-ms-win-ntos-werkernel-l1-1-0",
+        "werkernel.sys",
+        &[("special.sys", "other.sys"), ("nobody.sys", "")],
+    )]);
+    let schema = schema.build();
+    let schema_file = PeFile::parse(&schema.bytes).unwrap();
+    let built = ["werkernel.sys", "other.sys"].map(|name| exporter(name, &["WerLive"]).build());
+    let files = built.each_ref().map(|built| PeFile::parse(&built.bytes).unwrap());
+    let modules =
+        Modules::new(["werkernel.sys", "other.sys"].iter().zip(&files).enumerate().map(|(number, (name, file))| {
+            Module { name: (*name).into(), base: BASE + 0x10_0000 * number as u64, file: Some(file) }
+        }));
+    let modules = modules.with_api_sets(ApiSets::read(&schema_file).unwrap().unwrap());
+    let host = |importer| modules.resolve(importer, CONTRACT, &ImportName::Name("WerLive".into()));
+    assert_eq!(host("driver.sys").map(|target| target.module), Ok(0));
+    assert_eq!(host("SPECIAL.sys").map(|target| target.module), Ok(1));
+    assert_eq!(host("nobody.sys"), Err(Unbound::NoHost(CONTRACT.into())));
+}
+
+/// From the import of a contract to the direct call: the site of a driver goes to the host's function.
+#[test]
+fn a_call_of_an_api_set_becomes_direct() {
+    let mut driver = exporter("driver.sys", &["X"]);
+    let import = driver.import(CONTRACT, "WerLive");
+    driver.call(At(0, 0x20), import);
+    let drivers = [
+        ("driver.sys", Some(driver)),
+        ("werkernel.sys", Some(exporter("werkernel.sys", &["Other", "WerLive"]))),
+        ("apisetschema.dll", Some(api_set_schema(&[("ext-ms-win-ntos-werkernel-l1-1-0", "werkernel.sys")]))),
+    ];
+    with_modules(&drivers, |modules| {
+        let binding = modules.bind(0);
+        let module = modules.module(0);
+        let image = MappedImage::new(module.file.unwrap(), module.base, Some(&binding), Policy::default());
+        let site = recognise(&image.bytes(Rva(0x1020), 12), image.address(Rva(0x1020))).unwrap();
+        assert_eq!(site.target(), Some(BASE + 0x10_0000 + 0x1010));
+    });
+}
+
 #[test]
 fn api_sets_without_a_schema_need_one_export() {
     let drivers = [
@@ -212,7 +297,7 @@ fn bindings_list_slots_and_what_stays_unbound_once() {
         assert_eq!(unresolved, ["gone.sys!A", "gone.sys!B", "late.sys!C"]);
         assert_eq!(binding.slots().len(), 7);
         for (number, slot) in slots.iter().enumerate() {
-            let slot = binding.slot_at(pe_image::Rva(*slot)).unwrap();
+            let slot = binding.slot_at(Rva(*slot)).unwrap();
             assert_eq!(slot.delayed, number >= 5);
             assert_eq!(slot.result.is_ok(), [1, 3, 6].contains(&number), "{number}");
         }

@@ -2,7 +2,7 @@
 
 use pe_image::{
     Binding, Counts, ImportCalls, ImportCounts, MappedImage, Module, Modules, Outcome, PeFile, Policy, RangeKind,
-    Reason, RewriteCounts, Rva, Selection, SiteForm, StubBlock, recognise,
+    Reason, RewriteCounts, Rva, Selection, SiteForm, Stub, StubBlock, recognise, stub_offset,
 };
 use testkit::image::{At, Driver, KERNEL_STUBS, SiteSpec, kernel};
 
@@ -224,4 +224,30 @@ fn a_stub_header_that_leads_out_of_the_block_is_an_error() {
         error.to_string(),
         "retpoline stub header at RVA 0x204c: stub offset is 0x2000, allowed is 0x50 to 0xfff"
     );
+}
+
+#[test]
+fn stubs_by_their_place() {
+    let built = kernel(&[]).build();
+    let file = PeFile::parse(&built.bytes).unwrap();
+    let stubs = StubBlock::from_kernel(&MappedImage::new(&file, KERNEL_BASE, None, Policy::AS_LINKED));
+    let offsets = stubs.unwrap().unwrap().offsets();
+    let check = |offset, expected| assert_eq!(offsets.stub_at(offset), expected, "{offset:#x}");
+    check(KERNEL_STUBS.import, Some(Stub::Import));
+    check(KERNEL_STUBS.indirect, Some(Stub::Indirect));
+    check(KERNEL_STUBS.indirect_cfg, Some(Stub::IndirectCfg));
+    check(KERNEL_STUBS.switch, Some(Stub::Switch(0)));
+    check(KERNEL_STUBS.switch + 15 * KERNEL_STUBS.switch_stride, Some(Stub::Switch(15)));
+    check(0, None);
+    check(KERNEL_STUBS.import + 1, None);
+
+    // The pages begin on the first page border behind the image.
+    let check = |size, distance, expected| {
+        assert_eq!(stub_offset(DRIVER_BASE, size, DRIVER_BASE + distance), expected, "{size:#x} {distance:#x}");
+    };
+    check(0x3000, 0x2fff, None);
+    check(0x3000, 0x3000, Some(0));
+    check(0x2001, 0x3420, Some(0x420));
+    check(0x3000, 0x4fff, Some(0x1fff));
+    check(0x3000, 0x5000, None);
 }

@@ -164,10 +164,19 @@ fn a_call_at_a_jump_record_is_unexpected() {
 
 #[test]
 fn a_displacement_beside_the_slot_is_unexpected() {
-    let mut built = driver_with_calls(&[0]).build();
+    let driver = driver_with_calls(&[0]);
+    let mut built = driver.build();
     built.bytes[0x403] ^= 8;
-    let file = PeFile::parse(&built.bytes).unwrap();
-    assert_eq!(MappedImage::new(&file, DRIVER_BASE, None, Policy::default()).counts().import.unexpected_bytes, 1);
+    let kernel = kernel(&["ExFreePool"]).build();
+    let (kernel_file, file) = (PeFile::parse(&kernel.bytes).unwrap(), PeFile::parse(&built.bytes).unwrap());
+    let modules = Modules::new([
+        Module { name: "driver.sys".into(), base: DRIVER_BASE, file: Some(&file) },
+        Module { name: "ntoskrnl.exe".into(), base: KERNEL_BASE, file: Some(&kernel_file) },
+    ]);
+    let binding = modules.bind(0);
+    let image = MappedImage::new(&file, DRIVER_BASE, Some(&binding), Policy::default());
+    assert_eq!(image.counts().import.unexpected_bytes, 1);
+    assert_eq!(bytes::<12>(&image, 0x1000), built.bytes[0x400..0x40c]);
 }
 
 /// Both tests of ±2 GiB, at their edges: the image base decides at the top, the site's end at the bottom.

@@ -41,6 +41,7 @@ pub fn run(data: &Path) -> Result<Outcome> {
                 Err(error) => outcome.add_failure(format!("{}: on={on}: {error:#}", folders.join("+"))),
             }
         }
+        super::check::both_forms(&dump(&work, true), &dump(&work, false), &modules, &mut outcome)?;
     }
     Ok(outcome)
 }
@@ -129,9 +130,14 @@ fn kernel(files: &[File]) -> Result<File> {
     Ok(File { name: "ntoskrnl.exe".into(), bytes: driver.build().bytes, base: 0 })
 }
 
+/// Where a group's dump goes.
+fn dump(work: &Path, on: bool) -> PathBuf {
+    work.join(if on { "on.dmp" } else { "off.dmp" })
+}
+
 /// Builds one dump and checks it; returns a line of numbers.
 fn check(group: &Group, work: &Path, modules: &Path, on: bool) -> Result<String> {
-    let (trace, dump) = (work.join("trace.etl"), work.join("out.dmp"));
+    let (trace, dump) = (work.join("trace.etl"), dump(work, on));
     std::fs::write(&trace, group.trace()?)?;
     let mut command =
         Command::new(paths::target().join("debug").join(format!("mkdump{}", std::env::consts::EXE_SUFFIX)));

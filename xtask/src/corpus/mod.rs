@@ -5,6 +5,7 @@
 
 mod build;
 mod catalog;
+mod check;
 mod dumps;
 mod etl;
 mod import_forms;
@@ -29,6 +30,7 @@ struct Part {
 const PARTS: &[Part] = &[
     Part { name: "build", samples: "pe", run: build::run },
     Part { name: "catalog", samples: "pe", run: catalog::run },
+    Part { name: "check", samples: "dumps", run: check::run },
     Part { name: "dumps", samples: "dumps", run: dumps::run },
     Part { name: "etl", samples: "etl", run: etl::run },
     Part { name: "import-forms", samples: "pt/import-forms", run: import_forms::run },

@@ -8,6 +8,7 @@ pub mod check;
 mod expect;
 mod refuse;
 pub mod rig;
+mod rules;
 pub mod server;
 pub mod store;
 
@@ -53,6 +54,7 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         let dump = work.join(case.name).with_extension("dmp");
         let checked = dump::build(&system, &dump, case.options).and_then(|built| {
             built.check_report(&system, &mut outcome)?;
+            rules::accepted(case.name, &std::fs::read(&built.path)?, &mut outcome);
             expect::check(case, &rig, &system, &work, &built.path, &mut outcome)
         });
         if let Err(error) = checked {

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::rig::{Engine, Rig};
+use super::rules;
 use crate::outcome::Outcome;
 
 /// A broken rule.
@@ -46,6 +47,18 @@ const REFUSALS: &[Refusal] = &[
         answer: "Minidump does not have system info",
     },
     Refusal {
+        name: "triage dump without its end mark",
+        dump: "triage",
+        damage: |dump| change_u32(dump, read_u32(dump, TRIAGE + VALID_OFFSET)? as usize, |mark| mark ^ 1),
+        answer: "[rig] OpenDumpFile hr=80070570",
+    },
+    Refusal {
+        name: "triage dump without a processor block",
+        dump: "triage",
+        damage: |dump| change_u32(dump, TRIAGE + PRCB_OFFSET, |_| 0),
+        answer: "does not contain enough information to be debugged",
+    },
+    Refusal {
         name: "no thread",
         dump: "minidump",
         damage: |dump| drop_stream(dump, THREAD_LIST),
@@ -59,12 +72,17 @@ const DIRECTORY: usize = 12;
 const FLAGS: usize = 24;
 const THREAD_LIST: u32 = 3;
 const SYSTEM_INFO: u32 = 7;
+/// Where TRIAGE_DUMP64 begins, and two of its fields.
+const TRIAGE: usize = 0x2000;
+const VALID_OFFSET: usize = 8;
+const PRCB_OFFSET: usize = 0x1c;
 
 /// Breaks each rule in a copy of a dump that `work` holds, and lets both engines look at it.
 pub fn check(rig: &Rig, work: &Path, outcome: &mut Outcome) -> Result<()> {
     for refusal in REFUSALS {
         let mut dump = std::fs::read(work.join(refusal.dump).with_extension("dmp"))?;
         (refusal.damage)(&mut dump).with_context(|| refusal.name)?;
+        rules::refused(refusal.name, &dump, outcome);
         let path = work.join("refused.dmp");
         std::fs::write(&path, dump)?;
         for engine in Engine::ALL {

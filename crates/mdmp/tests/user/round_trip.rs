@@ -174,8 +174,8 @@ fn compare(given: &Given, parsed: &Parsed) {
 /// The other reader: rust-minidump.
 fn compare_minidump(given: &Given, file: &[u8]) {
     use minidump::{
-        MinidumpException, MinidumpMemoryInfoList, MinidumpMiscInfo, MinidumpModuleList, MinidumpSystemInfo,
-        MinidumpThreadList, MinidumpThreadNames, MinidumpUnloadedModuleList, Module as _,
+        MinidumpException, MinidumpHandleDataStream, MinidumpMemoryInfoList, MinidumpMiscInfo, MinidumpModuleList,
+        MinidumpSystemInfo, MinidumpThreadList, MinidumpThreadNames, MinidumpUnloadedModuleList, Module as _,
     };
     let Given { dump, memory } = given;
     let read = Minidump::read(file).unwrap();
@@ -227,6 +227,12 @@ fn compare_minidump(given: &Given, file: &[u8]) {
         let found = read.get_stream::<MinidumpException<'_>>().unwrap();
         assert_eq!(found.get_crashing_thread_id(), exception.thread_id);
         assert_eq!(found.raw.exception_record.exception_code, exception.code);
+    }
+    if !dump.handles.is_empty() {
+        let found = read.get_stream::<MinidumpHandleDataStream>().unwrap();
+        let names = found.handles.iter().map(|handle| (handle.type_name.as_deref(), handle.object_name.as_deref()));
+        let wanted = dump.handles.iter().map(|handle| (handle.type_name.as_deref(), handle.object_name.as_deref()));
+        assert!(names.eq(wanted), "{:?}", found.handles);
     }
     if !dump.unloaded_modules.is_empty() {
         let found = read.get_stream::<MinidumpUnloadedModuleList>();

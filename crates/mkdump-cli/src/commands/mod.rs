@@ -15,6 +15,7 @@ use crate::show::next::Next;
 use crate::show::{summary, text};
 
 mod build;
+mod check;
 mod demo;
 #[cfg(feature = "fetch")]
 mod fetch;
@@ -51,6 +52,7 @@ pub fn run(cli: Cli) -> Result<Outcome> {
         Some(Command::Fetch(command)) => fetch::run(&command, cli.talk),
         Some(Command::Request(command)) => request::run(&command, cli.talk),
         Some(Command::Threads(command)) => threads::run(&command, cli.talk),
+        Some(Command::Check(command)) => check::run(&command, cli.talk),
         Some(Command::Demo(command)) => demo::run(&command, cli.talk),
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use mkdump::ipt::report::{
     FileStatus, FlowEntry, FlowReport, FlowSummary, IptReport, MissingModule, PlaceReport, ReachedBy, ReachedModule,
-    SnapshotFacts, SnapshotReport,
+    SnapshotFacts, SnapshotReport, UnknownPage,
 };
 
 use super::text::{Table, address, count, grouped, printable, size};
@@ -179,14 +179,24 @@ fn unknown(report: &IptReport, all: bool) -> String {
     if report.unknown.is_empty() {
         return String::new();
     }
-    let mut pages: Vec<_> = report.unknown.iter().collect();
+    // Nobody looks for user-mode pages among kernel modules, and there can be many.
+    let (mut pages, user): (Vec<&UnknownPage>, Vec<&UnknownPage>) =
+        report.unknown.iter().partition(|page| all || page.address.0 >> 63 == 1);
     let shown = if all { pages.len() } else { SHOWN };
     pages.sort_by_key(|page| std::cmp::Reverse(page.hits));
     let mut table = Table::new(&["page in no kernel module", "addresses"], &[1]);
     for page in pages.iter().take(shown) {
         table.row([address(page.address.0), grouped(page.hits)]);
     }
-    format!("\n{}{}", table.render(0), more(pages.len(), shown))
+    let mut out = String::new();
+    if !pages.is_empty() {
+        let _ = write!(out, "\n{}{}", table.render(0), more(pages.len(), shown));
+    }
+    if !user.is_empty() {
+        let hits = user.iter().map(|page| page.hits).sum();
+        let _ = writeln!(out, "\nuser mode: {} addresses in {}", grouped(hits), count(user.len() as u64, "page"));
+    }
+    out
 }
 
 fn more(number: usize, shown: usize) -> String {

@@ -14,7 +14,7 @@ use crate::report::Status;
 use crate::snapshot::{self, Machine, Snapshot};
 use crate::source::dump::Boot;
 use crate::source::{Held, Reading};
-use crate::threads::{self, Found, ThreadOptions};
+use crate::threads::{self, Found, ThreadLayout, ThreadOptions};
 
 /// Id of the one thread of a minidump of which no thread is known. Debuggers want one, and not 0.
 const THREAD: u32 = 1;
@@ -38,8 +38,8 @@ pub(super) struct Content<'a> {
     pub provenance: &'a Provenance,
     /// The triage dumps that are the source: what they captured stays.
     pub boot: Option<&'a Boot<'a>>,
-    /// All threads of the source, not only its current one.
-    pub threads: bool,
+    /// All threads of the source, found by this layout; `None` for its current one alone.
+    pub threads: Option<ThreadLayout>,
 }
 
 impl<'a> Content<'a> {
@@ -71,7 +71,7 @@ impl<'a> Content<'a> {
         };
         let mut memory: Vec<_> = images.iter().flat_map(|image| image.memory(selection.into(), triage)).collect();
         memory.sort_by_key(|range| range.address);
-        Self { snapshot, modules, memory, provenance, boot, threads: options.threads }
+        Self { snapshot, modules, memory, provenance, boot, threads: None }
     }
 
     /// The dump whose state the result has, with the memory of all of its boot.
@@ -85,8 +85,9 @@ impl<'a> Content<'a> {
         let machine = &self.snapshot.machine;
         let mut dump = match self.kept() {
             Some(kept) => {
-                let mut found = threads::threads(kept.dump, kept.memory, &ThreadOptions::default());
-                found.retain(|thread| self.threads || thread.found == Found::Current);
+                let wanted = ThreadOptions { layout: self.threads.unwrap_or_default(), ..ThreadOptions::default() };
+                let mut found = threads::threads(kept.dump, kept.memory, &wanted);
+                found.retain(|thread| self.threads.is_some() || thread.found == Found::Current);
                 keep::user(kept, machine, self.modules, &found, self.memory)
             }
             None => {

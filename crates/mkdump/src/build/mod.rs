@@ -1,7 +1,6 @@
 //! The main job: from a source and module files to a dump.
 
 use std::io::Write;
-use std::path::Path;
 
 use mdmp::{Plan, RawDirectory};
 use pe_image::{ImportCalls, Policy};
@@ -14,12 +13,15 @@ use crate::progress::Progress;
 use crate::report::{BuildReport, BuiltModule, Hex, SitesReport, Status};
 use crate::snapshot::{Architecture, Module, displaced};
 use crate::source::{Reading, Source};
+use crate::threads::layout_at_hand;
 
 pub(crate) mod evidence;
 mod layout;
 pub(crate) mod modes;
 mod options;
 mod provenance;
+#[cfg(test)]
+mod tests;
 
 use layout::Content;
 pub use modes::Choice;
@@ -102,7 +104,10 @@ pub fn build(
             retpoline: retpoline.report(),
             files: images.iter().map(used_file).collect(),
         };
-        let content = Content::new(reading, bound.entries(), &images, &provenance, options);
+        let mut content = Content::new(reading, bound.entries(), &images, &provenance, options);
+        if options.threads {
+            content.threads = Some(layout_at_hand(reading, &index, &options.search, &mut warnings));
+        }
         let bytes = target.write(content, options, progress)?;
 
         Ok(BuildReport {
@@ -169,11 +174,15 @@ fn write_directory(output: OutputDirectory, raw: &RawDirectory<'_>, progress: &d
     let mut buffer = vec![0; CHUNK];
     for file in &raw.files {
         let mut out = output.file(&file.name)?;
-        let failed = |error| Error::write(Path::new(&file.name), error);
+        let path = output.path().join(&file.name);
+        let failed = |error| Error::write(&path, error);
         let mut at = 0;
         while at < file.range.size {
             let size = usize::try_from(file.range.size - at).unwrap_or(CHUNK).min(CHUNK);
-            file.range.source.read_at(at, &mut buffer[..size]).map_err(failed)?;
+            file.range.source.read_at(at, &mut buffer[..size]).map_err(|error| {
+                let address = file.range.address.wrapping_add(at);
+                failed(std::io::Error::new(error.kind(), format!("reading {address:#x}: {error}")))
+            })?;
             out.write_all(&buffer[..size]).map_err(failed)?;
             at += size as u64;
             progress.advance(size as u64);
@@ -184,7 +193,7 @@ fn write_directory(output: OutputDirectory, raw: &RawDirectory<'_>, progress: &d
     for (name, text) in [("ptxed.args", &raw.ptxed_args), ("manifest.json", &raw.manifest)] {
         let mut out = output.file(name)?;
         let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        written.map_err(|error| Error::write(Path::new(name), error))?;
+        written.map_err(|error| Error::write(&output.path().join(name), error))?;
         bytes += text.len() as u64;
     }
     output.commit()?;

@@ -54,6 +54,7 @@ pub use location::Location;
 pub use name::{FileName, NameError};
 pub use nt_path::{NtPath, Start};
 pub use pe_image::{image_key, pdb_key};
+pub(crate) use read::missing_from;
 pub use request::{Request, RequestItem, Why};
 pub use server::{FileKind, Listing, ServerFile, Unfetchable};
 pub use store::{Pointer, Store};

@@ -135,14 +135,18 @@ impl Content {
 fn missing_bytes(file: &mut File) -> io::Result<Option<u64>> {
     let mut head = [0; 4096];
     let have = read_up_to(file, &mut head)?;
-    let Ok(headers) = Headers::parse(&head[..have]) else { return Ok(None) };
+    Ok(missing_from(&head[..have], file.metadata()?.len()))
+}
+
+/// The same of a file's first bytes and its length.
+pub(crate) fn missing_from(head: &[u8], length: u64) -> Option<u64> {
+    let headers = Headers::parse(head).ok()?;
     let ends = headers.sections.iter().map(|section| {
         // Bytes beyond the last page that the section has in memory are never mapped.
         let mapped = u64::from(section.size).next_multiple_of(PAGE_SIZE.into()).min(section.file_size.into());
         u64::from(section.file_offset) + mapped
     });
-    let length = file.metadata()?.len();
-    Ok(ends.max().and_then(|end| end.checked_sub(length)).filter(|&missing| missing > 0))
+    ends.max().and_then(|end| end.checked_sub(length)).filter(|&missing| missing > 0)
 }
 
 /// True when the file said that it is a PE file before it went wrong.

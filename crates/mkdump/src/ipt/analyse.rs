@@ -126,6 +126,12 @@ fn snapshot(data: &Data<'_>, index: usize, found: &StreamFacts) -> SnapshotRepor
     {
         remarks.push(format!("The event declares {} bytes, {} are there.", logged.declared, snapshot.bytes.len()));
     }
+    if snapshot.origin.prefix > 0 {
+        remarks.push(format!("The first {} bytes are the driver's and no packets.", snapshot.origin.prefix));
+    }
+    if snapshot.origin.words {
+        remarks.push("The text was read as words: each group of digits in reverse.".into());
+    }
     if found.psb == 0 && !snapshot.bytes.is_empty() {
         remarks.push("There is no synchronisation point (PSB), so nothing can be read.".into());
     }

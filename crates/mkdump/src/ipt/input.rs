@@ -108,12 +108,11 @@ pub fn from_events<'a>(pieces: &[&'a [u8]], ring_offset: u32, prefix: Option<usi
     let (bytes, rotated) = in_order(Cow::Owned(joined), ring_offset as usize);
     // Where the joints lie after the rotation.
     let (len, turn) = (bytes.len(), if rotated { ring_offset as usize } else { 0 });
-    let torn = joints.iter().skip(1).any(|joint| {
-        let joint = (joint + len - turn) % len.max(1);
-        Packets::new(&bytes).filter_map(Result::err).any(|gap| {
-            // The packet that a joint tears begins at most 16 bytes before it.
-            gap.reason() != Reason::BeforeSync && gap.offset() < joint + 16 && joint <= gap.resume()
-        })
+    let joints: Vec<usize> = joints.iter().skip(1).map(|joint| (joint + len - turn) % len.max(1)).collect();
+    let gaps = Packets::new(&bytes).filter_map(Result::err);
+    let torn = gaps.filter(|gap| gap.reason() != Reason::BeforeSync).any(|gap| {
+        // The packet that a joint tears begins at most 16 bytes before it.
+        joints.iter().any(|joint| gap.offset() < joint + 16 && *joint <= gap.resume())
     });
     if torn {
         return pieces.iter().flat_map(|piece| from_event(piece, ring_offset, prefix)).collect();

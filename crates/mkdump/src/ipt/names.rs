@@ -10,7 +10,7 @@ use pdb2::{FallibleIterator, SymbolData};
 use pe_image::MappedImage;
 
 use super::flow::Layout;
-use crate::catalog::{FileName, PdbId, Store, pdb_key};
+use crate::catalog::{FileName, PdbId, Store, Volume, pdb_key};
 use crate::search::Search;
 use crate::threads::msf;
 
@@ -64,7 +64,9 @@ impl<'a> Names<'a> {
     /// the roots, in the symbol stores among them and in the directories of the symbol path. `files` gives for each
     /// module of the layout its file's image and path.
     pub fn find(layout: &Layout, files: &[ModuleFile<'a>], search: &Search) -> Self {
-        let below: Vec<PathBuf> = search.roots.iter().flat_map(|root| pdbs_below(root)).collect();
+        // A Windows volume is too large to look through, and has no PDBs of its own.
+        let roots = search.roots.iter().filter(|root| Volume::detect(root).is_none());
+        let below: Vec<PathBuf> = roots.flat_map(|root| pdbs_below(root)).collect();
         let stores: Vec<Store> = search.roots.iter().chain(&search.symbol_path).map(Store::open).collect();
         debug_assert_eq!(layout.modules().len(), files.len());
         let modules = files.iter().map(|file| {
@@ -122,8 +124,8 @@ impl Symbols {
     /// When the file is no PDB, damaged, or another build's. Takes memory of at most six times the file.
     pub fn from_pdb(file: &[u8], wanted: PdbId) -> Result<Self, PdbError> {
         msf::check(file)?;
-        // pdb2 0.11 panics on some damaged records ("entered unreachable code", found by changing bytes of a PDB's types
-        // at random). Nothing outlives the call, so that nothing can be left half done.
+        // pdb2 0.11 panics on some damaged headers ("attempt to add with overflow" in the DBI stream, found by changing
+        // bytes at random). Nothing outlives the call, so that nothing can be left half done.
         std::panic::catch_unwind(|| Self::read_pdb(file, wanted)).unwrap_or(Err(PdbError::Record))
     }
 
@@ -152,8 +154,7 @@ impl Symbols {
         let globals = pdb.global_symbols()?;
         let mut symbols = globals.iter();
         while let Some(symbol) = symbols.next()? {
-            // Records of kinds that the library does not know are no names.
-            if let Ok(data) = symbol.parse() {
+            if let Some(data) = named(&symbol) {
                 add(data);
             }
         }
@@ -162,7 +163,7 @@ impl Symbols {
             let Some(information) = pdb.module_info(&module)? else { continue };
             let mut symbols = information.symbols()?;
             while let Some(symbol) = symbols.next()? {
-                if let Ok(data) = symbol.parse() {
+                if let Some(data) = named(&symbol) {
                     add(data);
                 }
             }
@@ -197,6 +198,22 @@ impl Symbols {
         let after = self.list.partition_point(|(start, _)| *start <= rva);
         let (start, name) = self.list.get(after.checked_sub(1)?)?;
         Some((name, rva - start))
+    }
+}
+
+/// Kinds of records that name code (cvinfo.h).
+const S_PUB32: u16 = 0x110e;
+const S_LPROC32: u16 = 0x110f;
+const S_GPROC32: u16 = 0x1110;
+const S_LPROC32_ID: u16 = 0x1146;
+const S_GPROC32_ID: u16 = 0x1147;
+
+/// A record that names code. Others are not parsed: pdb2 0.11 panics on some of them (a record of inlined functions with
+/// a byte too many), and there are many.
+fn named<'t>(symbol: &pdb2::Symbol<'t>) -> Option<SymbolData<'t>> {
+    match symbol.raw_kind() {
+        S_PUB32 | S_LPROC32 | S_GPROC32 | S_LPROC32_ID | S_GPROC32_ID => symbol.parse().ok(),
+        _ => None,
     }
 }
 

@@ -127,7 +127,7 @@ pub enum FileStatus {
     Missing,
 }
 
-/// A thread's share of a module's hits.
+/// A thread's share of a module's hits; both ids are 0 for data of which the thread is not known.
 #[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
 pub struct ThreadHits {
     /// Process.

@@ -320,7 +320,7 @@ impl<'a, C: Code + Sync + ?Sized> Question<'a, C> {
     /// piece. The result
     /// does not depend on the number of threads; memory is that of the code cache ([`intel_pt::flow::Blocks`]) of each.
     pub fn ask(&self) -> Verdict {
-        let places = Places::new(&self.importers);
+        let places = Places::new(&self.importers, &self.indirect_returns);
         let pieces = pieces(&self.streams);
         let mut votes = vec![Votes::default(); self.importers.len()];
         let mut missing = BTreeMap::new();

@@ -7,7 +7,7 @@ use intel_pt::flow::{
     follows_call,
 };
 
-use super::verdict::{Answer, ENOUGH_VOTES, Evidence, How, Importer, Piece, Question, Says, Votes};
+use super::verdict::{Answer, ENOUGH_VOTES, Evidence, How, Importer, IndirectReturn, Piece, Question, Says, Votes};
 
 /// Bytes of packets that a form must survive, if it is not refuted before.
 const LOOKAHEAD: usize = 96;
@@ -25,16 +25,23 @@ pub(super) struct Places {
     sites: HashMap<u64, (usize, usize)>,
     /// What the slots point at.
     targets: HashSet<u64>,
+    /// Where indirect calls return to: true as linked, false when rewritten.
+    after_indirect: HashMap<u64, bool>,
 }
 
 impl Places {
-    pub fn new(importers: &[Importer]) -> Self {
+    pub fn new(importers: &[Importer], indirect: &[IndirectReturn]) -> Self {
         let all = importers
             .iter()
             .enumerate()
             .flat_map(|(m, importer)| importer.sites.iter().enumerate().map(move |(s, site)| (site.va, (m, s))));
         let sites = importers.iter().flat_map(|importer| &importer.sites);
-        Self { sites: all.collect(), targets: sites.filter_map(|site| site.target).collect() }
+        let after_indirect = indirect.iter().flat_map(|call| [(call.linked, true), (call.rewritten, false)]);
+        Self {
+            sites: all.collect(),
+            targets: sites.filter_map(|site| site.target).collect(),
+            after_indirect: after_indirect.collect(),
+        }
     }
 
     /// A cache of code in which walks stop at the sites.
@@ -180,9 +187,6 @@ impl Witnesses {
             rewritten_returns: 0,
             entered: HashMap::new(),
         };
-        let linked: HashMap<u64, bool> = (question.indirect_returns.iter())
-            .flat_map(|call| [(call.linked, true), (call.rewritten, false)])
-            .collect();
         let mut returns = Returns { returns: Vec::new(), importers: &question.importers };
         let options = Options { resume: Resume::SafeAddress, ..Options::default() };
         let mut walker = Walker::with_options(piece.bytes, options);
@@ -191,7 +195,7 @@ impl Witnesses {
             let stop = walker.run(blocks, &mut returns);
             for branch in returns.returns.drain(..) {
                 this.returned(question, places, piece, &branch);
-                match linked.get(&branch.to) {
+                match places.after_indirect.get(&branch.to) {
                     Some(true) => this.linked_returns += 1,
                     Some(false) => this.rewritten_returns += 1,
                     None => {}
@@ -277,21 +281,29 @@ impl Witnesses {
             Some(form) if self.sum(m).on + self.sum(m).off >= ENOUGH_VOTES => &[form],
             _ => &[Form::Slot, Form::Direct],
         };
+        if let [form] = *forms {
+            // Nothing is left to find out. A walk that this leads astray comes to a branch that does not fit.
+            if enter(walker, importer, va, site.call, target, middle, form) {
+                self.entered.insert(va, form);
+            } else {
+                walker.lose();
+            }
+            return;
+        }
         let (stream, offset) = (piece.stream, piece.offset + walker.offset());
         let trial = Trial { question, places, so_far: self, module: m, va, middle, target };
         let outcomes: Vec<(Form, Try)> =
             forms.iter().map(|form| (*form, trial.attempt(blocks, walker.clone(), *form))).collect();
         let fits: Vec<Form> = outcomes.iter().filter(|(_, t)| *t == Try::Fits).map(|(form, _)| *form).collect();
         let open = outcomes.iter().any(|(_, t)| *t == Try::Open);
-        let both = forms.len() == 2;
         let form = match fits.as_slice() {
-            [form] if both && !open => {
+            [form] if !open => {
                 let says = if *form == Form::Direct { Says::On } else { Says::Off };
                 self.votes[m].add(Evidence { site: va, expected: target, stream, offset, says, how: How::Walked });
                 Some(*form)
             }
             [form] => {
-                self.votes[m].open += u32::from(both);
+                self.votes[m].open += 1;
                 Some(*form)
             }
             [] if open => {
@@ -300,13 +312,13 @@ impl Witnesses {
             }
             [] => {
                 let to = walker.clone().take_tip().ok().map(|(_, to)| to);
-                match to.filter(|to| both && !middle && *to != target && (question.function_start)(*to) == Some(true)) {
+                match to.filter(|to| !middle && *to != target && (question.function_start)(*to) == Some(true)) {
                     Some(to) => {
                         let says = Says::Redirected { to };
                         let how = How::Walked;
                         self.votes[m].add(Evidence { site: va, expected: target, stream, offset, says, how });
                     }
-                    None => self.votes[m].contradictory += u32::from(both),
+                    None => self.votes[m].contradictory += 1,
                 }
                 None
             }

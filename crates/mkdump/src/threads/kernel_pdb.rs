@@ -1,14 +1,14 @@
 //! The kernel's PDB: which one it is, and where it lies in the symbol stores at hand.
 
+use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 
 use super::layout::{self, ThreadLayout};
-use crate::catalog::{FileName, Lookup, PdbId, Store, pdb_key};
+use crate::catalog::{FileName, Index, Lookup, PdbId, Store, pdb_key};
 use crate::error::{Error, Result};
 use crate::map::FileBytes;
-use crate::progress::Progress;
 use crate::search::Search;
-use crate::snapshot::{Pdb, Snapshot};
+use crate::snapshot::{Module, Pdb, Snapshot};
 
 /// A PDB that was read.
 pub(super) struct ReadPdb {
@@ -28,29 +28,18 @@ pub(super) fn read_pdb(path: &Path) -> Result<ReadPdb> {
 pub(super) struct KernelPdb(Pdb);
 
 impl KernelPdb {
-    /// As the dump says it, or else the kernel's file, if that is among the module files at hand.
-    pub(super) fn of(
+    /// As the dump says it, or else the kernel's file, if that is in the index. The index is made only when it is needed.
+    pub(super) fn of<I: Borrow<Index>>(
         snapshot: &Snapshot,
-        search: &Search,
-        progress: &dyn Progress,
-        warnings: &mut Vec<String>,
+        index: impl FnOnce(&Module) -> Option<I>,
     ) -> Option<KernelPdb> {
         let base = snapshot.kernel_base?;
         let kernel = snapshot.modules.iter().find(|module| module.base == base)?;
         if let Some(pdb) = &kernel.pdb {
             return Some(KernelPdb(pdb.clone()));
         }
-        if search.roots.is_empty() && search.symbol_path.is_empty() {
-            return None;
-        }
-        let index = match search.index(std::slice::from_ref(kernel), progress) {
-            Ok(index) => index,
-            Err(error) => {
-                warnings.push(error.to_string());
-                return None;
-            }
-        };
-        let Lookup::Found { file, .. } = index.find(&kernel.wanted()) else { return None };
+        let index = index(kernel)?;
+        let Lookup::Found { file, .. } = index.borrow().find(&kernel.wanted()) else { return None };
         let (id, name) = file.pdb()?;
         Some(KernelPdb(Pdb { name: name?, id: id? }))
     }

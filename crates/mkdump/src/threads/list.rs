@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use mdmp::kernel::Machine;
+use mdmp::read::Triage;
 use serde::Serialize;
 
 use super::kernel_pdb::{KernelPdb, read_pdb};
 use super::{Found, Thread, ThreadLayout, ThreadOptions, threads};
+use crate::catalog::Index;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::report::{Hex, SourceReport};
@@ -134,7 +136,13 @@ pub fn list_threads(
         Some(path) => Some((read_pdb(path)?, path.clone())),
         None => None,
     };
-    let kernel = KernelPdb::of(&reading.snapshot, &options.search, progress, &mut warnings);
+    let kernel = KernelPdb::of(&reading.snapshot, |kernel| {
+        if options.search.roots.is_empty() && options.search.symbol_path.is_empty() {
+            return None;
+        }
+        let index = options.search.index(std::slice::from_ref(kernel), progress);
+        index.map_err(|error| warnings.push(error.to_string())).ok()
+    });
     let from_file = match (from_file, kernel) {
         (Some((pdb, path)), Some(kernel)) => {
             warnings.extend(kernel.differs(&pdb, &path));
@@ -149,15 +157,8 @@ pub fn list_threads(
     if let Some(offset) = options.process_offset {
         layout.process = offset;
     }
-    let system = dump.header().system();
-    let known = system.machine != Machine::ARM64 && KNOWN_BUILDS.contains(&system.build);
-    if from_file.is_none() && !known {
-        warnings.push(format!(
-            "the offsets of x64 build 19041 are taken for this dump of build {}: threads may be missed, ids and stacks \
-             be wrong. Give the kernel's PDB with --pdb or --modules, or the offset of KTHREAD.Process with \
-             --process-offset",
-            system.build
-        ));
+    if from_file.is_none() {
+        warnings.extend(unknown_build(dump));
     }
     let wanted = ThreadOptions { layout, addresses: options.addresses.clone(), processes: options.processes.clone() };
     let found = threads(dump, &boot.memory, &wanted);
@@ -178,6 +179,37 @@ pub fn list_threads(
         threads: found.iter().map(ThreadReport::from).collect(),
         warnings,
     })
+}
+
+/// The layout for a build with threads: from the kernel's PDB when the places of module files have it.
+pub(crate) fn layout_at_hand(
+    reading: &Reading<'_>,
+    index: &Index,
+    search: &Search,
+    warnings: &mut Vec<String>,
+) -> ThreadLayout {
+    let found = KernelPdb::of(&reading.snapshot, |_| Some(index)).and_then(|kernel| kernel.find(search, warnings));
+    match (found, &reading.held) {
+        (Some((layout, _)), _) => layout,
+        (None, Some(Held::Boot(boot))) => {
+            warnings.extend(boot.dumps.first().and_then(|dump| unknown_build(dump.triage()?)));
+            ThreadLayout::default()
+        }
+        (None, _) => ThreadLayout::default(),
+    }
+}
+
+/// What to say when the built-in offsets are used for a build that they were not checked on.
+fn unknown_build(dump: &Triage<'_>) -> Option<String> {
+    let system = dump.header().system();
+    let known = system.machine != Machine::ARM64 && KNOWN_BUILDS.contains(&system.build);
+    let warning = format!(
+        "the offsets of thread objects are those of x64 build 19041, this dump is of build {}: threads may be missed, ids \
+         and stacks be wrong. The kernel's PDB has the right ones: put it into a symbol store among --modules, or name it \
+         to mkdump threads --pdb",
+        system.build
+    );
+    (!known).then_some(warning)
 }
 
 fn no_triage(reading: &Reading<'_>) -> Error {

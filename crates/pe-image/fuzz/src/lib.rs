@@ -4,8 +4,8 @@
 use std::io::Cursor;
 
 use pe_image::{
-    ApiSets, Dvrt, Fixups, Identity, ImportCalls, MappedImage, Module, Modules, PeFile, Policy, Rva, Selection,
-    StubBlock, recognise,
+    ApiSets, Binding, Dvrt, Fixups, Identity, ImportCalls, MappedImage, Module, Modules, Outcome, PeFile, Policy,
+    Reason, Rva, Selection, SiteForm, SiteKind, StubBlock, recognise,
 };
 use testkit::image::{
     ARM64, At, Built, Driver, Entry, ExportSpec, ImportSpec, OverrideSpec, PdbSpec, SiteSpec, VersionSpec,
@@ -224,24 +224,40 @@ pub fn produce(input: &[u8]) {
         for retpoline in [false, true] {
             let policy = Policy { import_calls, retpoline, second_mapping: false };
             let image = MappedImage::new(&file, DRIVER_BASE, Some(&binding), policy);
-            check_image(&image.with_stubs(own.as_ref().unwrap_or(&stubs)));
+            check_image(&image.with_stubs(own.as_ref().unwrap_or(&stubs)), &binding);
         }
     }
 }
 
-fn check_image(image: &MappedImage<'_>) {
+fn check_image(image: &MappedImage<'_>, binding: &Binding<'_>) {
     let counts = image.counts();
     let import = counts.import;
     let parts = import.unexpected_bytes + import.no_index + import.unbound + import.out_of_range;
     assert!(import.optimized + parts + import.not_retpolined <= import.listed);
-    let mut listed = 0;
-    for site in image.sites() {
-        listed += 1;
+    let sites: Vec<_> = image.sites().collect();
+    let mut places: Vec<u64> = sites.iter().map(|site| site.rva.0.into()).collect();
+    places.sort_unstable();
+    for site in &sites {
         assert!((5..=12).contains(&site.kind.size()));
         let bytes = image.bytes(site.rva, 12);
-        let _ = recognise(&bytes, image.address(site.rva));
+        let form = recognise(&bytes, image.address(site.rva));
+        // Sites that overlap each other, or lie on slots or in the header, do not hold what each of them says.
+        let rva = u64::from(site.rva.0);
+        let near =
+            places.partition_point(|&place| place < rva + 12) - places.partition_point(|&place| place + 12 <= rva);
+        let slots = binding.slots().iter().map(|slot| u64::from(slot.rva.0));
+        if near != 1 || slots.into_iter().any(|slot| slot < rva + 12 && rva < slot + 8) || rva < 0x1000 {
+            continue;
+        }
+        let direct = matches!(form, Some(SiteForm::ImportDirect { .. })).then(|| form.and_then(|form| form.target()));
+        match &site.outcome {
+            Outcome::Direct(target) => assert_eq!(direct, Some(Some(target.address)), "{site:x?}"),
+            Outcome::ViaStub(_) | Outcome::DriverVerifier => assert!(form.is_some(), "{site:x?}"),
+            Outcome::AsLinked(Reason::UnexpectedBytes) => {}
+            Outcome::AsLinked(_) => assert!(direct.is_none() || !matches!(site.kind, SiteKind::Import { .. })),
+        }
     }
-    assert_eq!(listed, import.listed + counts.indirect.listed + counts.switch.listed);
+    assert_eq!(sites.len() as u64, import.listed + counts.indirect.listed + counts.switch.listed);
     for warning in image.warnings() {
         assert!(warning.to_string().len() < 1000);
     }

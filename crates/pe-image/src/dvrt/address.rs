@@ -23,11 +23,10 @@ impl<'a> AddressConstants<'a> {
     /// The places, in table order.
     pub fn iter(&self) -> impl Iterator<Item = Result<Relocation>> + use<'a> {
         self.blocks.clone().flat_map(|block| {
-            let (block, error) = match block {
-                Ok(block) => (Some(block), None),
+            let (relocations, error) = match block {
+                Ok(block) => (Some(block.relocations().map(Ok)), None),
                 Err(error) => (None, Some(Err(error))),
             };
-            let relocations = block.map(|block| block.relocations().map(Ok).collect::<Vec<_>>());
             relocations.into_iter().flatten().chain(error)
         })
     }

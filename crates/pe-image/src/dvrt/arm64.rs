@@ -44,4 +44,8 @@ impl PageRecord for Arm64ImportTransfer {
             raw_index: (raw >> 17) as u16,
         }
     }
+
+    fn rva(&self) -> Rva {
+        self.rva
+    }
 }

@@ -53,60 +53,70 @@ impl<'a> Arm64xFixups<'a> {
 
     /// The fixups in table order. A record that does not fit its block ends the block with an error.
     pub fn iter(&self) -> impl Iterator<Item = Result<Arm64xFixup>> + use<'a> {
-        self.blocks.clone().flat_map(|block| match block {
-            Ok(block) => block_fixups(&block),
-            Err(error) => vec![Err(error)],
+        self.blocks.clone().flat_map(|block| {
+            let (fixups, error) = match block {
+                Ok(block) => (Some(BlockFixups { block, at: 0 }), None),
+                Err(error) => (None, Some(Err(error))),
+            };
+            fixups.into_iter().flatten().chain(error)
         })
     }
 }
 
-fn block_fixups(block: &Block<'_>) -> Vec<Result<Arm64xFixup>> {
-    const STRUCTURE: &str = "IMAGE_DVRT_ARM64X_FIXUP_RECORD";
-    let mut out = Vec::new();
-    let mut at = 0;
-    while let Some(raw) = bytes::u16_at(block.records, at) {
-        if raw == 0 && at != 0 {
+/// The fixups of one block.
+struct BlockFixups<'a> {
+    block: Block<'a>,
+    /// The next record, in bytes; behind the block's end once nothing more can be read.
+    at: usize,
+}
+
+const STRUCTURE: &str = "IMAGE_DVRT_ARM64X_FIXUP_RECORD";
+
+impl Iterator for BlockFixups<'_> {
+    type Item = Result<Arm64xFixup>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Block { page, records, place } = self.block;
+        let raw = loop {
+            let raw = bytes::u16_at(records, self.at)?;
+            if raw != 0 || self.at == 0 {
+                break raw;
+            }
             // Padding to 4 bytes, under the same rule as elsewhere in the table.
-            at += 2;
-            continue;
-        }
-        let Some(rva) = block.page.checked_add(u32::from(raw & 0xfff)) else {
-            out.push(Err(Error::field(block.place, STRUCTURE, "page", block.page.0, "an address below 4 GiB")));
-            return out;
+            self.at += 2;
         };
-        at += 2;
+        let at = self.at + 2;
+        // An error, or a record of unknown size, is the block's last.
+        self.at = records.len();
+        let Some(rva) = page.checked_add(u32::from(raw & 0xfff)) else {
+            return Some(Err(Error::field(place, STRUCTURE, "page", page.0, "an address below 4 GiB")));
+        };
         let size = 1_u8 << (raw >> 14);
-        match raw >> 12 & 3 {
-            0 => out.push(Ok(Arm64xFixup::Zero { rva, size })),
+        let (fixup, next) = match raw >> 12 & 3 {
+            0 => (Arm64xFixup::Zero { rva, size }, at),
             1 => {
-                let Some(value) = block.records.get(at..at + usize::from(size)) else {
-                    let have = block.records.len() - at;
-                    out.push(Err(Error::truncated(block.place, STRUCTURE, size.into(), have as u64)));
-                    return out;
+                let Some(value) = records.get(at..at + usize::from(size)) else {
+                    let have = records.len() - at;
+                    return Some(Err(Error::truncated(place, STRUCTURE, size.into(), have as u64)));
                 };
                 let mut wide = [0; 8];
                 wide[..value.len()].copy_from_slice(value);
-                out.push(Ok(Arm64xFixup::Value { rva, size, value: u64::from_le_bytes(wide) }));
                 // A value of one byte is padded to two.
-                at += usize::from(size).next_multiple_of(2);
+                let next = at + usize::from(size).next_multiple_of(2);
+                (Arm64xFixup::Value { rva, size, value: u64::from_le_bytes(wide) }, next)
             }
             2 => {
-                let Some(count) = bytes::u16_at(block.records, at) else {
-                    out.push(Err(Error::truncated(block.place, STRUCTURE, 2, 0)));
-                    return out;
+                let Some(count) = bytes::u16_at(records, at) else {
+                    return Some(Err(Error::truncated(place, STRUCTURE, 2, 0)));
                 };
-                at += 2;
                 // The two bits of Size are Sign and Scale here.
                 let scale = if raw >> 15 == 1 { 8 } else { 4 };
                 let delta = i64::from(count) * scale;
-                out.push(Ok(Arm64xFixup::Delta { rva, delta: if raw >> 14 & 1 == 1 { -delta } else { delta } }));
+                (Arm64xFixup::Delta { rva, delta: if raw >> 14 & 1 == 1 { -delta } else { delta } }, at + 2)
             }
-            _ => {
-                // Nothing says how long it is.
-                out.push(Ok(Arm64xFixup::Unknown { rva, raw }));
-                return out;
-            }
-        }
+            _ => (Arm64xFixup::Unknown { rva, raw }, records.len()),
+        };
+        self.at = next;
+        Some(Ok(fixup))
     }
-    out
 }

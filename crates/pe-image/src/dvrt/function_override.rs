@@ -13,7 +13,7 @@
 use crate::addr::Rva;
 use crate::bytes;
 use crate::error::{Error, Place, Result};
-use crate::relocate::Blocks;
+use crate::relocate::{Blocks, Relocation};
 
 /// IMAGE_FUNCTION_OVERRIDE_HEADER, its overrides and its decision diagrams.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,13 +72,14 @@ pub struct OverrideSite {
 impl<'a> FunctionOverride<'a> {
     /// The places that name the function, in table order.
     pub fn sites(&self) -> impl Iterator<Item = Result<OverrideSite>> + use<'a> {
-        self.blocks.clone().flat_map(|block| match block {
+        self.blocks.clone().flat_map(|block| {
             // The records have the form of base relocations: a type and an offset, and type 0 is padding.
-            Ok(block) => block
-                .relocations()
-                .map(|record| Ok(OverrideSite { rva: record.rva, kind: OverrideSiteKind(record.kind.0) }))
-                .collect(),
-            Err(error) => vec![Err(error)],
+            let (records, error) = match block {
+                Ok(block) => (Some(block.relocations()), None),
+                Err(error) => (None, Some(Err(error))),
+            };
+            let site = |record: Relocation| Ok(OverrideSite { rva: record.rva, kind: OverrideSiteKind(record.kind.0) });
+            records.into_iter().flatten().map(site).chain(error)
         })
     }
 }

@@ -31,4 +31,8 @@ impl PageRecord for ImportTransfer {
     fn decode(rva: Rva, raw: u32) -> Self {
         Self { rva, call: raw >> 12 & 1 == 1, raw_index: raw >> 13 }
     }
+
+    fn rva(&self) -> Rva {
+        self.rva
+    }
 }

@@ -24,4 +24,8 @@ impl PageRecord for IndirectTransfer {
     fn decode(rva: Rva, raw: u32) -> Self {
         Self { rva, call: raw >> 12 & 1 == 1, rex: raw >> 13 & 1 == 1, cfg: raw >> 14 & 1 == 1 }
     }
+
+    fn rva(&self) -> Rva {
+        self.rva
+    }
 }

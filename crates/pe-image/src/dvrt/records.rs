@@ -21,6 +21,9 @@ pub trait PageRecord: Sized {
 
     /// The record whose site starts at `rva`.
     fn decode(rva: Rva, raw: u32) -> Self;
+
+    /// Where the record's site starts.
+    fn rva(&self) -> Rva;
 }
 
 /// The records of an entry, in table order.

@@ -19,4 +19,8 @@ impl PageRecord for SwitchBranch {
     fn decode(rva: Rva, raw: u32) -> Self {
         Self { rva, register: (raw >> 12 & 0xf) as u8 }
     }
+
+    fn rva(&self) -> Rva {
+        self.rva
+    }
 }

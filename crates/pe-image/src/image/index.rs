@@ -12,7 +12,7 @@ pub(super) struct PageIndex<'a> {
 
 /// The last byte that a record of a block can reach, from the block's page on: an import call site that starts on the
 /// page's last byte.
-const REACH: u32 = PAGE_SIZE - 1 + 12;
+pub(super) const REACH: u32 = PAGE_SIZE - 1 + 12;
 
 impl<'a> PageIndex<'a> {
     /// Takes in the blocks of one table, up to the first that is malformed, which becomes a warning.

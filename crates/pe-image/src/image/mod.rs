@@ -21,7 +21,7 @@ pub use ranges::{ImageRange, Piece, Pieces, RangeKind, Selection};
 /// A file mapped at a base address, with the load-time changes of a policy.
 ///
 /// Nothing is copied: bytes are made when they are read, from the file and the tables in it. An image takes memory for
-/// an index of its tables' page blocks (24 bytes per 4 KiB of code that has fixups) and its import slots.
+/// an index of its tables' page blocks (40 bytes per 4 KiB of code that has fixups) and its import slots.
 #[derive(Clone, Debug)]
 pub struct MappedImage<'a> {
     file: &'a PeFile<'a>,
@@ -114,6 +114,8 @@ impl<'a> MappedImage<'a> {
             index.sort();
         }
         image.check_relocations();
+        image.check_iat();
+        image.check_sites();
         image
     }
 
@@ -250,8 +252,9 @@ impl<'a> MappedImage<'a> {
                     let sites = overrides.overrides.iter().flat_map(FunctionOverride::sites);
                     let sites = sites.filter_map(|site| self.note(site)).count() as u64;
                     self.function_overrides += sites;
+                    let stay = if sites == 1 { "1 call stays".to_owned() } else { format!("{sites} calls stay") };
                     let message = format!(
-                        "{sites} calls stay as linked; a kernel that knows function override (22H2 and later) may have \
+                        "{stay} as linked; a kernel that knows function override (22H2 and later) may have \
                          them lead to another function, by CPU"
                     );
                     self.warnings.push(Error::other(place, "function override", message));

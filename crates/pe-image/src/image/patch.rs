@@ -2,11 +2,11 @@
 
 use crate::addr::{PAGE_SIZE, Rva, sign_extend};
 use crate::bytes::overlap;
-use crate::dvrt::{ImportTransfer, IndirectTransfer, SwitchBranch, block_records};
+use crate::dvrt::{ImportTransfer, IndirectTransfer, PageRecord, SwitchBranch, block_records};
 use crate::error::{Error, Place};
 use crate::fixup::SITE_SIZE;
 use crate::image::MappedImage;
-use crate::image::index::PageIndex;
+use crate::image::index::{PageIndex, REACH};
 use crate::image::judge::DirectSites;
 use crate::relocate::{Block, Relocation};
 
@@ -236,6 +236,36 @@ impl<'a> MappedImage<'a> {
             let message = format!("the file has no relocations, and {base:#x} is not its own base");
             self.warnings.push(Error::other(Place::Offset(0), "IMAGE_FILE_HEADER", message));
         }
+    }
+
+    /// Warns of an import address table that reaches out of the image: its sites then cannot bear a linker's bytes.
+    pub(super) fn check_iat(&mut self) {
+        let Some(iat) = self.file.iat() else { return };
+        let left = self.file.headers().size_of_image.saturating_sub(iat.rva.0);
+        if iat.size > left {
+            let place = Place::Rva(iat.rva);
+            let allowed = format!("at most {left:#x}, what the image has from there on");
+            self.warnings.push(Error::field(place, "import address table", "Size", iat.size, allowed));
+        }
+    }
+
+    /// Warns, once for each table, of sites outside the image.
+    pub(super) fn check_sites(&mut self) {
+        let outside = [
+            self.outside::<ImportTransfer>(&self.imports, SITE_SIZE as u32),
+            // The shortest form: with a prefix or a CFG pointer it may still leave its section.
+            self.outside::<IndirectTransfer>(&self.indirect, 5),
+            self.outside::<SwitchBranch>(&self.switches, 6),
+        ];
+        self.warnings.extend(outside.into_iter().flatten());
+    }
+
+    fn outside<T: PageRecord>(&self, index: &PageIndex<'a>, size: u32) -> Option<Error> {
+        index.blocks().iter().filter(|block| !self.is_inside(block.page, REACH + 1)).find_map(|block| {
+            let site = block_records::<T>(block).find(|site| !self.is_inside(site.rva(), size))?;
+            let message = format!("a site at RVA {} lies outside the image and is left alone", site.rva());
+            Some(Error::other(block.place, T::NAME, message))
+        })
     }
 
     fn changes_imports(&self) -> bool {

@@ -14,7 +14,7 @@ mod rdata;
 mod resource;
 mod sites;
 
-pub use api_set::api_set_schema;
+pub use api_set::{Contract, api_set_schema, api_set_schema_with_aliases};
 pub use dynamic::{Entry, OverrideSpec, padded_u16s, page_blocks, u32s};
 pub use kernel::{KERNEL_STUBS, Stubs, kernel};
 pub use layout::Built;

@@ -1,0 +1,111 @@
+//! `mkdump ipt` on the demo's data, as a user types it.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn demo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("demo")
+}
+
+/// Runs `mkdump ipt` on the demo's trace with the modules in a directory.
+fn ipt(modules: &Path, more: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mkdump"));
+    command.args(["ipt", "--no-cache", "--etl"]).arg(demo().join("demo.etl")).arg("--modules").arg(modules).args(more);
+    command.env_remove("_NT_SYMBOL_PATH").env_remove("_NT_EXECUTABLE_IMAGE_PATH").output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn the_report_says_what_ran_and_how() {
+    let output = ipt(&demo().join("modules"), &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let shown = text(&output.stdout);
+    for words in ["snapshot", "CSwitch", "packets", "present", "ntoskrnl.exe", "import optimization on:", "demonet.sys"]
+    {
+        assert!(shown.contains(words), "{words} is not in\n{shown}");
+    }
+    assert!(!shown.contains("missing"), "{shown}");
+    let report = json(&ipt(&demo().join("modules"), &["--json", "--evidence"]));
+    assert_eq!(report["verdict"]["import_optimization"], "on");
+    assert_eq!(report["errors_total"], 0);
+    assert!(report["verdict"]["per_module"][0]["evidence"][0]["site"].is_string());
+}
+
+#[test]
+fn without_modules_there_are_hits() {
+    let empty = tempfile::tempdir().unwrap();
+    let report = json(&ipt(empty.path(), &["--json"]));
+    let modules = report["modules"].as_array().unwrap();
+    assert!(!modules.is_empty());
+    for module in modules {
+        assert_eq!((&module["status"], &module["reached_by"]), (&"missing".into(), &"packets".into()));
+        assert!(module["hits"].as_u64() > Some(0) && module["image_key"].is_string(), "{module}");
+    }
+    let flow = ipt(empty.path(), &["--trace-flow"]);
+    assert_eq!(flow.status.code(), Some(2));
+    assert!(text(&flow.stderr).contains("no module file in"), "{}", text(&flow.stderr));
+}
+
+#[test]
+fn the_flow_is_text_or_json_and_names_what_is_missing() {
+    let some = tempfile::tempdir().unwrap();
+    for name in ["ntoskrnl.exe", "hal.dll", "demonet.sys", "demodisk.sys"] {
+        std::fs::copy(demo().join("modules").join(name), some.path().join(name)).unwrap();
+    }
+    let output = ipt(some.path(), &["--trace-flow", "--snapshot", "0"]);
+    assert_eq!(output.status.code(), Some(0));
+    let shown = text(&output.stdout);
+    assert!(shown.starts_with("snapshot 0: ") && shown.contains("  ntoskrnl.exe+0x"), "{shown}");
+    assert!(shown.contains("(KeDemo0)"), "exports are names too");
+    assert!(text(&output.stderr).contains("demofs.sys"), "{}", text(&output.stderr));
+    let flow = json(&ipt(some.path(), &["--trace-flow", "--json"]));
+    let missing: Vec<&str> = flow["missing"].as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap()).collect();
+    assert_eq!(missing, ["demofs.sys"]);
+    let report = json(&ipt(some.path(), &["--json"]));
+    assert_eq!(flow["snapshots"].as_array().map(Vec::len), report["snapshots"].as_array().map(Vec::len));
+}
+
+#[test]
+fn a_choice_that_leaves_nothing_says_what_there_is() {
+    let modules = demo().join("modules");
+    for (arguments, words) in [
+        (&["--snapshot", "99"][..], "there are snapshots 0 to"),
+        (&["--snapshot", "x"], "allowed are numbers"),
+        (&["--thread", "3"], "there are 100"),
+        (&["--process", "nobody"], "there are"),
+        (&["--from", "1000"], "they are from"),
+    ] {
+        let output = ipt(&modules, arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(text(&output.stderr).contains(words), "{arguments:?}: {}", text(&output.stderr));
+    }
+    let one = json(&ipt(&modules, &["--json", "--thread", "100", "--cpu", "0"]));
+    assert!(one["snapshots"].as_array().unwrap().iter().all(|snapshot| snapshot["tid"] == 100));
+}
+
+#[test]
+fn a_trace_without_data_says_how_to_record_some() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("plain.etl");
+    let mut trace = testkit::trace::TraceFile::new();
+    trace.kernel_base(0, 1_000_200, 0xffff_f800_0000_0000);
+    std::fs::write(&path, trace.finish()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mkdump"));
+    let output =
+        command.args(["ipt", "--no-cache", "--etl"]).arg(&path).arg("--modules").arg(dir.path()).output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), ""));
+    for words in ["none of them with Intel PT data", "EventTraceProcessorTraceConfigurationInformation", "--ipt-hex"] {
+        assert!(text(&output.stderr).contains(words), "{}", text(&output.stderr));
+    }
+}

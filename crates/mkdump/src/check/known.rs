@@ -1,0 +1,497 @@
+//! What a module's file says about the places that a loader may change: where they are, and which bytes each can have.
+//!
+//! The forms are not written down here a second time: they are what `pe-image` makes of the file under each policy.
+
+use std::collections::HashMap;
+
+use pe_image::{
+    Binding, Fixups, ImportCalls, LinkedImport, MappedImage, PeFile, Policy, Rva, Section, StubBlock, Symbol,
+};
+
+use super::instructions::Starts;
+use super::memory::{PLACE, Side};
+use super::report::Class;
+use super::scan::{Reached, SiteScan};
+use crate::source::dump::{Dump, ReadMemory};
+
+/// A place that a loader may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unit {
+    /// First byte.
+    pub(super) rva: u32,
+    /// Bytes, at most [`PLACE`].
+    pub(super) size: u32,
+    pub(super) kind: UnitKind,
+}
+
+impl Unit {
+    pub(super) fn end(&self) -> u32 {
+        self.rva.saturating_add(self.size)
+    }
+
+    /// Offsets in the unit at which an instruction starts in one of its forms.
+    pub(super) fn is_start(&self, at: usize) -> bool {
+        match self.kind {
+            UnitKind::Import => matches!(at, 0 | 7),
+            UnitKind::Indirect | UnitKind::Switch => at == 0,
+            _ => false,
+        }
+    }
+}
+
+/// What a unit is. Of two that begin at one place the first in this order counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum UnitKind {
+    /// DVRT symbol 3.
+    Import,
+    /// DVRT symbol 4.
+    Indirect,
+    /// DVRT symbol 5.
+    Switch,
+    /// A distance of DVRT symbol 7, by the number of the override.
+    Override(u32),
+    /// An import slot.
+    Slot,
+    /// A pointer that the load configuration names.
+    Guard,
+    /// The header's ImageBase.
+    ImageBase,
+    /// An address constant of a DVRT symbol that is an address, by the number of the symbol.
+    Constant(u32),
+    /// A base relocation.
+    Relocation,
+}
+
+/// What a form is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FormName {
+    /// The file's bytes.
+    AsFile,
+    /// A direct import call.
+    Direct,
+    /// Through a stub.
+    Stub,
+    /// Through r10.
+    Register,
+    /// Relocated, bound, filled or re-pointed.
+    Set,
+}
+
+/// Bytes that a unit can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Form {
+    pub(super) name: FormName,
+    pub(super) bytes: [u8; PLACE],
+}
+
+/// A module's file at its base.
+#[derive(Debug)]
+pub(super) struct Known<'a> {
+    file: &'a PeFile<'a>,
+    base: u64,
+    binding: &'a Binding<'a>,
+    relocated: MappedImage<'a>,
+    bound: MappedImage<'a>,
+    direct: MappedImage<'a>,
+    register: MappedImage<'a>,
+    /// With retpolines; `None` when the kernel's stubs are not known.
+    stubbed: Option<MappedImage<'a>>,
+    units: Vec<Unit>,
+    /// By number: the alternatives of each override.
+    overrides: Vec<Vec<Rva>>,
+    symbols: Vec<Symbol>,
+    starts: Starts,
+}
+
+impl<'a> Known<'a> {
+    pub(super) fn new(file: &'a PeFile<'a>, base: u64, binding: &'a Binding<'a>, stubs: Option<&'a StubBlock>) -> Self {
+        let image = |import_calls, retpoline| {
+            let policy = Policy { import_calls, retpoline, second_mapping: false };
+            MappedImage::new(file, base, Some(binding), policy)
+        };
+        let mut known = Self {
+            file,
+            base,
+            binding,
+            relocated: MappedImage::new(file, base, None, Policy::AS_LINKED),
+            bound: image(ImportCalls::AsLinked, false),
+            direct: image(ImportCalls::Optimized, false),
+            register: image(ImportCalls::DriverVerifier, false),
+            stubbed: stubs.map(|stubs| image(ImportCalls::AsLinked, true).with_stubs(stubs)),
+            units: Vec::new(),
+            overrides: Vec::new(),
+            symbols: Vec::new(),
+            starts: Starts::new(file),
+        };
+        known.units = known.list();
+        known
+    }
+
+    /// The unit that holds `rva`, or the RVA at which the next one begins.
+    pub(super) fn unit_at(&self, rva: u32) -> Result<Unit, u32> {
+        let after = self.units.partition_point(|unit| unit.rva <= rva);
+        match after.checked_sub(1).map(|before| self.units[before]) {
+            Some(unit) if rva < unit.end() => Ok(unit),
+            _ => Err(self.units.get(after).map_or(u32::MAX, |unit| unit.rva)),
+        }
+    }
+
+    /// The byte of the file at the load address, with nothing else changed.
+    pub(super) fn byte(&self, rva: u32) -> u8 {
+        let mut byte = [0];
+        self.relocated.read(Rva(rva), &mut byte);
+        byte[0]
+    }
+
+    /// True when an instruction starts there. To be asked in ascending order.
+    pub(super) fn is_start(&mut self, rva: u32) -> bool {
+        self.section(rva).is_some_and(is_code) && self.starts.is_start(&self.relocated, rva)
+    }
+
+    pub(super) fn section(&self, rva: u32) -> Option<&Section> {
+        self.file.headers().section_at(Rva(rva))
+    }
+
+    /// Where the stub pages behind this image end, when the kernel's are known.
+    pub(super) fn stubs(&self) -> Option<std::ops::Range<u64>> {
+        let stubbed = self.stubbed.as_ref()?;
+        let ranges = stubbed.ranges(pe_image::Selection::Code);
+        let range = ranges.iter().find(|range| range.kind == pe_image::RangeKind::RetpolineStubs)?;
+        let start = stubbed.address(range.rva);
+        Some(start..start.saturating_add(range.size.into()))
+    }
+
+    /// All units, ascending, none inside another.
+    fn list(&mut self) -> Vec<Unit> {
+        let mut units = Vec::new();
+        let mut add = |rva: Rva, size: u32, kind| units.push(Unit { rva: rva.0, size, kind });
+        let (headers, width) = (self.file.headers(), self.file.headers().pointer_size());
+        add(Rva(headers.image_base_offset), width, UnitKind::ImageBase);
+        for slot in self.binding.slots() {
+            add(slot.rva, width, UnitKind::Slot);
+        }
+        for rva in guard_pointers(self.file) {
+            add(rva, width, UnitKind::Guard);
+        }
+        let blocks = self.file.relocation_blocks().ok().into_iter().flatten().map_while(Result::ok);
+        for relocation in blocks.flat_map(|block| block.relocations().collect::<Vec<_>>()) {
+            if let Some(size) = relocation.kind.size().filter(|&size| size > 0) {
+                add(relocation.rva, size, UnitKind::Relocation);
+            }
+        }
+        // A table that no kernel applies changes nothing.
+        let table = self.file.dvrt().ok().flatten().filter(|table| table.version == 1);
+        for entry in table.iter().flat_map(|table| &table.entries) {
+            match entry.fixups() {
+                Fixups::ImportTransfers(sites) => {
+                    sites.flatten().for_each(|site| add(site.rva, 12, UnitKind::Import));
+                }
+                Fixups::IndirectTransfers(sites) => sites.flatten().for_each(|site| {
+                    let size = if site.cfg { 6 + u32::from(site.rex) } else { 5 };
+                    add(site.rva, size, UnitKind::Indirect);
+                }),
+                Fixups::SwitchBranches(sites) => sites.flatten().for_each(|site| add(site.rva, 6, UnitKind::Switch)),
+                Fixups::FunctionOverrides(Ok(overrides)) => {
+                    for item in &overrides.overrides {
+                        let number = self.overrides.len() as u32;
+                        self.overrides.push(item.alternatives.clone());
+                        let sites = item.sites().flatten();
+                        let sites = sites.filter(|site| site.kind == pe_image::OverrideSiteKind::X64_REL32);
+                        sites.for_each(|site| add(site.rva, 4, UnitKind::Override(number)));
+                    }
+                }
+                Fixups::Address(constants) => {
+                    let number = self.symbols.len() as u32;
+                    self.symbols.push(entry.symbol);
+                    for constant in constants.iter().flatten() {
+                        if let Some(size) = constant.kind.size().filter(|&size| size >= 4) {
+                            add(constant.rva, size, UnitKind::Constant(number));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        units.sort_unstable_by_key(|unit| (unit.rva, unit.kind));
+        let mut free = 0;
+        units.retain(|unit| {
+            let keep = unit.rva >= free;
+            if keep {
+                free = unit.end();
+            }
+            keep
+        });
+        units
+    }
+
+    /// The forms that a unit can have in a dump whose bytes there are `side`. The first is the file's.
+    pub(super) fn forms(&self, unit: &Unit, side: &Side, dump: &mut Witness<'_, '_, '_>) -> Vec<Form> {
+        let mut raw = [0; PLACE];
+        self.file.read(Rva(unit.rva), &mut raw[..unit.size as usize]);
+        let mut forms = vec![Form { name: FormName::AsFile, bytes: raw }];
+        let add = |forms: &mut Vec<Form>, name, bytes| {
+            if forms.iter().all(|form| form.bytes != bytes) {
+                forms.push(Form { name, bytes });
+            }
+        };
+        let made = |image: &MappedImage<'_>| {
+            let mut bytes = [0; PLACE];
+            image.read(Rva(unit.rva), &mut bytes[..unit.size as usize]);
+            bytes
+        };
+        let address = self.base.wrapping_add(unit.rva.into());
+        match unit.kind {
+            UnitKind::Import => {
+                add(&mut forms, FormName::Direct, made(&self.direct));
+                add(&mut forms, FormName::Register, made(&self.register));
+                if let Some(stubbed) = &self.stubbed {
+                    add(&mut forms, FormName::Stub, made(stubbed));
+                }
+                if let Some(linked) = LinkedImport::parse(&raw) {
+                    let unbound = self.is_unbound(unit, &linked);
+                    forms.extend(free_import(&linked, side, address, unbound, self.stubbed.is_none(), dump));
+                }
+            }
+            UnitKind::Indirect | UnitKind::Switch => match &self.stubbed {
+                Some(stubbed) => add(&mut forms, FormName::Stub, made(stubbed)),
+                None => forms.extend(free_stub(&raw, unit, side, address, dump)),
+            },
+            UnitKind::Slot | UnitKind::Guard => {
+                add(&mut forms, FormName::Set, made(&self.relocated));
+                add(&mut forms, FormName::Set, made(&self.bound));
+                let slot = self.binding.slot_at(Rva(unit.rva));
+                if slot.is_none_or(|slot| slot.delayed || slot.result.is_err())
+                    && side.is_whole(unit.size as usize)
+                    && matches!(dump.scan.reached(pointer(&side.bytes, unit.size)), Reached::Module(..))
+                {
+                    add(&mut forms, FormName::Set, side.bytes);
+                }
+            }
+            UnitKind::ImageBase | UnitKind::Relocation => add(&mut forms, FormName::Set, made(&self.relocated)),
+            UnitKind::Constant(number) => {
+                if let Some(delta) = dump.constant_delta(self, number) {
+                    let value = pointer(&raw, unit.size).wrapping_add(delta);
+                    let mut bytes = [0; PLACE];
+                    bytes[..unit.size as usize].copy_from_slice(&value.to_le_bytes()[..unit.size as usize]);
+                    add(&mut forms, FormName::Set, bytes);
+                }
+            }
+            UnitKind::Override(number) => {
+                let end = unit.end();
+                let listed = self.overrides[number as usize].iter().map(|rva| rva.0.wrapping_sub(end));
+                let common = dump.override_target(self, number);
+                let common = common.map(|target| target.wrapping_sub(self.base.wrapping_add(end.into())) as u32);
+                for distance in listed.chain(common) {
+                    let mut bytes = [0; PLACE];
+                    bytes[..4].copy_from_slice(&distance.to_le_bytes());
+                    add(&mut forms, FormName::Set, bytes);
+                }
+            }
+        }
+        forms
+    }
+
+    /// True when nobody knows where the import of a site leads, because the exporter's file is not at hand.
+    fn is_unbound(&self, unit: &Unit, linked: &LinkedImport) -> bool {
+        let slot = i64::from(unit.rva) + 7 + i64::from(linked.displacement);
+        let slot = u32::try_from(slot).ok().and_then(|rva| self.binding.slot_at(Rva(rva)));
+        slot.is_some_and(|slot| slot.result.is_err())
+    }
+
+    fn of_kind(&self, kind: UnitKind) -> impl Iterator<Item = &Unit> {
+        self.units.iter().filter(move |unit| unit.kind == kind)
+    }
+}
+
+impl UnitKind {
+    /// Why a unit of this kind differs, given the form that the other dump has.
+    pub(super) fn class(self, other: FormName) -> Class {
+        match (self, other) {
+            (Self::Import, FormName::Direct) => Class::ImportOptimized,
+            (Self::Import, FormName::Stub) => Class::ImportStub,
+            (Self::Import, FormName::Register) => Class::ImportRegister,
+            (Self::Import, _) => Class::ImportLinked,
+            (Self::Indirect | Self::Switch, FormName::AsFile) => Class::RetpolineOff,
+            (Self::Indirect | Self::Switch, _) => Class::RetpolineOn,
+            (Self::Override(_), _) => Class::FunctionOverride,
+            (Self::Slot | Self::Guard, _) => Class::LoaderData,
+            (Self::ImageBase | Self::Constant(_) | Self::Relocation, _) => Class::Relocation,
+        }
+    }
+}
+
+pub(super) fn is_code(section: &Section) -> bool {
+    section.flags & (Section::CODE | Section::EXECUTE) != 0
+}
+
+/// An import site's direct form, when its target is free within what the dump says; its form through the stub, when the
+/// stubs are not known. `CC` at an instruction start is taken for a breakpoint on the form.
+fn free_import(
+    linked: &LinkedImport,
+    side: &Side,
+    address: u64,
+    unbound: bool,
+    stubs_unknown: bool,
+    dump: &mut Witness<'_, '_, '_>,
+) -> Option<Form> {
+    let mut bytes = side.bytes;
+    bytes[..3].copy_from_slice(&[0x4c, 0x8b, 0x15]);
+    bytes[3..7].copy_from_slice(&linked.displacement.to_le_bytes());
+    bytes[7] = if linked.call { 0xe8 } else { 0xe9 };
+    let fits = (1..8).all(|at| !side.has(at) || side.bytes[at] == bytes[at] || at == 7 && side.bytes[at] == 0xcc);
+    if !fits || !(8..PLACE).all(|at| side.has(at)) {
+        return None;
+    }
+    let distance = i32::from_le_bytes(bytes[8..].try_into().expect("4 bytes"));
+    let target = address.wrapping_add(12).wrapping_add(i64::from(distance) as u64);
+    let slot = address.wrapping_add(7).wrapping_add(i64::from(linked.displacement) as u64);
+    match dump.scan.reached(target) {
+        Reached::Module(..) if unbound && dump.slot_agrees(slot, target) => {
+            Some(Form { name: FormName::Direct, bytes })
+        }
+        Reached::Stubs(of, _) if stubs_unknown && of == dump.module => Some(Form { name: FormName::Stub, bytes }),
+        _ => None,
+    }
+}
+
+/// A branch to the stub pages behind the image, of which no more is known than where they lie.
+fn free_stub(raw: &[u8; PLACE], unit: &Unit, side: &Side, address: u64, dump: &Witness<'_, '_, '_>) -> Option<Form> {
+    let size = unit.size as usize;
+    let prefix = usize::from(raw[0] == 0x48);
+    let is_jump = unit.kind == UnitKind::Indirect && matches!(raw[prefix + 1], 0x25 | 0xe0);
+    let mut bytes = [0; PLACE];
+    bytes[0] = if is_jump { 0xe9 } else { 0xe8 };
+    bytes[1..5].copy_from_slice(&side.bytes[1..5]);
+    bytes[5..size].fill(if is_jump || unit.kind == UnitKind::Switch { 0xcc } else { 0x90 });
+    let distance = i32::from_le_bytes(bytes[1..5].try_into().expect("4 bytes"));
+    let target = address.wrapping_add(5).wrapping_add(i64::from(distance) as u64);
+    let fits = (1..5).all(|at| side.has(at)) && (!side.has(0) || [bytes[0], 0xcc].contains(&side.bytes[0]));
+    let is_own = matches!(dump.scan.reached(target), Reached::Stubs(of, _) if of == dump.module);
+    (fits && is_own).then_some(Form { name: FormName::Stub, bytes })
+}
+
+/// The little-endian number of 4 or 8 bytes; 4 are sign-extended, as addresses of x86 dumps are.
+fn pointer(bytes: &[u8; PLACE], size: u32) -> u64 {
+    let value = u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes"));
+    if size == 4 { i64::from(value as u32 as i32) as u64 } else { value }
+}
+
+/// Pointers that IMAGE_LOAD_CONFIG_DIRECTORY64 names and that the loader fills: the CFG check and dispatch pointers, the
+/// three of XFG and the one of guarded memcpy (offsets of winnt.h).
+fn guard_pointers(file: &PeFile<'_>) -> Vec<Rva> {
+    const LOAD_CONFIG: usize = 10;
+    const POINTERS: [usize; 6] = [0x70, 0x78, 0x118, 0x120, 0x128, 0x138];
+    let headers = file.headers();
+    let (true, Some(directory)) = (headers.is_64, headers.directory(LOAD_CONFIG)) else { return Vec::new() };
+    let fields = file.bytes_from(directory.rva);
+    let size = fields.get(..4).map_or(0, |size| u32::from_le_bytes(size.try_into().expect("4 bytes")));
+    let fields = &fields[..fields.len().min(size as usize)];
+    let pointers = POINTERS.iter().filter_map(|&at| {
+        let address = u64::from_le_bytes(fields.get(at..at + 8)?.try_into().expect("8 bytes"));
+        let rva = address.checked_sub(headers.image_base)?;
+        u32::try_from(rva).ok().filter(|&rva| rva < headers.size_of_image).map(Rva)
+    });
+    pointers.collect()
+}
+
+/// A dump as a witness of what its own machine had: asked where a file alone does not tell.
+#[derive(Debug)]
+pub(super) struct Witness<'w, 'd, 'a> {
+    pub(super) dump: &'d Dump<'a>,
+    pub(super) scan: &'w SiteScan<'d, 'a>,
+    /// The module in this dump's snapshot.
+    pub(super) module: usize,
+    /// Direct targets by slot, with the number of sites that go there.
+    targets: Option<HashMap<u64, Vec<(u64, u32)>>>,
+    deltas: HashMap<u32, Option<u64>>,
+    overrides: HashMap<u32, Option<u64>>,
+}
+
+impl<'w, 'd, 'a> Witness<'w, 'd, 'a> {
+    pub(super) fn new(dump: &'d Dump<'a>, scan: &'w SiteScan<'d, 'a>, module: usize) -> Self {
+        let (deltas, overrides) = (HashMap::new(), HashMap::new());
+        Self { dump, scan, module, targets: None, deltas, overrides }
+    }
+
+    /// Whether a direct target of a slot is what the slot itself holds or what most sites of the slot have. A site that
+    /// is the only one of its slot, in a dump that does not hold the slot, has nobody to disagree with.
+    pub(super) fn slot_agrees(&mut self, slot: u64, target: u64) -> bool {
+        // Other values than addresses of modules are what the file has in the slot: nobody bound it.
+        let held = self.dump.pointer(slot).filter(|&value| matches!(self.scan.reached(value), Reached::Module(..)));
+        if held == Some(target) {
+            return true;
+        }
+        let (scan, module) = (self.scan, self.module);
+        let targets = self.targets.get_or_insert_with(|| {
+            let mut targets: HashMap<u64, Vec<(u64, u32)>> = HashMap::new();
+            scan.in_module(module, &super::memory::PageBudget::new(), &mut |site| {
+                if let pe_image::SiteForm::ImportDirect { slot, target, .. } = site.form
+                    && matches!(site.target, Some(Reached::Module(..)))
+                {
+                    vote(targets.entry(slot).or_default(), target);
+                }
+            });
+            targets
+        });
+        let votes = targets.get(&slot).map_or(&[][..], Vec::as_slice);
+        winner(votes) == Some(target) || held.is_none() && votes.iter().all(|(other, _)| *other == target)
+    }
+
+    /// What the kernel added to the constants of a symbol: what most of them say.
+    fn constant_delta(&mut self, known: &Known<'_>, number: u32) -> Option<u64> {
+        if let Some(&delta) = self.deltas.get(&number) {
+            return delta;
+        }
+        let mut votes = Vec::new();
+        for unit in known.of_kind(UnitKind::Constant(number)).take(MOST_ASKED) {
+            let mut raw = [0; PLACE];
+            known.file.read(Rva(unit.rva), &mut raw[..unit.size as usize]);
+            let side = Side::read(self.dump, known.base.wrapping_add(unit.rva.into()), unit.size as usize);
+            if side.is_whole(unit.size as usize) {
+                vote(&mut votes, pointer(&side.bytes, unit.size).wrapping_sub(pointer(&raw, unit.size)));
+            }
+        }
+        let delta = winner(&votes);
+        self.deltas.insert(number, delta);
+        delta
+    }
+
+    /// The function to which most calls of an overridden one go: an alternative that is in no file, such as code that the
+    /// kernel maps behind the image.
+    fn override_target(&mut self, known: &Known<'_>, number: u32) -> Option<u64> {
+        if let Some(&target) = self.overrides.get(&number) {
+            return target;
+        }
+        let mut votes = Vec::new();
+        for unit in known.of_kind(UnitKind::Override(number)).take(MOST_ASKED) {
+            let side = Side::read(self.dump, known.base.wrapping_add(unit.rva.into()), 4);
+            if side.is_whole(4) {
+                let distance = i32::from_le_bytes(side.bytes[..4].try_into().expect("4 bytes"));
+                let end = known.base.wrapping_add(unit.end().into());
+                vote(&mut votes, end.wrapping_add(i64::from(distance) as u64));
+            }
+        }
+        let target = winner(&votes);
+        self.overrides.insert(number, target);
+        target
+    }
+}
+
+/// Places that are asked for a majority.
+const MOST_ASKED: usize = 4096;
+/// Different answers that are counted; a majority is among the first of them.
+const MOST_ANSWERS: usize = 64;
+
+fn vote(votes: &mut Vec<(u64, u32)>, value: u64) {
+    match votes.iter().position(|(known, _)| *known == value) {
+        Some(index) => votes[index].1 += 1,
+        None if votes.len() < MOST_ANSWERS => votes.push((value, 1)),
+        None => {}
+    }
+}
+
+/// The answer that more than half gave, and at least two.
+fn winner(votes: &[(u64, u32)]) -> Option<u64> {
+    let all: u32 = votes.iter().map(|(_, count)| count).sum();
+    votes.iter().find(|(_, count)| *count >= 2 && *count * 2 > all).map(|(value, _)| *value)
+}

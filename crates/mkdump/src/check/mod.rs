@@ -1,0 +1,97 @@
+//! `mkdump check`: is a dump one that debuggers take, and does it hold what a real one holds?
+//!
+//! ```text
+//! DUMP ──► validate ──► findings: a rule, the readers that it is for, the place
+//!   │
+//!   └─┬──► compare ──► bytes that both hold, runs that differ ──► classify ──► why they differ, place by place
+//! REAL┘                                                             ▲
+//! modules/ ──► known: what each file lists, as forms of bytes ──────┘   without a file: what the bytes tell
+//! ```
+//!
+//! Two dumps of one machine need not agree byte by byte: one has import calls as the linker made them, the other as the
+//! kernel rewrote them. A difference is **explained** when each side has one of the forms that the place can have; all
+//! else is unexplained, and a byte that is in neither form is unexplained even inside a site that is explained. What can
+//! be explained is closed: see [`Class`].
+//!
+//! Untrusted input, both dumps and all module files: no panic and no hang. Memory used is at most 8 times what the two
+//! dumps hold of one module, besides what opening them takes.
+
+mod classify;
+mod compare;
+mod instructions;
+mod known;
+mod memory;
+mod report;
+mod scan;
+mod validate;
+
+use std::path::PathBuf;
+
+pub use compare::{Files, compare};
+pub use report::{
+    AssumedReport, CheckReport, Class, CommonModule, ComparisonReport, Count, Difference, Differences, DumpReport, FindingReport,
+    OtherModule, ProvenanceReport, SeverityReport, SitesFound, Totals, UsedFileReport, ValidationReport, Verdict,
+};
+pub use scan::{FoundSite, Reached, SiteScan};
+pub use validate::{provenance, validate};
+
+use crate::error::{Error, Result};
+use crate::images;
+use crate::map::FileBytes;
+use crate::progress::Progress;
+use crate::search::Search;
+use crate::source::dump::Dump;
+
+/// What to check.
+#[derive(Clone, Debug, Default)]
+pub struct CheckOptions {
+    /// The dump.
+    pub dump: PathBuf,
+    /// The dump of a real machine to hold it against.
+    pub against: Option<PathBuf>,
+    /// Where module files are looked for. They say which places a loader may change.
+    pub search: Search,
+}
+
+/// Checks a dump against the rules of its format and, if asked to, against another dump.
+///
+/// # Errors
+/// When a file cannot be read or is no Windows dump at all, and when a dump that is to be compared is too damaged for its
+/// modules and memory to be found. A broken rule and a difference are no errors: see [`CheckReport::verdict`].
+pub fn check(options: &CheckOptions, progress: &dyn Progress) -> Result<CheckReport> {
+    progress.phase("checking the dump", None);
+    let file = FileBytes::open(&options.dump)?;
+    let dump = Dump::open(&file);
+    let validation = match (validate(&file), &dump) {
+        (Some(validation), _) => validation,
+        (None, Ok(_)) => ValidationReport::default(),
+        (None, Err(_)) => return Err(cannot_open(&options.dump, dump)),
+    };
+    let mut report = CheckReport::new(&options.dump, &file, dump.as_ref().ok(), validation);
+    match &dump {
+        Ok(dump) => report.warnings.extend(dump.warnings().iter().cloned()),
+        Err(error) => report.warnings.push(error.to_string()),
+    }
+    let Some(against) = &options.against else { return Ok(report) };
+
+    let dump = dump.map_err(|error| cannot_open(&options.dump, Err(error)))?;
+    progress.phase("reading the other dump", None);
+    let real_file = FileBytes::open(against)?;
+    let real = Dump::open(&real_file).map_err(|error| cannot_open(against, Err(error)))?;
+    let kernel: Vec<_> = real.snapshot().modules.clone();
+    let index = options.search.index(&kernel, progress)?;
+    let mut files = images::Files::find(&kernel, &vec![None; kernel.len()], &index);
+    let parsed = files.parse();
+    let bound = parsed.bind(&vec![None; kernel.len()]);
+    progress.phase("comparing", None);
+    let against = DumpReport::new(against, &real_file, Some(&real));
+    report.comparison = Some(compare(&dump, &real, &Files::new(&bound), against));
+    Ok(report)
+}
+
+fn cannot_open(path: &std::path::Path, dump: Result<Dump<'_>, crate::source::dump::DumpError>) -> Error {
+    match dump {
+        Err(source) => Error::Dump { path: path.to_owned(), source: Box::new(source) },
+        Ok(_) => unreachable!("called for dumps that cannot be opened"),
+    }
+}

@@ -1,0 +1,389 @@
+//! What a check found, as plain values that become JSON: `docs/schema/check.json`.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::Hex;
+use crate::source::dump::Dump;
+
+/// `mkdump check`: what was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckReport {
+    /// The dump.
+    pub dump: DumpReport,
+    /// Which rules it breaks.
+    pub validation: ValidationReport,
+    /// How mkdump made it, when it did.
+    pub provenance: Option<ProvenanceReport>,
+    /// Comments in it: those that a debugger prints.
+    pub comments: Vec<String>,
+    /// How it compares with another dump, when one was given.
+    pub comparison: Option<ComparisonReport>,
+    /// What is damaged or doubtful, with its place.
+    pub warnings: Vec<String>,
+}
+
+/// How a check ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All rules are kept, and every difference is explained.
+    Fine,
+    /// A rule is broken that some reader refuses the dump for, or shows less of it.
+    Broken,
+    /// A difference is unexplained.
+    Different,
+    /// The two dumps hold no byte of the same module: whether they agree was not found out.
+    NothingInCommon,
+}
+
+impl CheckReport {
+    pub(super) fn new(path: &Path, file: &[u8], dump: Option<&Dump<'_>>, validation: ValidationReport) -> Self {
+        let (provenance, comments, warnings) = super::provenance(file);
+        Self { dump: DumpReport::new(path, file, dump), validation, provenance, comments, comparison: None, warnings }
+    }
+
+    /// How the check ends. Nothing in common comes first: a comparison that was asked for and did not happen must not
+    /// look like one that did.
+    pub fn verdict(&self) -> Verdict {
+        match &self.comparison {
+            Some(comparison) if comparison.totals.bytes == 0 => Verdict::NothingInCommon,
+            _ if self.validation.is_broken() => Verdict::Broken,
+            Some(comparison) if comparison.totals.differences.unexplained.bytes > 0 => Verdict::Different,
+            _ => Verdict::Fine,
+        }
+    }
+}
+
+/// A dump, summed up.
+#[derive(Clone, Debug, Serialize)]
+pub struct DumpReport {
+    /// File name.
+    pub name: String,
+    /// `minidump`, `kernel-triage`, `kernel-full` or `kernel-bitmap`; `null` when it cannot be opened.
+    pub kind: Option<&'static str>,
+    /// Size of the file.
+    pub bytes: u64,
+    /// Modules that it lists.
+    pub modules: u64,
+    /// Sites that are recognised in the modules' bytes.
+    pub sites: SitesFound,
+}
+
+impl DumpReport {
+    /// Sums a file up. Reads all of its modules' bytes.
+    pub fn new(path: &Path, file: &[u8], dump: Option<&Dump<'_>>) -> Self {
+        Self {
+            name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            kind: dump.map(|dump| dump.kind().name()),
+            bytes: file.len() as u64,
+            modules: dump.map_or(0, |dump| dump.snapshot().modules.len() as u64),
+            sites: dump.map(SitesFound::count).unwrap_or_default(),
+        }
+    }
+}
+
+/// Sites that a dump's bytes alone show, whatever the files say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SitesFound {
+    /// Import calls and jumps as linked.
+    pub import_linked: u64,
+    /// Import calls and jumps made direct.
+    pub import_direct: u64,
+    /// Import calls and jumps through the stub behind the own image.
+    pub import_stub: u64,
+    /// Import calls and jumps through r10, Driver Verifier's form.
+    pub import_register: u64,
+    /// Indirect calls and jumps through a stub behind the own image.
+    pub retpoline: u64,
+    /// Switch jumps through a stub behind the own image.
+    pub switch: u64,
+}
+
+/// Which rules a dump breaks.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ValidationReport {
+    /// What was not looked at, and why; `null` when all rules of the format were.
+    pub limits: Option<String>,
+    /// The places that break a rule, a bounded number for each rule.
+    pub findings: Vec<FindingReport>,
+    /// Findings left out because their rule had enough.
+    pub omitted: u64,
+}
+
+impl ValidationReport {
+    /// True when a reader refuses the dump or shows less of it. Notes break nothing.
+    pub fn is_broken(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity != SeverityReport::Note)
+    }
+}
+
+/// What breaking a rule costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SeverityReport {
+    /// Worth knowing; nothing is lost.
+    Note,
+    /// A reader complains, or shows less than the file holds.
+    Degraded,
+    /// A reader refuses the file.
+    Refused,
+}
+
+/// A place that breaks a rule.
+#[derive(Clone, Debug, Serialize)]
+pub struct FindingReport {
+    /// Short and stable name of the rule.
+    pub rule: &'static str,
+    /// What it costs.
+    pub severity: SeverityReport,
+    /// The readers that mind.
+    pub readers: Vec<&'static str>,
+    /// Where in the file.
+    pub offset: Hex,
+    /// The structure, what was found, what is allowed.
+    pub message: String,
+    /// The rule and the consequence.
+    pub text: &'static str,
+}
+
+/// What made a dump, as the dump itself says: untrusted text.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProvenanceReport {
+    /// `mkdump` and its version.
+    pub tool: String,
+    /// File name of the trace or dump.
+    pub source: String,
+    /// SHA-256 of the trace or dump.
+    pub source_sha256: String,
+    /// What was assumed of import optimization.
+    pub import_optimization: AssumedReport,
+    /// What was assumed of retpolines.
+    pub retpoline: AssumedReport,
+    /// The files that the code comes from.
+    pub files: Vec<UsedFileReport>,
+}
+
+/// What was assumed of a load-time change.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AssumedReport {
+    /// On, off or mixed.
+    pub mode: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A module file that went into a dump.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UsedFileReport {
+    /// Module name.
+    pub name: String,
+    /// Where it lies in the dump.
+    pub base: String,
+    /// The symbol server's key of the file.
+    pub image_key: String,
+}
+
+/// Two dumps side by side.
+#[derive(Clone, Debug, Serialize)]
+pub struct ComparisonReport {
+    /// The other dump.
+    pub against: DumpReport,
+    /// Modules that both list, the same image at the same base, in the order of their bases.
+    pub modules: Vec<CommonModule>,
+    /// Modules that only one of them lists, or that are not the same.
+    pub others: Vec<OtherModule>,
+    /// Sums over the modules.
+    pub totals: Totals,
+    /// What keeps the comparison from being exact.
+    pub warnings: Vec<String>,
+}
+
+/// Sums over modules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Modules that both list.
+    pub modules: u64,
+    /// Bytes of them that both hold.
+    pub bytes: u64,
+    /// Of those, bytes that differ.
+    pub differing: u64,
+    /// Why.
+    pub differences: Differences,
+}
+
+/// A module that both dumps list.
+#[derive(Clone, Debug, Serialize)]
+pub struct CommonModule {
+    /// File name.
+    pub name: String,
+    /// First address.
+    pub base: Hex,
+    /// SizeOfImage.
+    pub size: Hex,
+    /// The symbol server's key.
+    pub image_key: Option<String>,
+    /// Its file, if it was at hand; without one the bytes alone are asked.
+    pub file: Option<String>,
+    /// Bytes that both hold.
+    pub bytes: u64,
+    /// Of those, bytes that differ.
+    pub differing: u64,
+    /// Why they differ.
+    pub differences: Differences,
+    /// The places, ascending; a bounded number of each class.
+    pub places: Vec<Difference>,
+    /// Places left out because their class had enough.
+    pub omitted: u64,
+    /// What was not known about this module.
+    pub note: Option<String>,
+}
+
+/// A module that was not compared.
+#[derive(Clone, Debug, Serialize)]
+pub struct OtherModule {
+    /// File name.
+    pub name: String,
+    /// First address.
+    pub base: Hex,
+    /// Why.
+    pub reason: String,
+}
+
+/// Why a place differs. What a class says of "the other dump" is said of the one after `--against`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// An import site that the other dump has as a direct call or jump.
+    ImportOptimized,
+    /// An import site that the other dump has as linked.
+    ImportLinked,
+    /// An import site that the other dump has through the stub behind the image.
+    ImportStub,
+    /// An import site that the other dump has through r10, Driver Verifier's form.
+    ImportRegister,
+    /// An indirect branch or switch that the other dump has through a stub behind the image.
+    RetpolineOn,
+    /// An indirect branch or switch that the other dump has as linked.
+    RetpolineOff,
+    /// An absolute address: one side has it for the load address, the other as the file has it.
+    Relocation,
+    /// A call that a function override may re-point: the sides name different ones of its functions.
+    FunctionOverride,
+    /// `CC` at the start of an instruction in one of the two: a breakpoint or trace point.
+    Breakpoint,
+    /// An import slot or guard pointer, which the loader fills.
+    LoaderData,
+    /// A section that programs write to while they run.
+    WritableData,
+    /// Nothing that is known explains it.
+    Unexplained,
+}
+
+/// How many places, and how many bytes of them differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// Sites, addresses, or runs of bytes.
+    pub places: u64,
+    /// Bytes that differ.
+    pub bytes: u64,
+}
+
+/// Differing places by class. Every differing byte is in exactly one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Differences {
+    /// See [`Class::ImportOptimized`].
+    pub import_optimized: Count,
+    /// See [`Class::ImportLinked`].
+    pub import_linked: Count,
+    /// See [`Class::ImportStub`].
+    pub import_stub: Count,
+    /// See [`Class::ImportRegister`].
+    pub import_register: Count,
+    /// See [`Class::RetpolineOn`].
+    pub retpoline_on: Count,
+    /// See [`Class::RetpolineOff`].
+    pub retpoline_off: Count,
+    /// See [`Class::Relocation`].
+    pub relocation: Count,
+    /// See [`Class::FunctionOverride`].
+    pub function_override: Count,
+    /// See [`Class::Breakpoint`].
+    pub breakpoint: Count,
+    /// See [`Class::LoaderData`].
+    pub loader_data: Count,
+    /// See [`Class::WritableData`].
+    pub writable_data: Count,
+    /// See [`Class::Unexplained`].
+    pub unexplained: Count,
+}
+
+impl Class {
+    /// Every class, in the order of reports.
+    pub const ALL: [Class; 12] = [
+        Class::ImportOptimized,
+        Class::ImportLinked,
+        Class::ImportStub,
+        Class::ImportRegister,
+        Class::RetpolineOn,
+        Class::RetpolineOff,
+        Class::Relocation,
+        Class::FunctionOverride,
+        Class::Breakpoint,
+        Class::LoaderData,
+        Class::WritableData,
+        Class::Unexplained,
+    ];
+}
+
+impl Differences {
+    /// The count of a class.
+    pub fn of(&self, class: Class) -> Count {
+        let mut copy = *self;
+        *copy.of_mut(class)
+    }
+
+    pub(super) fn of_mut(&mut self, class: Class) -> &mut Count {
+        match class {
+            Class::ImportOptimized => &mut self.import_optimized,
+            Class::ImportLinked => &mut self.import_linked,
+            Class::ImportStub => &mut self.import_stub,
+            Class::ImportRegister => &mut self.import_register,
+            Class::RetpolineOn => &mut self.retpoline_on,
+            Class::RetpolineOff => &mut self.retpoline_off,
+            Class::Relocation => &mut self.relocation,
+            Class::FunctionOverride => &mut self.function_override,
+            Class::Breakpoint => &mut self.breakpoint,
+            Class::LoaderData => &mut self.loader_data,
+            Class::WritableData => &mut self.writable_data,
+            Class::Unexplained => &mut self.unexplained,
+        }
+    }
+
+    /// Adds the counts of another set.
+    pub(super) fn add(&mut self, other: &Differences) {
+        for class in Class::ALL {
+            let more = other.of(class);
+            let count = self.of_mut(class);
+            count.places += more.places;
+            count.bytes += more.bytes;
+        }
+    }
+}
+
+/// A place that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// First byte.
+    pub address: Hex,
+    /// The same, from the module's base.
+    pub rva: Hex,
+    /// Bytes of the place; of an unexplained run or of data, bytes that differ.
+    pub size: u64,
+    /// Why.
+    pub class: Class,
+    /// The dump's bytes, hexadecimal; of long runs the first ones. `??` is a byte that it does not hold.
+    pub dump: String,
+    /// The other dump's bytes.
+    pub against: String,
+}
