@@ -29,8 +29,9 @@ use std::path::PathBuf;
 
 pub use compare::{Files, compare};
 pub use report::{
-    AssumedReport, CheckReport, Class, CommonModule, ComparisonReport, Count, Difference, Differences, DumpReport, FindingReport,
-    OtherModule, ProvenanceReport, SeverityReport, SitesFound, Totals, UsedFileReport, ValidationReport, Verdict,
+    AssumedReport, CheckReport, Class, CommonModule, ComparisonReport, Count, Difference, Differences, DumpReport,
+    FindingReport, OtherModule, ProvenanceReport, SeverityReport, SitesFound, Totals, UsedFileReport, ValidationReport,
+    Verdict,
 };
 pub use scan::{FoundSite, Reached, SiteScan};
 pub use validate::{provenance, validate};
