@@ -44,7 +44,8 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
     let work = paths::work("browser")?;
     let (demo, report) = demo_page(&work)?;
     let mut cargo = paths::cargo();
-    cargo.args(["test", "--locked", "--quiet", "-p", "mkdump-cli", "--lib", "show::html"]);
+    // The whole workspace, as in the step `tests`: a single package would be compiled anew with its own set of features.
+    cargo.args(["test", "--locked", "--quiet", "--workspace", "--lib", "show::html"]);
     program::run(cargo.env("MKDUMP_SAMPLE_PAGES", &work))?;
 
     let mut outcome = Outcome::default();

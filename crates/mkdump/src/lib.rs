@@ -1,4 +1,24 @@
 //! From a Windows trace and a directory of modules to a dump that debuggers open: the library behind the command.
+//!
+//! A [`Source`] is an opened trace or dump; reading it once gives a [`Reading`] with a [`snapshot::Snapshot`]: what was
+//! loaded, where, when. A [`Search`] says where module files may lie; they are found by identity, never by name alone.
+//! [`build()`] joins the two and writes a dump; its [`report::BuildReport`] says of every module what became of it.
+//!
+//! ```no_run
+//! use mkdump::catalog::SymbolPath;
+//! use mkdump::{BuildOptions, Search, Silent, Source, Wanted};
+//!
+//! let source = Source::open_etl("trace.etl".as_ref())?;
+//! let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &Silent)?;
+//! let options = BuildOptions {
+//!     search: Search::new(vec!["modules".into()], &SymbolPath::from_environment()),
+//!     output: "out.dmp".into(),
+//!     ..BuildOptions::default()
+//! };
+//! let report = mkdump::build(&source, &reading, &options, &Silent)?;
+//! println!("{}: {} bytes", report.output, report.bytes);
+//! # Ok::<(), mkdump::Error>(())
+//! ```
 #![deny(unsafe_code)]
 
 mod build;
