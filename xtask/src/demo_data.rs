@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use testkit::image::{At, Driver, PdbSpec, SiteSpec, VersionSpec};
 use testkit::pt::{Hardware, Machine, Module as Code, Optimization, Program, Run, Shape};
-use testkit::trace::{Compression, Module, TraceFile};
+use testkit::trace::{Compression, Module, Payload, TraceFile};
 
 use crate::outcome::Outcome;
 use crate::paths;
@@ -252,9 +252,27 @@ fn trace(program: &Program, images: &[Image], hal: &Image) -> Vec<u8> {
         .with_pdb("vendorflt.pdb", "6d6b6475-6d70-4465-8d6f-00000000abcd", 3);
     trace.module(0, tick + 100, &missing);
 
+    who_runs(&mut trace, tick + 200);
     for (number, run) in (0_u32..).zip(runs(program)) {
-        let owner = (4 + 4 * (number % 2), 100 + 4 * (number % 3));
+        let owner = (4 + 4 * (number % 2), 100 + 4 * number);
         trace.ipt((number % 4) as u16, 2_000_000 + 1000 * i64::from(number), owner, &run.packets, 0);
     }
     trace.finish()
+}
+
+/// The processes and threads that were there when the recording began: the owners of the snapshots.
+fn who_runs(trace: &mut TraceFile, tick: i64) {
+    const RUNDOWN: u8 = 3;
+    for (pid, name, command_line, threads) in
+        [(4, "System", "", [100, 108]), (8, "demo.exe", r"C:\demo\demo.exe /verbose", [104, 112])]
+    {
+        let (name, command_line) = (String::from(name), String::from(command_line));
+        let directory_table_base = 0x1ad000 + u64::from(pid) * 0x1000;
+        let process = Payload::Process { opcode: RUNDOWN, pid, directory_table_base, name, command_line, sid: None };
+        trace.payload(0, tick, &process);
+        for tid in threads {
+            let name = String::from("worker");
+            trace.payload(0, tick, &Payload::Thread { opcode: RUNDOWN, pid, tid, name });
+        }
+    }
 }

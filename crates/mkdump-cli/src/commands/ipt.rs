@@ -5,14 +5,15 @@ use std::io::{self, Write};
 use anyhow::Result;
 use mkdump::ipt::analyse::{IptOptions, analyse};
 use mkdump::ipt::choose::{SnapshotChoice, parse_numbers};
-use mkdump::ipt::report::{FlowReport, FlowSummary};
+use mkdump::ipt::report::{FileStatus, FlowReport, FlowSummary, IptReport};
 use mkdump::ipt::trace_flow::trace_flow;
 use mkdump::ipt::why_no_data;
 use mkdump::{Reading, Wanted};
 
-use super::{Outcome, open, print, print_json, search, warn};
-use crate::args::{IptCommand, SnapshotArgs, TalkArgs};
+use super::{Outcome, explain_no_modules, open, print, print_json, search, suggest, warn};
+use crate::args::{IptCommand, SelectArgs, SnapshotArgs, TalkArgs};
 use crate::progress::Bars;
+use crate::show::next::{Job, Next};
 use crate::show::{ipt, text};
 
 /// Shows what the data says, or the flow.
@@ -44,13 +45,34 @@ pub fn run(command: &IptCommand, talk: TalkArgs) -> Result<Outcome> {
             eprintln!("{}: {}", text::printable(&report.source.name), why_no_data(&reading));
         }
         if reading.snapshot.modules.iter().all(|module| !module.kernel) {
-            eprintln!("{}", mkdump::why_no_modules(&reading));
+            explain_no_modules(&reading);
         }
     }
     if !report.snapshots.is_empty() {
         print(&ipt::report(&report, talk.verbose))?;
+        suggest(&after_report(command, &report), talk);
     }
     Ok(Outcome::Done)
+}
+
+/// After a report: get the modules that the data reaches, build a dump of them, read what ran.
+fn after_report(command: &IptCommand, report: &IptReport) -> Vec<Next> {
+    let select = SelectArgs::default();
+    let job = Job { source: &command.source, modules: Some(&command.modules), select: &select };
+    let with_data = |name| {
+        let words = command.ipt.ipt_hex.iter().fold(job.command(name), |words, file| words.option("--ipt-hex", file));
+        command.ipt.ipt_bin.iter().fold(words, |words, file| words.option("--ipt-bin", file))
+    };
+    let with = |status| report.modules.iter().any(|module| module.status == status);
+    let mut next = Vec::new();
+    if cfg!(feature = "fetch") && with(FileStatus::Missing) {
+        next.push(Next::new("get the missing modules", job.command("fetch").line()));
+    }
+    if with(FileStatus::Present) {
+        next.push(Next::new("build a dump of these modules", format!("{} --touched", with_data("").line())));
+        next.push(Next::new("read what ran", format!("{} --trace-flow", with_data("ipt").line())));
+    }
+    next
 }
 
 fn choice(args: &SnapshotArgs) -> Result<SnapshotChoice> {

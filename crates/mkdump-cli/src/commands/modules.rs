@@ -44,7 +44,12 @@ pub fn run(command: &ModulesCommand, talk: TalkArgs) -> Result<Outcome> {
         let kernel = reading.snapshot.modules.iter().any(|module| module.kernel);
         match kernel {
             true => eprintln!("no module matches"),
-            false => explain_no_modules(&reading),
+            false => {
+                explain_no_modules(&reading);
+                if !command.user {
+                    eprintln!("--user lists modules of user processes, if the trace names any.");
+                }
+            }
         }
     } else {
         suggest(&after_modules(command), talk);

@@ -5,9 +5,10 @@ use mkdump::catalog::SymbolPath;
 use mkdump::threads::{ThreadListOptions, list_threads};
 use mkdump::{Search, Source, Wanted};
 
-use super::{Outcome, print, print_json, warn};
-use crate::args::{TalkArgs, ThreadsCommand};
+use super::{Outcome, print, print_json, suggest, warn};
+use crate::args::{ModulesArgs, SelectArgs, SourceArgs, TalkArgs, ThreadsCommand};
 use crate::progress::Bars;
+use crate::show::next::{Job, Next};
 use crate::show::{text, threads};
 
 /// Lists the threads of a dump.
@@ -41,5 +42,15 @@ pub fn run(command: &ThreadsCommand, talk: TalkArgs) -> Result<Outcome> {
     if !talk.quiet {
         eprint!("{}", threads::remarks(&report));
     }
+    suggest(&after_list(command), talk);
     Ok(Outcome::Done)
+}
+
+/// After a list: a dump with the threads and the code that they run.
+fn after_list(command: &ThreadsCommand) -> Vec<Next> {
+    let source = SourceArgs { etl: None, from_dump: command.dumps.clone() };
+    let modules = ModulesArgs { modules: command.modules.clone(), no_cache: false };
+    let select = SelectArgs::default();
+    let job = Job { source: &source, modules: Some(&modules), select: &select };
+    vec![Next::new("build a dump with them", format!("{} --threads", job.command("").line()))]
 }

@@ -1,7 +1,7 @@
 //! Two dumps of one made-up machine that differ in ways that are known byte by byte: import sites in other forms,
 //! retpolines, relocations, function overrides, breakpoints, and bytes that were flipped for no reason at all.
 //!
-//! Each module is laid out as a list of [items](Item), each of which is put into one of its forms in either dump, by
+//! Each module is laid out as a list of items, each of which is put into one of its forms in either dump, by
 //! arithmetic of this file's own. What differs afterwards is compared byte by byte and told by item: the expectation.
 
 mod code;
