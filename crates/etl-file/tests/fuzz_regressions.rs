@@ -6,15 +6,7 @@ mod bodies;
 use proptest::prelude::*;
 
 fn replay(target: &str, body: fn(&[u8])) {
-    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions").join(target);
-    let mut count = 0;
-    for entry in std::fs::read_dir(&directory).unwrap() {
-        let path = entry.unwrap().path();
-        println!("{}", path.display());
-        body(&std::fs::read(&path).unwrap());
-        count += 1;
-    }
-    assert!(count > 0, "{} is empty", directory.display());
+    testkit::fuzz::replay(env!("CARGO_MANIFEST_DIR"), target, body);
 }
 
 #[test]

@@ -7,12 +7,7 @@ use proptest::prelude::*;
 
 #[test]
 fn regressions() {
-    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions/check");
-    for entry in std::fs::read_dir(&directory).unwrap() {
-        let path = entry.unwrap().path();
-        println!("{}", path.display());
-        body::check(&std::fs::read(&path).unwrap());
-    }
+    testkit::fuzz::replay(env!("CARGO_MANIFEST_DIR"), "check", body::check);
 }
 
 /// More cases: `PROPTEST_CASES`.

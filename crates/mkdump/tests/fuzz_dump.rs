@@ -7,15 +7,7 @@ use proptest::prelude::*;
 
 #[test]
 fn dump() {
-    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions/dump");
-    let mut count = 0;
-    for entry in std::fs::read_dir(&directory).unwrap() {
-        let path = entry.unwrap().path();
-        println!("{}", path.display());
-        bodies::dump(&std::fs::read(&path).unwrap());
-        count += 1;
-    }
-    assert!(count > 0, "{} is empty", directory.display());
+    testkit::fuzz::replay(env!("CARGO_MANIFEST_DIR"), "dump", bodies::dump);
 }
 
 proptest! {

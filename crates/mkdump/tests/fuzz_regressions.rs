@@ -5,9 +5,6 @@ mod bodies;
 #[path = "../fuzz/src/seeds.rs"]
 mod seeds;
 
-use std::fs;
-use std::path::Path;
-
 use proptest::prelude::*;
 
 fn run(target: &str, data: &[u8]) {
@@ -23,12 +20,8 @@ fn seeds_and_regressions_pass() {
     for (target, _, data) in seeds::seeds() {
         run(target, &data);
     }
-    for target in ["packed", "text"] {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions").join(target);
-        for entry in fs::read_dir(dir).unwrap() {
-            run(target, &fs::read(entry.unwrap().path()).unwrap());
-        }
-    }
+    testkit::fuzz::replay(env!("CARGO_MANIFEST_DIR"), "packed", bodies::packed);
+    testkit::fuzz::replay(env!("CARGO_MANIFEST_DIR"), "text", bodies::text);
 }
 
 proptest! {

@@ -7,6 +7,7 @@
 mod asm;
 pub mod catalog;
 pub mod dump;
+pub mod fuzz;
 pub mod http;
 pub mod image;
 pub mod pt;
