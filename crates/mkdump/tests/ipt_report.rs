@@ -204,13 +204,16 @@ fn hits_are_told_by_module_and_thread_without_any_file() {
     assert_eq!(report.flow.instructions, 0);
     assert_eq!((report.verdict.import_optimization, report.verdict.retpoline), ("undecided", "undecided"));
     // By processor and time: the third was logged on the first processor.
-    let listed: Vec<_> = report.snapshots.iter().map(|s| (s.index, s.cpu, s.tid, s.thread.as_deref())).collect();
+    let listed: Vec<_> =
+        report.snapshots.iter().map(|s| (s.facts.index, s.facts.cpu, s.facts.tid, s.facts.thread.as_deref())).collect();
     assert_eq!(
         listed,
         [(0, Some(0), Some(8), None), (1, Some(0), Some(8), None), (2, Some(1), Some(5000), Some("worker"))]
     );
-    assert!(report.snapshots.iter().all(|s| s.trigger.as_deref() == Some("CSwitch") && s.psb == 1 && s.gaps == 0));
-    let times: Vec<_> = report.snapshots.iter().map(|s| s.time.unwrap()).collect();
+    assert!(
+        report.snapshots.iter().all(|s| s.facts.trigger.as_deref() == Some("CSwitch") && s.psb == 1 && s.gaps == 0)
+    );
+    let times: Vec<_> = report.snapshots.iter().map(|s| s.facts.time.unwrap()).collect();
     assert_eq!(times, [0.1, 0.12, 0.11]);
 }
 
@@ -222,7 +225,7 @@ fn a_choice_limits_everything() {
         let mut options = recorded.options();
         change(&mut options.choice);
         let report = recorded.try_report(&options).unwrap();
-        assert_eq!(report.snapshots.iter().map(|s| s.index).collect::<Vec<_>>(), indexes, "{:?}", options.choice);
+        assert_eq!(report.snapshots.iter().map(|s| s.facts.index).collect::<Vec<_>>(), indexes, "{:?}", options.choice);
         assert_eq!((report.snapshots_total, report.modules[0].hits), (3, hits), "{:?}", options.choice);
     };
     check(&|_| {}, &[0, 1, 2], 9);
@@ -252,7 +255,8 @@ fn data_saved_by_hand_counts_like_the_traces_own() {
     let mut options = recorded.options();
     options.inputs = Inputs { hex: vec![recorded.path("saved.txt")], bin: vec![recorded.path("saved.bin")] };
     let saved = recorded.try_report(&options).unwrap();
-    let files: Vec<_> = saved.snapshots.iter().map(|s| (s.file.as_deref(), s.time, s.bytes)).collect();
+    let files: Vec<_> =
+        saved.snapshots.iter().map(|s| (s.facts.file.as_deref(), s.facts.time, s.facts.bytes)).collect();
     let sizes = runs.iter().map(|run| run.packets.len() as u64).collect::<Vec<_>>();
     assert_eq!(files, [(Some("saved.txt"), None, sizes[0]), (Some("saved.bin"), None, sizes[1])]);
     let sums = |report: &IptReport| {
@@ -277,7 +281,7 @@ fn evidence_names_sites_of_the_program() {
         let site = sites.iter().find(|site| site.va == vote.site.0).expect("a site of the program");
         assert_eq!((site.target, vote.says), (vote.expected.0, "off"));
         let snapshot = &report.snapshots[vote.snapshot];
-        assert!((vote.offset as u64) < snapshot.bytes, "offset {} of {}", vote.offset, snapshot.bytes);
+        assert!((vote.offset as u64) < snapshot.facts.bytes, "offset {} of {}", vote.offset, snapshot.facts.bytes);
     }
     assert!(recorded.report().verdict.per_module.iter().all(|module| module.evidence.is_none()));
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use mkdump::ipt::report::{
     FileStatus, FlowEntry, FlowReport, FlowSummary, IptReport, MissingModule, PlaceReport, ReachedBy, ReachedModule,
-    SnapshotFacts, SnapshotReport, UnknownPage,
+    SnapshotFacts, UnknownPage,
 };
 
 use super::text::{Table, address, count, grouped, printable, size};
@@ -33,8 +33,8 @@ fn snapshots(report: &IptReport) -> String {
         &[0, 1, 2, 6, 7, 8, 9],
     );
     for snapshot in &report.snapshots {
-        let SnapshotReport { index, time, cpu, pid, tid, process, thread, .. } = snapshot;
-        let event = snapshot.trigger.clone().or_else(|| snapshot.file.clone());
+        let SnapshotFacts { index, time, cpu, pid, tid, process, thread, trigger, file, bytes } = &snapshot.facts;
+        let event = trigger.clone().or_else(|| file.clone());
         table.row([
             index.to_string(),
             time.map_or_else(String::new, |time| format!("{time:.6}")),
@@ -42,14 +42,14 @@ fn snapshots(report: &IptReport) -> String {
             named(process.as_deref(), *pid),
             named(thread.as_deref(), *tid),
             event.unwrap_or_default(),
-            grouped(snapshot.bytes),
+            grouped(*bytes),
             grouped(snapshot.psb),
             grouped(snapshot.hits),
             grouped(snapshot.gaps),
         ]);
     }
     let mut out = table.render(0);
-    let bytes = report.snapshots.iter().map(|snapshot| snapshot.bytes).sum();
+    let bytes = report.snapshots.iter().map(|snapshot| snapshot.facts.bytes).sum();
     let _ = writeln!(
         out,
         "{} of {}, {}",
@@ -59,7 +59,7 @@ fn snapshots(report: &IptReport) -> String {
     );
     for snapshot in &report.snapshots {
         for remark in &snapshot.remarks {
-            let _ = writeln!(out, "snapshot {}: {}", snapshot.index, printable(remark));
+            let _ = writeln!(out, "snapshot {}: {}", snapshot.facts.index, printable(remark));
         }
     }
     out

@@ -15,7 +15,7 @@ use super::input::{Inputs, Snapshot, snapshots};
 use super::prepare::{Prepared, prepare};
 use super::report::{
     EvidenceReport, FileStatus, FlowTotals, IptErrorReport, IptReport, ModuleVerdictReport, ReachedBy, ReachedModule,
-    RetpolineReport, SnapshotReport, ThreadHits, ThreadReport, UnknownPage, VerdictReport,
+    RetpolineReport, SnapshotFacts, SnapshotReport, ThreadHits, ThreadReport, UnknownPage, VerdictReport,
 };
 use super::touched::{Reach, Stream, StreamFacts};
 use super::verdict::{Answer, Evidence, How, MIN_VOTES, ModuleVerdict, RetpolineVotes, Says, Verdict, Votes};
@@ -70,6 +70,13 @@ impl<'a> Data<'a> {
         self.chosen.iter().map(|&index| &*self.all[index].bytes).collect()
     }
 
+    /// What identifies one of all the snapshots, as reports say it.
+    pub fn snapshot(&self, index: usize) -> SnapshotFacts {
+        let Facts { file, time, cpu, pid, tid, process, thread, trigger } = self.facts[index].clone();
+        let bytes = self.all[index].bytes.len() as u64;
+        SnapshotFacts { index, time, cpu, pid, tid, process, thread, trigger, file, bytes }
+    }
+
     /// The time of the last one, if any has one.
     pub fn last(&self) -> Option<f64> {
         self.chosen.iter().filter_map(|&index| self.facts[index].time).max_by(f64::total_cmp)
@@ -117,7 +124,7 @@ fn report(
 }
 
 fn snapshot(data: &Data<'_>, index: usize, found: &StreamFacts) -> SnapshotReport {
-    let (facts, snapshot) = (data.facts[index].clone(), &data.all[index]);
+    let snapshot = &data.all[index];
     let mut remarks = snapshot.origin.remarks.clone();
     if let Some(logged) = &snapshot.logged
         && snapshot.origin.prefix == 0
@@ -136,16 +143,7 @@ fn snapshot(data: &Data<'_>, index: usize, found: &StreamFacts) -> SnapshotRepor
         remarks.push("There is no synchronisation point (PSB), so nothing can be read.".into());
     }
     SnapshotReport {
-        index,
-        time: facts.time,
-        cpu: facts.cpu,
-        pid: facts.pid,
-        tid: facts.tid,
-        process: facts.process,
-        thread: facts.thread,
-        trigger: facts.trigger,
-        file: facts.file,
-        bytes: snapshot.bytes.len() as u64,
+        facts: data.snapshot(index),
         psb: found.psb,
         hits: found.hits,
         gaps: found.overflows + found.gap_count,

@@ -40,26 +40,9 @@ impl IptReport {
 /// One snapshot.
 #[derive(Clone, Debug, Serialize, PartialEq)]
 pub struct SnapshotReport {
-    /// Its number among all snapshots, by which it is chosen.
-    pub index: usize,
-    /// Seconds from the start of the trace to the event that triggered it.
-    pub time: Option<f64>,
-    /// Logical processor.
-    pub cpu: Option<u16>,
-    /// Process.
-    pub pid: Option<u32>,
-    /// Thread.
-    pub tid: Option<u32>,
-    /// Name of the process.
-    pub process: Option<String>,
-    /// Name of the thread.
-    pub thread: Option<String>,
-    /// Kind of the event that triggered it.
-    pub trigger: Option<String>,
-    /// The file that it is from, when it is not from the trace.
-    pub file: Option<String>,
-    /// Bytes of packets.
-    pub bytes: u64,
+    /// Which it is.
+    #[serde(flatten)]
+    pub facts: SnapshotFacts,
     /// Synchronisation points.
     pub psb: u64,
     /// Addresses in packets.
@@ -291,12 +274,12 @@ pub struct FlowReport {
     pub cut: bool,
 }
 
-/// What identifies a snapshot in a flow.
+/// What identifies a snapshot.
 #[derive(Clone, Debug, Serialize, PartialEq)]
 pub struct SnapshotFacts {
-    /// Its number among all snapshots.
+    /// Its number among all snapshots, by which it is chosen.
     pub index: usize,
-    /// Seconds from the start of the trace.
+    /// Seconds from the start of the trace to the event that triggered it.
     pub time: Option<f64>,
     /// Logical processor.
     pub cpu: Option<u16>,
@@ -310,7 +293,7 @@ pub struct SnapshotFacts {
     pub thread: Option<String>,
     /// Kind of the event that triggered it.
     pub trigger: Option<String>,
-    /// The file that it is from.
+    /// The file that it is from, when it is not from the trace.
     pub file: Option<String>,
     /// Bytes of packets.
     pub bytes: u64,

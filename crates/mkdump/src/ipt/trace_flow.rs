@@ -11,7 +11,7 @@ use super::flow::{Entry, Limits, Place, Trace, follow};
 use super::input::snapshots;
 use super::names::{ModuleFile, Names};
 use super::prepare::{Prepared, prepare};
-use super::report::{FlowEntry, FlowReport, FlowSummary, MissingModule, PlaceReport, SnapshotFacts, UnknownPage};
+use super::report::{FlowEntry, FlowReport, FlowSummary, MissingModule, PlaceReport, UnknownPage};
 use super::touched::PAGE;
 use crate::catalog::{Guid, PdbId};
 use crate::error::{Error, Result};
@@ -87,7 +87,7 @@ fn run(
                     *missing.entry(entry).or_insert(0) += u64::from(*times);
                 }
             }
-            let report = FlowReport { snapshot: snapshot(data, index), cut: trace.cut, flow: printer.entries(trace) };
+            let report = FlowReport { snapshot: data.snapshot(index), cut: trace.cut, flow: printer.entries(trace) };
             sink(&report).map_err(|source| Error::Write { path: PathBuf::from("the flow"), source })?;
             progress.advance(bytes.len() as u64);
         }
@@ -120,22 +120,6 @@ fn run(
 
 fn batch_has_room(size: usize, more: usize) -> bool {
     size == 0 || size + more <= AT_ONCE
-}
-
-fn snapshot(data: &Data<'_>, index: usize) -> SnapshotFacts {
-    let facts = data.facts[index].clone();
-    SnapshotFacts {
-        index,
-        time: facts.time,
-        cpu: facts.cpu,
-        pid: facts.pid,
-        tid: facts.tid,
-        process: facts.process,
-        thread: facts.thread,
-        trigger: facts.trigger,
-        file: facts.file,
-        bytes: data.all[index].bytes.len() as u64,
-    }
 }
 
 /// The files of the layout's modules.
