@@ -1,26 +1,34 @@
 //! Packet scan and packet iteration against summing the same bytes: in words of 64 bits, which is as fast as memory allows,
-//! and byte by byte, as one would write it first.
+//! and byte by byte, as one would write it first. In the three timing modes of a Windows session.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use intel_pt::{Packet, Packets, scan};
 use std::hint::black_box;
 use std::time::Instant;
+use testkit::pt::{Timing, timed_trace};
 
 /// Larger than the caches of most processors, as snapshots are.
 const LEN: usize = 64 << 20;
 
 fn packets(c: &mut Criterion) {
-    let (trace, ips) = testkit::pt::mixed_trace(7, LEN);
-    let found = scan(&trace, |_| {});
-    assert_eq!((found.hits, found.gaps), (ips.len() as u64, 0));
-    let [words, bytes, read, walk] = best(&trace, [sum_words, sum_bytes, scan_all, iterate]);
-    let rate = |seconds: f64| LEN as f64 / seconds / 1e9;
-    for (name, seconds) in [("scan", read), ("packets", walk)] {
-        let (of_words, of_bytes) = (words / seconds, bytes / seconds);
-        println!("{name}: {:.2} GB/s, {of_words:.3} of summing words, {of_bytes:.3} of summing bytes", rate(seconds));
+    for (name, timing) in [("no timing", Timing::None), ("MTC", Timing::Mtc), ("MTC and CYC", Timing::MtcAndCyc)] {
+        let (trace, ips) = timed_trace(timing, 7, LEN);
+        let found = scan(&trace, |_| {});
+        assert_eq!((found.hits, found.gaps), (ips.len() as u64, 0));
+        println!("{name}, {:.1} bytes per address:", trace.len() as f64 / ips.len() as f64);
+        let [words, bytes, read, walk] = best(&trace, [sum_words, sum_bytes, scan_all, iterate]);
+        let rate = |seconds: f64| trace.len() as f64 / seconds / 1e9;
+        for (name, seconds) in [("scan", read), ("packets", walk)] {
+            let (of_words, of_bytes) = (words / seconds, bytes / seconds);
+            println!(
+                "  {name}: {:.2} GB/s, {of_words:.3} of summing words, {of_bytes:.3} of summing bytes",
+                rate(seconds)
+            );
+        }
+        println!("  sum of words: {:.2} GB/s, of bytes: {:.2} GB/s", rate(words), rate(bytes));
     }
-    println!("sum of words: {:.2} GB/s, of bytes: {:.2} GB/s", rate(words), rate(bytes));
 
+    let (trace, _) = timed_trace(Timing::None, 7, LEN);
     let mut group = c.benchmark_group("intel-pt");
     group.throughput(Throughput::Bytes(trace.len() as u64)).sample_size(10);
     group.bench_function("sum u64", |b| b.iter(|| sum_words(black_box(&trace))));

@@ -35,13 +35,11 @@ pub fn sync_forward(bytes: &[u8], from: usize) -> Option<usize> {
     }
 }
 
-/// True when one of the block's words may be one of the two. Looks at 4-byte words, which is what vector instructions
-/// compare on every processor.
+/// True when one of the block's words may be one of the two: when 4 bytes in a row are 02 or 82 each. Looks at 4-byte
+/// words, which is what vector instructions compare on every processor.
 fn may_hold_psb(block: &[u8; 64]) -> bool {
-    block.as_chunks::<4>().0.iter().fold(false, |any, word| {
-        let word = u32::from_le_bytes(*word);
-        any | (word == PHASE_02 as u32) | (word == PHASE_82 as u32)
-    })
+    let (words, _) = block.as_chunks::<4>();
+    words.iter().fold(false, |any, word| any | (u32::from_le_bytes(*word) & !0x8080_8080 == 0x0202_0202))
 }
 
 /// The offset of the last PSB that begins before `before`. The PSB itself may reach beyond `before`.

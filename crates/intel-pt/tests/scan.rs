@@ -2,7 +2,9 @@
 
 use intel_pt::{Hit, HitKind, LastIp, Packet, Packets, Totals, scan_with_gaps};
 use proptest::prelude::*;
-use testkit::pt::{Compression, PacketWriter, mixed_trace};
+use testkit::pt::{Compression, PacketWriter, Timing, timed_trace};
+
+const TIMINGS: [Timing; 3] = [Timing::None, Timing::Mtc, Timing::MtcAndCyc];
 
 type Found = (Vec<Hit>, Vec<(usize, usize)>, Totals);
 
@@ -51,11 +53,29 @@ fn check(bytes: &[u8]) {
 
 #[test]
 fn a_generated_trace_gives_the_addresses_that_were_written() {
-    let (trace, written) = mixed_trace(1, 300_000);
-    let (hits, gaps, _) = by_scan(&trace);
-    assert_eq!(hits.iter().map(|hit| hit.ip).collect::<Vec<_>>(), written);
-    assert_eq!(gaps, []);
-    check(&trace);
+    for timing in TIMINGS {
+        let (trace, written) = timed_trace(timing, 1, 300_000);
+        let (hits, gaps, _) = by_scan(&trace);
+        assert_eq!(hits.iter().map(|hit| hit.ip).collect::<Vec<_>>(), written);
+        assert_eq!(gaps, []);
+        check(&trace);
+    }
+}
+
+#[test]
+fn psbs_far_apart_and_long_runs_without_an_address() {
+    let mut trace = PacketWriter::new();
+    trace.psb();
+    for round in 0..4 {
+        trace.tip(0xffff_f800_0000_0000 + round, Compression::Full).raw(&[[0x04, 0x00][round as usize % 2]; 700_000]);
+        (0..30_000).for_each(|ip| {
+            trace.tip(ip, Compression::Low16).cyc(ip << 9);
+        });
+    }
+    trace.psb().tip(1, Compression::Low16).psb();
+    let bytes = trace.finish();
+    assert_eq!(by_scan(&bytes).0.len(), 4 * 30_001 + 1);
+    check(&bytes);
 }
 
 #[test]
@@ -124,8 +144,8 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_trace(seed in any::<u64>(), flips in proptest::collection::vec((0usize..40_000, any::<u8>()), 0..40), start in 0usize..5000) {
-        let (mut bytes, _) = mixed_trace(seed, 40_000);
+    fn a_damaged_trace(seed in any::<u64>(), timing in proptest::sample::select(&TIMINGS), flips in proptest::collection::vec((0usize..40_000, any::<u8>()), 0..40), start in 0usize..5000) {
+        let (mut bytes, _) = timed_trace(timing, seed, 40_000);
         for (at, value) in flips {
             bytes[at] = value;
         }

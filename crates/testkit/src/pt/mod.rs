@@ -8,6 +8,7 @@
 //! | `lower` | each item as bytes and as operations, in the form that the module's mode asks for |
 //! | `execute` | the interpreter: it knows the operations and never disassembles |
 //! | `packet` | single packets, byte by byte |
+//! | `mixed` | long traces of packets alone, with and without timing |
 //! | `system` | a program as an installed system: PE files, and traces that name them |
 //! | `emit` | the processor's trace unit: TNT packing, deferred TIPs, return compression, PSB+ |
 //!
@@ -24,6 +25,7 @@ mod body;
 mod emit;
 mod execute;
 mod lower;
+mod mixed;
 mod packet;
 mod program;
 mod rng;
@@ -31,7 +33,8 @@ mod system;
 
 pub use emit::{Hardware, Unit};
 pub use execute::{Machine, Run};
-pub use packet::{Compression, PacketWriter, mixed_trace};
+pub use mixed::{Timing, mixed_trace, timed_trace};
+pub use packet::{Compression, PacketWriter};
 pub use program::{Form, ImportSite, ListedBranch, Module, Optimization, Program, Shape, StubPages};
 pub use rng::Rng;
 pub use system::{InstalledFile, System};
