@@ -3,10 +3,11 @@
 use pe_image::{Headers, Section, SiteForm, recognise};
 
 use super::instructions::{self, likely_start};
-use super::known::{Form, FormName, Known, Unit, UnitKind, Witness, is_code};
+use super::known::{Form, FormName, Known, Witness, is_code};
 use super::memory::{PLACE, Side};
 use super::report::{Class, CommonModule, Difference};
 use super::scan::Reached;
+use super::units::{Unit, UnitKind};
 use crate::report::Hex;
 use crate::source::dump::ReadMemory;
 
@@ -96,7 +97,7 @@ impl Classifier<'_, '_, '_, '_> {
     /// The unit that holds an address, or the address at which the next one begins.
     fn unit_at(&self, address: u64) -> Result<Unit, u64> {
         let (Some(known), Some(rva)) = (&self.known, self.rva(address)) else { return Err(u64::MAX) };
-        known.unit_at(rva).map_err(|next| self.base().saturating_add(next.into()))
+        known.units.at(rva).map_err(|next| self.base().saturating_add(next.into()))
     }
 
     /// True where sites are told from the bytes: in a module without a file, outside what its headers call data.

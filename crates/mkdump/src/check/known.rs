@@ -1,66 +1,17 @@
-//! What a module's file says about the places that a loader may change: where they are, and which bytes each can have.
+//! What a module's file says about the places that a loader may change: which bytes each can have.
 //!
 //! The forms are not written down here a second time: they are what `pe-image` makes of the file under each policy.
 
 use std::collections::HashMap;
 
-use pe_image::{
-    Binding, Fixups, ImportCalls, LinkedImport, MappedImage, PeFile, Policy, Rva, Section, StubBlock, Symbol,
-};
+use pe_image::{Binding, ImportCalls, LinkedImport, MappedImage, PeFile, Policy, Rva, Section, StubBlock};
 
 use super::instructions::Starts;
 use super::memory::{PLACE, Side};
 use super::report::Class;
 use super::scan::{Reached, SiteScan};
+use super::units::{Unit, UnitKind, Units};
 use crate::source::dump::{Dump, ReadMemory};
-
-/// A place that a loader may change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unit {
-    /// First byte.
-    pub(super) rva: u32,
-    /// Bytes, at most [`PLACE`].
-    pub(super) size: u32,
-    pub(super) kind: UnitKind,
-}
-
-impl Unit {
-    pub(super) fn end(&self) -> u32 {
-        self.rva.saturating_add(self.size)
-    }
-
-    /// Offsets in the unit at which an instruction starts in one of its forms.
-    pub(super) fn is_start(&self, at: usize) -> bool {
-        match self.kind {
-            UnitKind::Import => matches!(at, 0 | 7),
-            UnitKind::Indirect | UnitKind::Switch => at == 0,
-            _ => false,
-        }
-    }
-}
-
-/// What a unit is. Of two that begin at one place the first in this order counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum UnitKind {
-    /// DVRT symbol 3.
-    Import,
-    /// DVRT symbol 4.
-    Indirect,
-    /// DVRT symbol 5.
-    Switch,
-    /// A distance of DVRT symbol 7, by the number of the override.
-    Override(u32),
-    /// An import slot.
-    Slot,
-    /// A pointer that the load configuration names.
-    Guard,
-    /// The header's ImageBase.
-    ImageBase,
-    /// An address constant of a DVRT symbol that is an address, by the number of the symbol.
-    Constant(u32),
-    /// A base relocation.
-    Relocation,
-}
 
 /// What a form is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,12 +47,7 @@ pub(super) struct Known<'a> {
     register: MappedImage<'a>,
     /// With retpolines; `None` when the kernel's stubs are not known.
     stubbed: Option<MappedImage<'a>>,
-    units: Vec<Unit>,
-    /// Units of one override or one symbol: those that are asked for a majority.
-    members: HashMap<UnitKind, Vec<Unit>>,
-    /// By number: the alternatives of each override.
-    overrides: Vec<Vec<Rva>>,
-    symbols: Vec<Symbol>,
+    pub(super) units: Units,
     starts: Starts,
 }
 
@@ -111,7 +57,7 @@ impl<'a> Known<'a> {
             let policy = Policy { import_calls, retpoline, second_mapping: false };
             MappedImage::new(file, base, Some(binding), policy)
         };
-        let mut known = Self {
+        Self {
             file,
             base,
             binding,
@@ -120,29 +66,8 @@ impl<'a> Known<'a> {
             direct: image(ImportCalls::Optimized, false),
             register: image(ImportCalls::DriverVerifier, false),
             stubbed: stubs.map(|stubs| image(ImportCalls::AsLinked, true).with_stubs(stubs)),
-            units: Vec::new(),
-            members: HashMap::new(),
-            overrides: Vec::new(),
-            symbols: Vec::new(),
+            units: Units::list(file, binding),
             starts: Starts::new(file),
-        };
-        known.units = known.list();
-        let voters = known.units.iter().filter(|u| matches!(u.kind, UnitKind::Override(_) | UnitKind::Constant(_)));
-        for unit in voters {
-            let members = known.members.entry(unit.kind).or_default();
-            if members.len() < MOST_ASKED {
-                members.push(*unit);
-            }
-        }
-        known
-    }
-
-    /// The unit that holds `rva`, or the RVA at which the next one begins.
-    pub(super) fn unit_at(&self, rva: u32) -> Result<Unit, u32> {
-        let after = self.units.partition_point(|unit| unit.rva <= rva);
-        match after.checked_sub(1).map(|before| self.units[before]) {
-            Some(unit) if rva < unit.end() => Ok(unit),
-            _ => Err(self.units.get(after).map_or(u32::MAX, |unit| unit.rva)),
         }
     }
 
@@ -169,69 +94,6 @@ impl<'a> Known<'a> {
         let range = ranges.iter().find(|range| range.kind == pe_image::RangeKind::RetpolineStubs)?;
         let start = stubbed.address(range.rva);
         Some(start..start.saturating_add(range.size.into()))
-    }
-
-    /// All units, ascending, none inside another.
-    fn list(&mut self) -> Vec<Unit> {
-        let mut units = Vec::new();
-        let mut add = |rva: Rva, size: u32, kind| units.push(Unit { rva: rva.0, size, kind });
-        let (headers, width) = (self.file.headers(), self.file.headers().pointer_size());
-        add(Rva(headers.image_base_offset), width, UnitKind::ImageBase);
-        for slot in self.binding.slots() {
-            add(slot.rva, width, UnitKind::Slot);
-        }
-        for rva in guard_pointers(self.file) {
-            add(rva, width, UnitKind::Guard);
-        }
-        let blocks = self.file.relocation_blocks().ok().into_iter().flatten().map_while(Result::ok);
-        for relocation in blocks.flat_map(|block| block.relocations().collect::<Vec<_>>()) {
-            if let Some(size) = relocation.kind.size().filter(|&size| size > 0) {
-                add(relocation.rva, size, UnitKind::Relocation);
-            }
-        }
-        // A table that no kernel applies changes nothing.
-        let table = self.file.dvrt().ok().flatten().filter(|table| table.version == 1);
-        for entry in table.iter().flat_map(|table| &table.entries) {
-            match entry.fixups() {
-                Fixups::ImportTransfers(sites) => {
-                    sites.flatten().for_each(|site| add(site.rva, 12, UnitKind::Import));
-                }
-                Fixups::IndirectTransfers(sites) => sites.flatten().for_each(|site| {
-                    let size = if site.cfg { 6 + u32::from(site.rex) } else { 5 };
-                    add(site.rva, size, UnitKind::Indirect);
-                }),
-                Fixups::SwitchBranches(sites) => sites.flatten().for_each(|site| add(site.rva, 6, UnitKind::Switch)),
-                Fixups::FunctionOverrides(Ok(overrides)) => {
-                    for item in &overrides.overrides {
-                        let number = self.overrides.len() as u32;
-                        self.overrides.push(item.alternatives.clone());
-                        let sites = item.sites().flatten();
-                        let sites = sites.filter(|site| site.kind == pe_image::OverrideSiteKind::X64_REL32);
-                        sites.for_each(|site| add(site.rva, 4, UnitKind::Override(number)));
-                    }
-                }
-                Fixups::Address(constants) => {
-                    let number = self.symbols.len() as u32;
-                    self.symbols.push(entry.symbol);
-                    for constant in constants.iter().flatten() {
-                        if let Some(size) = constant.kind.size().filter(|&size| size >= 4) {
-                            add(constant.rva, size, UnitKind::Constant(number));
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        units.sort_unstable_by_key(|unit| (unit.rva, unit.kind));
-        let mut free = 0;
-        units.retain(|unit| {
-            let keep = unit.rva >= free;
-            if keep {
-                free = unit.end();
-            }
-            keep
-        });
-        units
     }
 
     /// The forms that a unit can have in a dump whose bytes there are `side`. The first is the file's.
@@ -288,7 +150,7 @@ impl<'a> Known<'a> {
             }
             UnitKind::Override(number) => {
                 let end = unit.end();
-                let listed = self.overrides[number as usize].iter().map(|rva| rva.0.wrapping_sub(end));
+                let listed = self.units.alternatives(number).iter().map(|rva| rva.0.wrapping_sub(end));
                 let common = dump.override_target(self, number);
                 let common = common.map(|target| target.wrapping_sub(self.base.wrapping_add(end.into())) as u32);
                 for distance in listed.chain(common) {
@@ -306,10 +168,6 @@ impl<'a> Known<'a> {
         let slot = i64::from(unit.rva) + 7 + i64::from(linked.displacement);
         let slot = u32::try_from(slot).ok().and_then(|rva| self.binding.slot_at(Rva(rva)));
         slot.is_some_and(|slot| slot.result.is_err())
-    }
-
-    fn members(&self, kind: UnitKind) -> &[Unit] {
-        self.members.get(&kind).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -386,24 +244,6 @@ fn pointer(bytes: &[u8; PLACE], size: u32) -> u64 {
     if size == 4 { i64::from(value as u32 as i32) as u64 } else { value }
 }
 
-/// Pointers that IMAGE_LOAD_CONFIG_DIRECTORY64 names and that the loader fills: the CFG check and dispatch pointers, the
-/// three of XFG and the one of guarded memcpy (offsets of winnt.h).
-fn guard_pointers(file: &PeFile<'_>) -> Vec<Rva> {
-    const LOAD_CONFIG: usize = 10;
-    const POINTERS: [usize; 6] = [0x70, 0x78, 0x118, 0x120, 0x128, 0x138];
-    let headers = file.headers();
-    let (true, Some(directory)) = (headers.is_64, headers.directory(LOAD_CONFIG)) else { return Vec::new() };
-    let fields = file.bytes_from(directory.rva);
-    let size = fields.get(..4).map_or(0, |size| u32::from_le_bytes(size.try_into().expect("4 bytes")));
-    let fields = &fields[..fields.len().min(size as usize)];
-    let pointers = POINTERS.iter().filter_map(|&at| {
-        let address = u64::from_le_bytes(fields.get(at..at + 8)?.try_into().expect("8 bytes"));
-        let rva = address.checked_sub(headers.image_base)?;
-        u32::try_from(rva).ok().filter(|&rva| rva < headers.size_of_image).map(Rva)
-    });
-    pointers.collect()
-}
-
 /// A dump as a witness of what its own machine had: asked where a file alone does not tell.
 #[derive(Debug)]
 pub(super) struct Witness<'w, 'd, 'a> {
@@ -453,7 +293,7 @@ impl<'w, 'd, 'a> Witness<'w, 'd, 'a> {
             return delta;
         }
         let mut votes = Vec::new();
-        for unit in known.members(UnitKind::Constant(number)) {
+        for unit in known.units.members(UnitKind::Constant(number)) {
             let mut raw = [0; PLACE];
             known.file.read(Rva(unit.rva), &mut raw[..unit.size as usize]);
             let side = Side::read(self.dump, known.base.wrapping_add(unit.rva.into()), unit.size as usize);
@@ -473,7 +313,7 @@ impl<'w, 'd, 'a> Witness<'w, 'd, 'a> {
             return target;
         }
         let mut votes = Vec::new();
-        for unit in known.members(UnitKind::Override(number)) {
+        for unit in known.units.members(UnitKind::Override(number)) {
             let side = Side::read(self.dump, known.base.wrapping_add(unit.rva.into()), 4);
             if side.is_whole(4) {
                 let distance = i32::from_le_bytes(side.bytes[..4].try_into().expect("4 bytes"));
@@ -487,8 +327,6 @@ impl<'w, 'd, 'a> Witness<'w, 'd, 'a> {
     }
 }
 
-/// Places that are asked for a majority.
-const MOST_ASKED: usize = 4096;
 /// Different answers that are counted; a majority is among the first of them.
 const MOST_ANSWERS: usize = 64;
 

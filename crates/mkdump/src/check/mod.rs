@@ -5,7 +5,7 @@
 //!   │
 //!   └─┬──► compare ──► bytes that both hold, runs that differ ──► classify ──► why they differ, place by place
 //! REAL┘                                                             ▲
-//! modules/ ──► known: what each file lists, as forms of bytes ──────┘   without a file: what the bytes tell
+//! modules/ ──► units: places that each file lists ──► known: forms ─┘   without a file: what the bytes tell
 //! ```
 //!
 //! Two dumps of one machine need not agree byte by byte: one has import calls as the linker made them, the other as the
@@ -23,6 +23,7 @@ mod known;
 mod memory;
 mod report;
 mod scan;
+mod units;
 mod validate;
 
 use std::path::PathBuf;
