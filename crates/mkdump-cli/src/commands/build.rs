@@ -60,7 +60,8 @@ pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outco
     let next = after_build(&report, format, &job, &options.output);
     if let Some(page) = page {
         bars.phase("writing the page", None);
-        let snapshots = snapshots(&reading, &options.ipt)?;
+        let saved = options.ipt.open()?;
+        let snapshots = snapshots(&reading, &saved);
         if !snapshots.is_empty() {
             let streams: Vec<_> = snapshots.iter().map(Snapshot::stream).collect();
             report.heat = Some(mkdump::heat(&report, &streams));

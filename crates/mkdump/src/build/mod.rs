@@ -52,7 +52,8 @@ pub fn build(
     let moment = reading.moment(options.at.as_deref())?;
     let displaced = displaced(&modules, moment);
     let excluded = excluded(&modules, &displaced, options);
-    let snapshots = snapshots(reading, &options.ipt)?;
+    let saved = options.ipt.open()?;
+    let snapshots = snapshots(reading, &saved);
     if options.touched && snapshots.is_empty() {
         let why = "there is no IPT data, neither in the source nor by --ipt-hex or --ipt-bin".to_owned();
         return Err(Error::Option { option: "--touched", value: String::new(), why });

@@ -50,7 +50,8 @@ pub struct IptOptions {
 /// # Errors
 /// When a file of saved data or a directory of modules cannot be read, or the choice leaves nothing.
 pub fn analyse(reading: &Reading<'_>, options: &IptOptions, progress: &dyn Progress) -> Result<IptReport> {
-    let all = snapshots(reading, &options.inputs)?;
+    let saved = options.inputs.open()?;
+    let all = snapshots(reading, &saved);
     let facts: Vec<Facts> = all.iter().map(|snapshot| Facts::of(reading, snapshot)).collect();
     let chosen = options.choice.apply(&facts)?;
     let data = Data { facts: &facts, all: &all, chosen: &chosen };

@@ -8,6 +8,7 @@ use etl_file::IptSnapshot;
 use super::input::{IptData, Origin, from_bytes, from_events, from_hex, learn_prefix};
 use super::touched::{Stream, Thread};
 use crate::error::{Error, Result};
+use crate::map::FileBytes;
 use crate::source::Reading;
 
 /// IPT data saved by hand, to be used like the trace's own.
@@ -17,6 +18,30 @@ pub struct Inputs {
     pub hex: Vec<PathBuf>,
     /// Files of bytes: packets, or what ipt.sys hands out.
     pub bin: Vec<PathBuf>,
+}
+
+impl Inputs {
+    /// Opens the files.
+    ///
+    /// # Errors
+    /// When one cannot be read or is not hexadecimal.
+    pub fn open(&self) -> Result<Saved> {
+        let text = |path: &PathBuf| {
+            let data = from_hex(&FileBytes::open(path)?).map_err(|source| Error::Hex { path: path.clone(), source })?;
+            Ok((path.clone(), data))
+        };
+        Ok(Saved {
+            hex: self.hex.iter().map(text).collect::<Result<_>>()?,
+            bin: self.bin.iter().map(|path| FileBytes::open(path)).collect::<Result<_>>()?,
+        })
+    }
+}
+
+/// IPT data saved by hand, open.
+#[derive(Debug, Default)]
+pub struct Saved {
+    hex: Vec<(PathBuf, Vec<IptData<'static>>)>,
+    bin: Vec<FileBytes>,
 }
 
 /// One stretch of packets of one processor or thread, in the order in which it was written.
@@ -62,11 +87,8 @@ impl Snapshot<'_> {
 
 /// The IPT data of a reading (which must have been asked for it) and of files, in this order.
 ///
-/// Takes memory for what must be copied: data split over several events, rings that had to be turned, text.
-///
-/// # Errors
-/// When a file cannot be read or is not hexadecimal.
-pub fn snapshots<'a>(reading: &'a Reading<'_>, inputs: &Inputs) -> Result<Vec<Snapshot<'a>>> {
+/// Takes memory for what must be copied: data split over several events, rings that had to be turned.
+pub fn snapshots<'a>(reading: &'a Reading<'_>, saved: &'a Saved) -> Vec<Snapshot<'a>> {
     let payloads = reading.ipt.iter().flat_map(|snapshot| snapshot.pieces.iter().map(|piece| &**piece));
     let prefix = learn_prefix(payloads);
     let mut out = Vec::new();
@@ -81,16 +103,13 @@ pub fn snapshots<'a>(reading: &'a Reading<'_>, inputs: &Inputs) -> Result<Vec<Sn
             file: None,
         }));
     }
-    for path in &inputs.hex {
-        let data = from_hex(&read(path)?).map_err(|source| Error::Hex { path: path.clone(), source })?;
-        out.extend(data.into_iter().map(|data| saved(path, data)));
+    for (path, data) in &saved.hex {
+        out.extend(data.iter().map(|data| by_hand(path, Cow::Borrowed(&*data.bytes), data.origin.clone())));
     }
-    for path in &inputs.bin {
-        let bytes = read(path)?;
-        let owned = |data: IptData<'_>| IptData { bytes: Cow::Owned(data.bytes.into_owned()), origin: data.origin };
-        out.extend(from_bytes(&bytes).into_iter().map(|data| saved(path, owned(data))));
+    for file in &saved.bin {
+        out.extend(from_bytes(file).into_iter().map(|data| by_hand(file.path(), data.bytes, data.origin)));
     }
-    Ok(out)
+    out
 }
 
 fn logged(reading: &Reading<'_>, snapshot: &IptSnapshot<'_>) -> Logged {
@@ -105,10 +124,6 @@ fn logged(reading: &Reading<'_>, snapshot: &IptSnapshot<'_>) -> Logged {
     }
 }
 
-fn saved(path: &Path, data: IptData<'static>) -> Snapshot<'static> {
-    Snapshot { bytes: data.bytes, origin: data.origin, logged: None, file: Some(path.to_owned()) }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| Error::read(path, error))
+fn by_hand<'a>(path: &Path, bytes: Cow<'a, [u8]>, origin: Origin) -> Snapshot<'a> {
+    Snapshot { bytes, origin, logged: None, file: Some(path.to_owned()) }
 }

@@ -197,7 +197,10 @@ struct Near {
 }
 
 impl Near {
-    const COUNT: usize = 1024;
+    /// A table for so many bytes of packets; a long stream gets around.
+    fn table(len: usize) -> Vec<Self> {
+        vec![Self::default(); (len / 256).next_power_of_two().clamp(1 << 10, 1 << 15)]
+    }
 
     fn flush(&mut self, pages: &mut Pages) {
         if self.hits > 0 {
@@ -210,13 +213,14 @@ impl Near {
 fn scan_stream(map: &Map, bytes: &[u8]) -> (StreamFacts, Pages) {
     let mut pages = Pages::new();
     // Code runs in few places for a while: a small table in front of the map takes nearly all of the hits.
-    let mut near = vec![Near::default(); Near::COUNT];
+    let mut near = Near::table(bytes.len());
     let mut facts = StreamFacts::default();
     let totals = scan_with_gaps(
         bytes,
         |hit| {
             let page = hit.ip / PAGE;
-            let slot = &mut near[page as usize % Near::COUNT];
+            let slot = page as usize & (near.len() - 1);
+            let slot = &mut near[slot];
             if slot.hits == 0 || slot.page != page || !map.aligned {
                 slot.flush(&mut pages);
                 *slot = Near { page, module: map.find(hit.ip), hits: 0 };

@@ -36,7 +36,8 @@ pub fn trace_flow(
     progress: &dyn Progress,
     sink: &mut dyn FnMut(&FlowReport) -> std::io::Result<()>,
 ) -> Result<FlowSummary> {
-    let all = snapshots(reading, &options.inputs)?;
+    let saved = options.inputs.open()?;
+    let all = snapshots(reading, &saved);
     let facts: Vec<Facts> = all.iter().map(|snapshot| Facts::of(reading, snapshot)).collect();
     let chosen = options.choice.apply(&facts)?;
     let data = Data { facts: &facts, all: &all, chosen: &chosen };
