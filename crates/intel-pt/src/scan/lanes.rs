@@ -16,8 +16,10 @@ use crate::sync::sync_forward;
 /// ```
 ///
 /// A lane notes where packets with an address begin. Its notes wait until the scan arrives at its key, as at a packet
-/// boundary outside a block. If it never does (damage, or bytes that look like a PSB), they are dropped, so that no byte
-/// is read more than twice here.
+/// boundary outside a block. If it never does (damage, or bytes that look like a PSB), they are dropped.
+///
+/// Whatever the bytes are, none is read more than twice here: no lane gets past the next PSB, because the packets that it
+/// goes over are shorter than one, and what begins inside one is a TNT or the opcode of a PSB, at which it stops.
 ///
 /// Nothing in the inner loop asks what kind of packet it has before it, because that is what a branch predictor cannot
 /// guess: which packet comes next is what a trace is there to tell.
