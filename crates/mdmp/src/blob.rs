@@ -2,10 +2,7 @@
 
 use std::borrow::Cow;
 
-#[cfg(doc)]
-use crate::{Layout, Plan};
-
-/// Names a blob of one [`Layout`], also before its content is known.
+/// Names a blob of one [`Layout`](crate::Layout), also before its content is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BlobId(pub(crate) usize);
 
@@ -19,7 +16,7 @@ pub struct Blob {
 }
 
 impl Blob {
-    /// An empty blob. The name is what errors and [`Plan::map`] call it.
+    /// An empty blob. The name is what errors and [`Plan::map`](crate::Plan::map) call it.
     pub fn new(name: impl Into<Cow<'static, str>>) -> Blob {
         Blob { name: name.into(), align: 4, bytes: Vec::new(), pointers: Vec::new() }
     }

@@ -1,17 +1,17 @@
-//! Stream a plan out: forward, one buffer, no seeking.
+//! Writes the pieces of a plan: forward, through one buffer, without seeking.
 
 use std::io::Write;
 
-use crate::plan::{Content, Piece};
+use crate::piece::{Content, Piece};
 use crate::{Error, MemoryRange};
 
 /// Small pieces and copied memory gather in a buffer of this many bytes.
 const BUFFER: usize = 256 << 10;
 
-/// Memory that a source lends is written directly from this many bytes on, and at most [`LENT`] at a time, so that the
+/// Memory that a source lends is written directly from this many bytes on, and at most [`BORROW_CHUNK`] at a time, so that the
 /// caller hears of progress.
 const DIRECT: u64 = 16 << 10;
-const LENT: u64 = 4 << 20;
+const BORROW_CHUNK: u64 = 4 << 20;
 
 pub(crate) fn emit<W: Write + ?Sized>(
     pieces: &[Piece<'_>],
@@ -95,7 +95,7 @@ impl<W: Write + ?Sized> Output<'_, W> {
         while done < range.size {
             let rest = range.size - done;
             if rest >= DIRECT
-                && let lent = rest.min(LENT)
+                && let lent = rest.min(BORROW_CHUNK)
                 && let Some(bytes) = range.source.borrow_at(done, lent as usize)
                 && bytes.len() as u64 == lent
             {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::drivers::{encode_list, encode_names, encode_unloaded};
 use super::header::{self, Values};
 use super::raw::{self, DriverEntry64, Triage64};
-use super::{Anchors, Bugcheck, DebuggerData, Driver, Exception, Machine, Parts, Synthetic, System, UnloadedDriver};
+use super::{Anchors, Bugcheck, DebuggerData, Driver, Exception, Machine, Parts, System, UnloadedDriver};
 use crate::{AddressRange, Blob, Error, Layout, MemoryRange, Plan};
 use zerocopy::IntoBytes;
 
@@ -87,12 +87,6 @@ const THREAD_SIZE: usize = 0x898;
 const STACK_SIZE: usize = 0x1000;
 
 impl<'a> Dump<'a> {
-    /// A dump of a machine that never was, with processor, context and debugger data in place, so that registers, stack
-    /// and `nt!` work. Drivers and memory are for the caller to add.
-    pub fn synthetic(synthetic: Synthetic) -> Dump<'a> {
-        synthetic.into_dump()
-    }
-
     /// Lays the dump out. Nothing is read from the memory's sources yet.
     ///
     /// # Errors

@@ -30,7 +30,6 @@ mod fields;
 mod header;
 pub mod raw;
 mod synthetic;
-pub(crate) mod validate;
 
 pub use debugger_data::{AMD64_19041, DebuggerData, FieldOffset, Variable};
 pub(crate) use drivers::MAX_NAME;

@@ -66,6 +66,14 @@ const DIRECTORY_TABLE_BASE: u64 = 0x1a_d000;
 const BUILD_LAB_SIZE: usize = 0x100;
 const STACK_SIZE: usize = 0x1000;
 
+impl<'a> Dump<'a> {
+    /// A dump of a machine that never was, with processor, context and debugger data in place, so that registers, stack
+    /// and `nt!` work. Drivers and memory are for the caller to add.
+    pub fn synthetic(synthetic: Synthetic) -> Dump<'a> {
+        synthetic.into_dump()
+    }
+}
+
 impl Synthetic {
     /// Bytes of the address area.
     pub const AREA: u64 = 0x20000;
@@ -94,7 +102,7 @@ impl Synthetic {
         [address, address].concat()
     }
 
-    pub(super) fn into_dump<'a>(self) -> Dump<'a> {
+    fn into_dump<'a>(self) -> Dump<'a> {
         let (rip, rsp) = (self.context.instruction_pointer(), self.context.stack_pointer());
         let context = self.context.as_bytes().to_vec();
         let machine = match self.context {

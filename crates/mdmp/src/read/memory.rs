@@ -200,10 +200,10 @@ mod tests {
             let range = crate::AddressRange::new(start, size).unwrap();
             segments.within(range).iter().map(|segment| segment.address).collect::<Vec<_>>()
         };
-        assert_eq!(within(0, 10), []);
+        assert!(within(0, 10).is_empty());
         assert_eq!(within(12, 1), [10]);
         assert_eq!(within(12, 9), [10, 13, 20]);
-        assert_eq!(within(13, 0), []);
-        assert_eq!(within(21, u64::MAX - 20), []);
+        assert!(within(13, 0).is_empty());
+        assert!(within(21, u64::MAX - 20).is_empty());
     }
 }

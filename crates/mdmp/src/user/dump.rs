@@ -14,8 +14,8 @@ use super::streams::count32;
 use super::thread_names::ThreadNames;
 use super::threads::ThreadList;
 use super::{
-    Comment, Exception, Handle, IptTrace, MemoryInfo, MiscInfo, Module, Placeholder, Region, Stream, StreamType,
-    SystemInfo, SystemMemoryInfo, Thread, UnloadedModule,
+    Comment, Exception, Handle, IptTrace, MemoryInfo, MiscInfo, Module, Region, Stream, StreamType, SystemInfo,
+    SystemMemoryInfo, Thread, UnloadedModule,
 };
 use crate::{Blob, BlobId, Error, Layout, MemoryRange, Plan};
 
@@ -135,20 +135,6 @@ impl<'a> Dump<'a> {
             ipt: None,
             streams: Vec::new(),
         }
-    }
-
-    /// Adds a thread that stands at `instruction`, and its two pages: for dumps of which no thread is known.
-    ///
-    /// # Errors
-    /// An architecture of which this crate has no context.
-    pub fn add_placeholder(&mut self, id: u32, instruction: u64) -> Result<(), Error> {
-        let Some(Placeholder { thread, memory }) = Placeholder::new(self, id, instruction) else {
-            let found = format!("{:?}", self.system_info.architecture);
-            return Err(Error::rule("placeholder thread", found, "x86, AMD64 or ARM64, with 12 KiB free", "dbgeng"));
-        };
-        self.threads.push(thread);
-        self.memory.extend(memory);
-        Ok(())
     }
 
     /// The memory list that will be written: never `Auto`.

@@ -1,63 +1,15 @@
-//! The invariants as code: what is wrong with a dump, ours or anybody's, and which reader will mind.
+//! Checks a dump, whoever wrote it, against everything that readers are known to want.
 
-pub(crate) mod rules;
+mod report;
+mod rules;
+mod triage;
 mod user;
 
-use std::collections::HashMap;
-use std::fmt;
-
 use crate::Error;
+use report::Findings;
 
+pub use report::{Finding, Format, Report};
 pub use rules::{RULES, Rule, Severity};
-
-/// Which kind of dump a file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Format {
-    /// MDMP.
-    UserMinidump,
-    /// PAGEDU64 with DumpType 4.
-    KernelTriage,
-}
-
-/// A place in a dump that breaks a rule.
-#[derive(Clone, Debug)]
-pub struct Finding {
-    /// The rule, with the readers that it is for.
-    pub rule: &'static Rule,
-    /// File offset of the structure.
-    pub offset: u64,
-    /// The structure, what was found, what is allowed.
-    pub message: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Finding { rule, offset, message } = self;
-        write!(f, "{:?} at {offset:#x}: {message} [{}: {}]", rule.severity, rule.id, rule.readers.join(", "))
-    }
-}
-
-/// What [`validate`] found.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// The kind of dump.
-    pub format: Format,
-    /// In the order of the checks; at most [`Report::PER_RULE`] for each rule.
-    pub findings: Vec<Finding>,
-    /// Findings that were left out because their rule had enough.
-    pub omitted: u64,
-}
-
-impl Report {
-    /// Most findings kept for one rule.
-    pub const PER_RULE: u64 = 16;
-
-    /// The findings that are at least as bad as `severity`.
-    pub fn at_least(&self, severity: Severity) -> impl Iterator<Item = &Finding> {
-        self.findings.iter().filter(move |finding| finding.rule.severity >= severity)
-    }
-}
 
 /// Checks a dump against all rules that are known: see [`RULES`].
 ///
@@ -75,7 +27,7 @@ pub fn validate(file: &[u8]) -> Result<Report, Error> {
             Format::UserMinidump
         }
         Some(b"PAGE") => {
-            crate::kernel::validate::check(file, &mut findings)?;
+            triage::check(file, &mut findings)?;
             Format::KernelTriage
         }
         other => {
@@ -84,34 +36,4 @@ pub fn validate(file: &[u8]) -> Result<Report, Error> {
         }
     };
     Ok(Report { format, findings: findings.kept, omitted: findings.omitted })
-}
-
-/// Collects findings, a bounded number for each rule: a damaged table of a million entries is told once.
-#[derive(Debug, Default)]
-pub(crate) struct Findings {
-    kept: Vec<Finding>,
-    counts: HashMap<&'static str, u64>,
-    omitted: u64,
-}
-
-impl Findings {
-    pub(crate) fn add(&mut self, rule: &'static Rule, offset: u64, message: impl FnOnce() -> String) {
-        let count = self.counts.entry(rule.id).or_default();
-        *count += 1;
-        if *count > Report::PER_RULE {
-            self.omitted += 1;
-            return;
-        }
-        self.kept.push(Finding { rule, offset, message: message() });
-    }
-
-    /// The value, or a finding that says why there is none.
-    pub(crate) fn take<T>(&mut self, rule: &'static Rule, result: Result<T, Error>) -> Option<T> {
-        result
-            .map_err(|error| {
-                let offset = if let Error::Malformed { offset, .. } = error { offset } else { 0 };
-                self.add(rule, offset, || error.to_string());
-            })
-            .ok()
-    }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::{Dump, rules};
+use super::subject::Dump;
 use crate::AddressRange;
 use crate::user::StreamType;
+use crate::validate::rules;
 
 /// The memory of the dump, sorted by address.
 #[derive(Debug, Default)]

@@ -2,23 +2,17 @@
 
 mod memory;
 mod modules;
+mod subject;
 mod threads;
 
 use std::collections::HashSet;
 
-use super::{Findings, rules};
+use super::report::Findings;
+use super::rules;
 use crate::bytes::Bytes;
 use crate::user::{Architecture, Directory, Entry, Flags, StreamType};
 use memory::Memory;
-
-/// A dump under inspection: what the checks share.
-struct Dump<'a, 'f> {
-    bytes: Bytes<'a>,
-    directory: Directory<'a>,
-    findings: &'f mut Findings,
-    /// Of SystemInfo.
-    architecture: Option<Architecture>,
-}
+use subject::Dump;
 
 /// What lies somewhere in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,20 +36,7 @@ pub(super) fn check(file: &[u8], findings: &mut Findings) {
     threads::check(&mut dump, &memory);
 }
 
-impl<'a> Dump<'a, '_> {
-    /// The entry of a stream that lies inside the file and has at least `least` bytes.
-    fn stream(&mut self, stream_type: StreamType, least: u32) -> Option<Entry> {
-        let entry = self.directory.find(stream_type)?;
-        self.bytes.get(entry.offset.into(), entry.size.into())?;
-        if entry.size < least {
-            self.findings.add(&rules::FORMAT, entry.at, || {
-                format!("directory: DataSize of {stream_type:?} is {:#x}, allowed is at least {least:#x}", entry.size)
-            });
-            return None;
-        }
-        Some(entry)
-    }
-
+impl Dump<'_, '_> {
     fn check_header(&mut self) {
         let version = self.directory.header.version;
         if version & 0xffff != 0xa793 {
@@ -162,25 +143,4 @@ impl<'a> Dump<'a, '_> {
             _ => {}
         }
     }
-
-    /// `at` is the file offset of the field that holds the address.
-    fn check_address(&mut self, at: u64, address: u64) {
-        if self.architecture.is_some_and(|architecture| !architecture.has_address(address)) {
-            let message = || format!("x86 address {address:#x} is not sign-extended");
-            self.findings.add(&rules::ADDRESS_EXTENSION, at, message);
-        }
-    }
-
-    /// The bytes of a `MINIDUMP_STRING`.
-    fn string(&self, at: u64, structure: &str) -> Result<&'a [u8], crate::Error> {
-        let length = self.bytes.u32(at, structure)?;
-        // The length field was read, so `at + 4` is inside the file and cannot overflow.
-        self.bytes.slice(at + 4, length.into(), structure)
-    }
-}
-
-/// The first characters of a UTF-16 text, for messages.
-fn shorten(text: &[u8]) -> String {
-    let units = text.chunks_exact(2).take(64).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
-    char::decode_utf16(units).map(|unit| unit.unwrap_or('\u{fffd}')).collect()
 }

@@ -1,8 +1,9 @@
 //! Module lists, loaded and unloaded.
 
-use super::{Dump, rules, shorten};
+use super::subject::{Dump, shorten};
 use crate::AddressRange;
 use crate::user::StreamType;
+use crate::validate::rules;
 
 /// Checks both lists. Returns the loaded modules: file offset of the entry, and addresses.
 pub(super) fn check(dump: &mut Dump<'_, '_>) -> Vec<(u64, AddressRange)> {

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use super::memory::Memory;
-use super::{Dump, rules};
+use super::subject::Dump;
 use crate::AddressRange;
 use crate::user::{Architecture, StreamType};
+use crate::validate::rules;
 
 /// Size of a context, offset of its flags, the architecture's bit in them.
 fn context_layout(architecture: Architecture) -> Option<(u32, u64, u32)> {

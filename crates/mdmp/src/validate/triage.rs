@@ -1,20 +1,20 @@
 //! Rules of a triage dump, checked on a finished file, ours or not.
 
-use super::raw::TRIAGE_OFFSET;
-use super::{FieldOffset, Parts, Variable};
-use crate::read::Triage;
-use crate::validate::Findings;
-use crate::validate::rules::{
+use super::report::Findings;
+use super::rules::{
     TRIAGE_BLOCK_OVERLAP, TRIAGE_BLOCKS, TRIAGE_DEBUGGER_DATA, TRIAGE_DRIVERS, TRIAGE_END, TRIAGE_FIELDS, TRIAGE_PARTS,
     TRIAGE_PROCESSORS, TRIAGE_REGISTERS,
 };
+use crate::kernel::raw::TRIAGE_OFFSET;
+use crate::kernel::{FieldOffset, Parts, Variable};
+use crate::read::Triage;
 use crate::{AddressRange, Error};
 
 /// Checks a triage dump. Its table of data blocks is copied once and sorted: twice the table's size of memory.
 ///
 /// # Errors
 /// When the file is no triage dump, or ends inside `TRIAGE_DUMP64`.
-pub(crate) fn check(file: &[u8], findings: &mut Findings) -> Result<(), Error> {
+pub(super) fn check(file: &[u8], findings: &mut Findings) -> Result<(), Error> {
     let dump = Triage::open(file)?;
     for damage in dump.warnings() {
         let rule = match damage {
