@@ -127,10 +127,21 @@ fn dependencies(files: &[Text]) -> Vec<String> {
             continue;
         };
         let forbidden: &[&str] = match name {
-            name if FORMAT_CRATES.contains(&name) => {
-                &["etl-file", "pe-image", "mdmp", "intel-pt", "mkdump", "mkdump-cli", "clap", "anyhow", "indicatif"]
-            }
-            "testkit" => &["etl-file", "pe-image", "mdmp", "intel-pt", "mkdump", "mkdump-cli"],
+            name if FORMAT_CRATES.contains(&name) => &[
+                "etl-file",
+                "pe-image",
+                "mdmp",
+                "intel-pt",
+                "symstore",
+                "mkdump",
+                "mkdump-cli",
+                "clap",
+                "anyhow",
+                "indicatif",
+            ],
+            // It finds the files of modules; which modules those are and what becomes of them is decided above it.
+            "symstore" => &["etl-file", "mdmp", "intel-pt", "mkdump", "mkdump-cli", "clap", "anyhow", "indicatif"],
+            "testkit" => &["etl-file", "pe-image", "mdmp", "intel-pt", "symstore", "mkdump", "mkdump-cli"],
             "mkdump" => &["mkdump-cli", "clap", "anyhow", "indicatif"],
             _ => &[],
         };

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
-use mkdump::catalog::Cache;
 use mkdump::{BuildOptions, Choice, Format, Search, Silent, Source, Wanted, build};
+use symstore::Cache;
 use tempfile::TempDir;
 use testkit::image::{At, Driver, SiteSpec};
 use testkit::trace::{Module, TraceFile};

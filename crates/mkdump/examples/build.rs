@@ -5,9 +5,9 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use mkdump::catalog::SymbolPath;
 use mkdump::report::{BuildReport, Status};
 use mkdump::{BuildOptions, Search, Silent, Source, Wanted};
+use symstore::SymbolPath;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();

@@ -85,7 +85,7 @@ pub enum Error {
     },
     /// A directory of modules cannot be read.
     #[error(transparent)]
-    Modules(#[from] crate::catalog::RootError),
+    Modules(#[from] symstore::RootError),
     /// There is no PE file where module files are looked for.
     #[error("no module file in {}: {}, none of them a PE image", shown(roots), files(*looked_at))]
     NoFiles {

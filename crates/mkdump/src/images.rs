@@ -15,8 +15,8 @@ use mdmp::user::{CodeView, FixedFileInfo, Module as ModuleEntry};
 use mdmp::{Memory, MemoryRange, Protection};
 use pe_image::{Binding, Counts, ImageRange, MappedImage, Modules, PeFile, Policy, Rva, Section, Selection, StubBlock};
 use rayon::prelude::*;
+use symstore::{Index, Lookup, missing_from};
 
-use crate::catalog::{Index, Lookup, missing_from};
 use crate::map::FileBytes;
 use crate::report::{Hex, ImportSites, RewrittenSites, SitesReport, Status, UnresolvedReport};
 use crate::snapshot::Module;

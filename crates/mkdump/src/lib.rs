@@ -5,7 +5,7 @@
 //! [`build()`] joins the two and writes a dump; its [`report::BuildReport`] says of every module what became of it.
 //!
 //! ```no_run
-//! use mkdump::catalog::SymbolPath;
+//! use symstore::SymbolPath;
 //! use mkdump::{BuildOptions, Search, Silent, Source, Wanted};
 //!
 //! let source = Source::open_etl("trace.etl".as_ref())?;
@@ -22,7 +22,6 @@
 #![deny(unsafe_code)]
 
 mod build;
-pub mod catalog;
 pub mod check;
 mod error;
 mod heat;
@@ -35,6 +34,7 @@ mod map;
 mod output;
 mod progress;
 pub mod report;
+pub mod request;
 mod search;
 mod select;
 pub mod snapshot;

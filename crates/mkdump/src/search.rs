@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::catalog::{Cache, Index, IndexOptions, Lookup, SymbolPath};
+use symstore::{Cache, Index, IndexOptions, Lookup, SymbolPath};
+
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::snapshot::Module;
@@ -35,7 +36,7 @@ impl Search {
     pub fn index(&self, modules: &[Module], progress: &dyn Progress) -> Result<Index> {
         progress.phase("indexing module files", None);
         let before = AtomicUsize::new(0);
-        let report = |now: crate::catalog::Progress| {
+        let report = |now: symstore::Progress| {
             let last = before.fetch_max(now.done, Ordering::Relaxed);
             progress.advance(now.done.saturating_sub(last) as u64);
         };

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::catalog::{PdbId, Wanted};
+use symstore::{PdbId, Wanted};
 
 /// What a source says about the machine and its modules.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use mkdump::Search;
 use mkdump::Silent;
-use mkdump::catalog::Cache;
 use mkdump::check::{CheckOptions, CheckReport, Class, ComparisonReport, Verdict, check};
 use proptest::prelude::*;
+use symstore::Cache;
 use testkit::dump::pair::{Pair, Wish};
 
 /// Writes a pair into a directory and checks the one dump against the other.

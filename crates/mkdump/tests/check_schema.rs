@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use mkdump::catalog::Cache;
 use mkdump::check::{
     AssumedReport, CheckOptions, CheckReport, FindingReport, OtherModule, ProvenanceReport, SeverityReport,
     UsedFileReport, check,
@@ -10,6 +9,7 @@ use mkdump::check::{
 use mkdump::report::Hex;
 use mkdump::{Search, Silent};
 use serde_json::{Value, json};
+use symstore::Cache;
 use testkit::dump::pair::{Pair, Wish};
 
 /// The schema's complaints about a value.

@@ -4,10 +4,10 @@
 use std::io::{Cursor, Write};
 use std::path::Path;
 
-use mkdump::catalog::{Cache, Index, IndexOptions};
 use mkdump::images::Files;
 use mkdump::report::Status;
 use mkdump::snapshot::Module;
+use symstore::{Cache, Index, IndexOptions};
 use testkit::image::{Built, Driver};
 
 fn built() -> Built {

@@ -45,7 +45,7 @@ impl Recorded {
 /// Builds `out.dmp` from `trace.etl`, both in `dir`.
 fn build_in(dir: &Path, modules: &Path, change: impl FnOnce(&mut BuildOptions)) -> mkdump::Result<BuildReport> {
     let mut search = Search::new(vec![modules.to_owned()], &Default::default());
-    search.cache = mkdump::catalog::Cache::Off;
+    search.cache = symstore::Cache::Off;
     let mut options = BuildOptions { search, output: dir.join("out.dmp"), ..BuildOptions::default() };
     change(&mut options);
     let source = Source::open_etl(&dir.join("trace.etl"))?;

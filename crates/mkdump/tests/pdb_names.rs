@@ -1,8 +1,8 @@
 //! Names from PDBs: of the right file, and whatever a file holds.
 
-use mkdump::catalog::{Guid, PdbId};
 use mkdump::ipt::names::Symbols;
 use proptest::prelude::*;
+use symstore::{Guid, PdbId};
 use testkit::dump::pdb_symbols;
 
 const WANTED: PdbId = PdbId { guid: Guid([0x5a; 16]), age: 3 };

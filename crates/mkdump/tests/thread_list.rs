@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use mkdump::catalog::Cache;
 use mkdump::dump::Dump;
 use mkdump::threads::{ThreadListOptions, ThreadsReport, list_threads};
 use mkdump::{BuildOptions, Error, Search, Silent, Source, Wanted, build};
 use serde_json::Value;
+use symstore::Cache;
 use testkit::dump::kernel::{Machine, THREAD_PROCESS};
 use testkit::image::{Built, Driver, PdbSpec};
 

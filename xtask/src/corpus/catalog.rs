@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use mkdump::catalog::{Cache, Guid, Index, IndexOptions, Lookup, PdbId, Wanted, image_key};
+use symstore::{Cache, Guid, Index, IndexOptions, Lookup, PdbId, Wanted, image_key};
 
 use crate::outcome::Outcome;
 

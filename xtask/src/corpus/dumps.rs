@@ -7,13 +7,13 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use mdmp::read::Triage;
 use mdmp::{MemoryRange, validate};
-use mkdump::catalog::{Cache, Index, IndexOptions};
 use mkdump::dump::{Boot, Dump, ReadMemory};
 use mkdump::images::{Files, Image};
 use mkdump::keep::{self, Kept};
 use mkdump::snapshot::Module;
 use mkdump::threads::{Found, Thread, ThreadOptions, threads};
 use pe_image::{Policy, Selection};
+use symstore::{Cache, Index, IndexOptions};
 
 use crate::debugger::check::{Check, Suite};
 use crate::debugger::rig;

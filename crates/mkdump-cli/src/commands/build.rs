@@ -93,7 +93,7 @@ fn write_page(mut output: Output, report: &BuildReport, next: &[Next]) -> Result
 /// Fetches what is missing, when a server was named, and adds the store to the places to look in.
 #[cfg(feature = "fetch")]
 fn fetch_missing(command: &BuildArgs, reading: &Reading<'_>, options: &mut BuildOptions, bars: &Bars) -> Result<()> {
-    use mkdump::catalog::{ServerFile, SymbolPath};
+    use symstore::{ServerFile, SymbolPath};
 
     let Some(server) = &command.symbol_server else { return Ok(()) };
     let modules = super::kernel_modules(reading, &command.select)?;

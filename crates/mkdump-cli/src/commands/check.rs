@@ -2,8 +2,8 @@
 
 use anyhow::{Result, bail};
 use mkdump::Search;
-use mkdump::catalog::{Cache, SymbolPath};
 use mkdump::check::{CheckOptions, Verdict, check};
+use symstore::{Cache, SymbolPath};
 
 use super::{Outcome, print, print_json, warn};
 use crate::args::{CheckCommand, TalkArgs};

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
-use mkdump::catalog::fetch::{FetchOptions, FetchProgress, Outcome as Fetched, fetch};
-use mkdump::catalog::{Lookup, MICROSOFT_SERVER, ServerFile, SymbolPath, Wanted as WantedFile};
 use mkdump::snapshot::Module;
 use mkdump::{Progress, Wanted};
+use symstore::fetch::{FetchOptions, FetchProgress, Outcome as Fetched, fetch};
+use symstore::{Lookup, MICROSOFT_SERVER, ServerFile, SymbolPath, Wanted as WantedFile};
 
 use super::{Outcome, explain_no_modules, kernel_modules, open, print, search, suggest, warn};
 use crate::args::{FetchCommand, TalkArgs};
@@ -31,7 +31,7 @@ pub fn run(command: &FetchCommand, talk: TalkArgs) -> Result<Outcome> {
     let missing = mkdump::missing(&modules, &index);
     let mut files = Vec::new();
     let mut amiss = false;
-    let mut take = |file: Result<ServerFile, mkdump::catalog::Unfetchable>| match file {
+    let mut take = |file: Result<ServerFile, symstore::Unfetchable>| match file {
         Ok(file) => files.push(file),
         Err(error) => {
             amiss = true;
@@ -83,7 +83,7 @@ pub fn run(command: &FetchCommand, talk: TalkArgs) -> Result<Outcome> {
 }
 
 /// The module with its PDB's identity, from the source or else from its file.
-fn with_pdb(module: &Module, index: &mkdump::catalog::Index) -> Option<WantedFile> {
+fn with_pdb(module: &Module, index: &symstore::Index) -> Option<WantedFile> {
     let mut wanted = module.wanted();
     if wanted.said_pdb().is_none() {
         let Lookup::Found { file, .. } = index.find(&wanted) else { return None };

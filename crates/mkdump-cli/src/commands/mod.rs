@@ -4,10 +4,10 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use mkdump::catalog::{Cache, SymbolPath};
 use mkdump::snapshot::Module;
 use mkdump::{NameFilter, Reading, Search, Source};
 use serde::Serialize;
+use symstore::{Cache, SymbolPath};
 
 use crate::args::{Cli, Command, ModulesArgs, SelectArgs, SourceArgs, TalkArgs};
 use crate::log;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use mkdump::catalog::{Request, RequestItem, Why};
+use mkdump::request::{Request, RequestItem, Why};
 use mkdump::snapshot::Module;
 use mkdump::{Output, Wanted};
 
@@ -80,8 +80,8 @@ fn items(missing: &[&Module], command: &RequestCommand, bars: &Bars) -> Result<V
     let all = |why| move |module: &&Module| RequestItem { wanted: module.wanted(), why };
     #[cfg(feature = "fetch")]
     if let Some(server) = &command.symbol_server {
-        use mkdump::catalog::fetch::Outcome as Fetched;
-        use mkdump::catalog::{ServerFile, SymbolPath};
+        use symstore::fetch::Outcome as Fetched;
+        use symstore::{ServerFile, SymbolPath};
 
         let store = super::fetch::store(command.store.clone(), &SymbolPath::from_environment());
         let mut items = Vec::new();

@@ -1,9 +1,9 @@
 //! `mkdump threads`: the threads that a triage dump holds something of.
 
 use anyhow::Result;
-use mkdump::catalog::SymbolPath;
 use mkdump::threads::{ThreadListOptions, list_threads};
 use mkdump::{Search, Source, Wanted};
+use symstore::SymbolPath;
 
 use super::{Outcome, print, print_json, suggest, warn};
 use crate::args::{ModulesArgs, SelectArgs, SourceArgs, TalkArgs, ThreadsCommand};

@@ -134,7 +134,7 @@ fn open(format: Format, output: &Path) -> Vec<Next> {
         // WinDbg itself reads the environment's path.
         let symbols = match std::env::var_os("_NT_SYMBOL_PATH") {
             Some(path) if !path.is_empty() => String::new(),
-            _ => format!(" -y \"srv*{}\"", mkdump::catalog::MICROSOFT_SERVER),
+            _ => format!(" -y \"srv*{}\"", symstore::MICROSOFT_SERVER),
         };
         Next::new("open in WinDbg", format!("windbg -z {}{symbols}", bare(&file)))
     };

@@ -4,9 +4,8 @@ use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mkdump::catalog::{
-    Cache, FileName, Index, IndexOptions, NtPath, Pointer, Request, RequestItem, Store, SymbolPath, Wanted, Why,
-};
+use mkdump::request::{Request, RequestItem, Why};
+use symstore::{Cache, FileName, Index, IndexOptions, NtPath, Pointer, Store, SymbolPath, Wanted};
 
 thread_local! {
     static FILE: RefCell<Option<tempfile::TempDir>> = const { RefCell::new(None) };

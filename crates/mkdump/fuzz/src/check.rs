@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 
-use mkdump::catalog::Cache;
 use mkdump::check::{CheckOptions, Class, check as check_dump};
 use mkdump::{Search, Silent};
+use symstore::Cache;
 use testkit::dump::pair::{Pair, Wish};
 
 thread_local! {

@@ -8,9 +8,9 @@ use std::sync::OnceLock;
 
 use pdb2::{FallibleIterator, SymbolData};
 use pe_image::MappedImage;
+use symstore::{FileName, PdbId, Store, Volume, pdb_key};
 
 use super::flow::Layout;
-use crate::catalog::{FileName, PdbId, Store, Volume, pdb_key};
 use crate::search::Search;
 use crate::threads::msf;
 
@@ -135,7 +135,7 @@ impl Symbols {
         let debug = pdb.debug_information()?;
         // An image names the age of the DBI stream; that of the PDB counts further changes.
         let age = debug.age().unwrap_or(information.age);
-        let found = PdbId { guid: crate::catalog::Guid(information.guid.to_bytes_le()), age };
+        let found = PdbId { guid: symstore::Guid(information.guid.to_bytes_le()), age };
         if found != wanted {
             return Err(PdbError::OtherBuild { found, wanted });
         }

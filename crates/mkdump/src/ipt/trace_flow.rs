@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use pe_image::CodeView;
+use symstore::{Guid, PdbId};
 
 use super::analyse::{Data, IptOptions};
 use super::choose::Facts;
@@ -13,7 +14,6 @@ use super::names::{ModuleFile, Names};
 use super::prepare::{Prepared, prepare};
 use super::report::{FlowEntry, FlowReport, FlowSummary, MissingModule, PlaceReport, UnknownPage};
 use super::touched::PAGE;
-use crate::catalog::{Guid, PdbId};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::report::Hex;

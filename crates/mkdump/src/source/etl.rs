@@ -1,9 +1,9 @@
 //! An ETW trace as a source.
 
 use etl_file::{LogFileMode, Survey, SurveyOptions, Trace};
+use symstore::{Guid, PdbId};
 
 use super::{Reading, Wanted};
-use crate::catalog::{Guid, PdbId};
 use crate::error::{Error, Result};
 use crate::map::FileBytes;
 use crate::progress::Progress;

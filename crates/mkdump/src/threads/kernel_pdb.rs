@@ -3,8 +3,9 @@
 use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 
+use symstore::{FileName, Index, Lookup, PdbId, Store, pdb_key};
+
 use super::layout::{self, ThreadLayout};
-use crate::catalog::{FileName, Index, Lookup, PdbId, Store, pdb_key};
 use crate::error::{Error, Result};
 use crate::map::FileBytes;
 use crate::search::Search;
@@ -65,7 +66,7 @@ impl KernelPdb {
         Some(format!(
             "{}: found GUID {}, the dump's kernel has {} ({}): its offsets may not fit",
             path.display(),
-            crate::catalog::Guid(found),
+            symstore::Guid(found),
             guid,
             self.0.name
         ))

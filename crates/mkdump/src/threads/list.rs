@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use mdmp::kernel::Machine;
 use mdmp::read::Triage;
 use serde::Serialize;
+use symstore::Index;
 
 use super::kernel_pdb::{KernelPdb, read_pdb};
 use super::{Found, Thread, ThreadLayout, ThreadOptions, threads};
-use crate::catalog::Index;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::report::{Hex, SourceReport};

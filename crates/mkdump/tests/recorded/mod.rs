@@ -42,7 +42,7 @@ impl Recorded {
 
     pub fn options(&self) -> IptOptions {
         let mut search = Search::new(vec![self.path("modules")], &Default::default());
-        search.cache = mkdump::catalog::Cache::Off;
+        search.cache = symstore::Cache::Off;
         IptOptions { search, ..IptOptions::default() }
     }
 

@@ -1,9 +1,9 @@
 //! What a mapped image says about itself: the PE headers and the CodeView record, read from the dumped memory.
 
 use pe_image::CodeView;
+use symstore::{Guid, PdbId};
 
 use super::ReadMemory;
-use crate::catalog::{Guid, PdbId};
 use crate::snapshot::Pdb;
 
 /// Identity of a mapped image. Every field may be missing: a dump holds what it holds.

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use mkdump::catalog::{Request, RequestItem, Wanted, Why};
+use mkdump::request::{Request, RequestItem, Why};
+use symstore::Wanted;
 use testkit::catalog::Module;
 
 fn item(name: &str, path: &str, timestamp: u32) -> RequestItem {

@@ -141,7 +141,7 @@ fn children(dir: &Path, name: &str) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::{Pointer, Store};
-    use crate::catalog::name::FileName;
+    use crate::name::FileName;
     use std::fs;
 
     #[test]

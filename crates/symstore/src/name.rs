@@ -15,11 +15,11 @@ const DEVICES: [&str; 8] = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CL
 /// One plain component of a path: not empty, no separator, no drive, no `..`, no device, nothing invisible.
 ///
 /// ```
-/// use mkdump::catalog::FileName;
+/// use symstore::FileName;
 /// assert_eq!(FileName::new("ntoskrnl.exe")?.as_str(), "ntoskrnl.exe");
 /// assert!(FileName::new("..\\evil.sys").is_err());
 /// assert!(FileName::new("nul.sys").is_err());
-/// # Ok::<(), mkdump::catalog::NameError>(())
+/// # Ok::<(), symstore::NameError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileName(String);
@@ -74,7 +74,7 @@ pub(super) fn last_component(path: &str) -> &str {
 
 /// True for characters that have no place in a file's name or path: controls, and those that are invisible or change
 /// the order in which text is shown (Unicode general category Cf, separators, private use, noncharacters).
-pub(super) fn is_deceptive(c: char) -> bool {
+pub fn is_deceptive(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{3164}'

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use mkdump::catalog::{Cache, Index, IndexOptions, Lookup, Progress, Wanted};
+use symstore::{Cache, Index, IndexOptions, Lookup, Progress, Wanted};
 use testkit::catalog::Module;
 
 const FILES: u32 = 5000;

@@ -28,7 +28,7 @@ impl NtPath {
     /// its start.
     ///
     /// ```
-    /// use mkdump::catalog::{NtPath, Start};
+    /// use symstore::{NtPath, Start};
     /// let path = NtPath::parse(r"\??\C:\Program Files\x.sys").unwrap();
     /// assert_eq!(path.start, Start::Drive('C'));
     /// assert_eq!(path.components, ["Program Files", "x.sys"]);

@@ -6,9 +6,7 @@
 
 use std::fmt::Write;
 
-use super::name::{FileName, is_deceptive};
-use super::nt_path::{NtPath, Start};
-use super::wanted::Wanted;
+use symstore::{FileName, NtPath, Start, Wanted, is_deceptive};
 
 /// Why a module is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,8 +216,7 @@ try {
 
 #[cfg(test)]
 mod tests {
-    use super::{Request, RequestItem, Why};
-    use crate::catalog::Wanted;
+    use super::{Request, RequestItem, Wanted, Why};
 
     fn item(name: &str, path: &str) -> RequestItem {
         let wanted = Wanted {

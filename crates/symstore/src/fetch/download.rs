@@ -10,7 +10,7 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Timeout};
 
 use super::{FetchError, FetchOptions, FetchProgress, Proxy, remove};
-use crate::catalog::server::{FileKind, ServerFile};
+use crate::server::{FileKind, ServerFile};
 
 /// The most bytes of an image that are taken, whatever a server sends.
 const LARGEST_IMAGE: u64 = 1 << 30;

@@ -138,7 +138,7 @@ pub(super) fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::ServerFile;
-    use crate::catalog::{Guid, PdbId, Wanted};
+    use crate::{Guid, PdbId, Wanted};
 
     #[test]
     fn addresses_are_made_of_escaped_names_and_keys() {

@@ -52,7 +52,7 @@ impl SymbolPath {
     /// Reads a symbol path. Every text has a meaning, as it has for the debuggers; empty elements are skipped.
     ///
     /// ```
-    /// use mkdump::catalog::SymbolPath;
+    /// use symstore::SymbolPath;
     /// let path = SymbolPath::parse(r"C:\mine;srv*C:\sym*https://msdl.microsoft.com/download/symbols");
     /// assert_eq!(path.urls(), ["https://msdl.microsoft.com/download/symbols"]);
     /// assert_eq!(path.directories(), [r"C:\mine", r"C:\sym"].map(std::path::Path::new));

@@ -99,7 +99,7 @@ impl Volume {
 #[cfg(test)]
 mod tests {
     use super::Volume;
-    use crate::catalog::nt_path::NtPath;
+    use crate::nt_path::NtPath;
     use std::fs;
 
     #[test]

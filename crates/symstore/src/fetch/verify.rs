@@ -7,7 +7,7 @@ use std::path::Path;
 use pe_image::{Identity, PeFile};
 
 use super::pdb_file::PdbFile;
-use crate::catalog::server::{FileKind, ServerFile};
+use crate::server::{FileKind, ServerFile};
 
 /// What a look at a file has shown.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::io::{Cursor, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use mkdump::catalog::{Cache, Difference, Guid, Index, IndexOptions, Lookup, PdbId, Wanted, Warning};
+use symstore::{Cache, Difference, Guid, Index, IndexOptions, Lookup, PdbId, Wanted, Warning};
 use testkit::catalog::{Module, szdd_stored};
 
 const GUID: &str = "ed706a38-6592-40a0-66e6-fb19b994baaa";

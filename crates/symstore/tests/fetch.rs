@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use mkdump::catalog::fetch::{FetchError, FetchOptions, Outcome, Proxy, fetch};
-use mkdump::catalog::{Guid, PdbId, ServerFile, Wanted};
+use symstore::fetch::{FetchError, FetchOptions, Outcome, Proxy, fetch};
+use symstore::{Guid, PdbId, ServerFile, Wanted};
 use testkit::catalog::{Module, pdb};
 use testkit::http::{Reply, Request, Server};
 
@@ -362,7 +362,7 @@ fn many_files_come_at_once_and_the_same_file_once() {
     let names = (0..16).map(|i| format!("m{i}.sys")).chain(["M0.sys".to_owned()]);
     let files: Vec<_> = names.map(|name| ServerFile::image(&wanted(&name)).unwrap()).collect();
     let seen = Mutex::new(Vec::new());
-    let progress = |progress: mkdump::catalog::fetch::FetchProgress<'_>| {
+    let progress = |progress: symstore::fetch::FetchProgress<'_>| {
         seen.lock().unwrap().push((progress.received, progress.total));
     };
     let options = FetchOptions { progress: Some(&progress), ..options(&server, store.path()) };

@@ -138,8 +138,8 @@ fn missing_bytes(file: &mut File) -> io::Result<Option<u64>> {
     Ok(missing_from(&head[..have], file.metadata()?.len()))
 }
 
-/// The same of a file's first bytes and its length.
-pub(crate) fn missing_from(head: &[u8], length: u64) -> Option<u64> {
+/// How many bytes a PE file lacks at its end, by its first bytes and its length; `None` if it is whole.
+pub fn missing_from(head: &[u8], length: u64) -> Option<u64> {
     let headers = Headers::parse(head).ok()?;
     let ends = headers.sections.iter().map(|section| {
         // Bytes beyond the last page that the section has in memory are never mapped.
