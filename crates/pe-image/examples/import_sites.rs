@@ -43,13 +43,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let image = MappedImage::new(&parsed[0].2, modules.module(0).base, Some(&binding), Policy::default());
     let mut out = std::io::stdout().lock();
     for site in image.sites() {
-        let SiteKind::Import { call, index } = site.kind else { continue };
+        let SiteKind::Import { call, .. } = site.kind else { continue };
         let kind = if call { "call" } else { "jump" };
-        let slot = index.and_then(|index| {
-            let iat = image.file().iat()?.rva;
-            binding.slot_at(iat.checked_add(8 * index)?)
-        });
-        let import = slot.map_or("(no slot)".to_owned(), |slot| format!("{}!{}", slot.dll, slot.name));
+        let import =
+            binding.import_of(&site).map_or("(no slot)".to_owned(), |slot| format!("{}!{}", slot.dll, slot.name));
         let outcome = match site.outcome {
             Outcome::Direct(target) => {
                 format!("{:#x} ({} + {})", target.address, modules.module(target.module).name, target.rva)

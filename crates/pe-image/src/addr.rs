@@ -33,6 +33,16 @@ impl fmt::LowerHex for Rva {
     }
 }
 
+/// The number of a slot in the import address table ([`crate::DirectoryKind::Iat`]), counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IatIndex(pub u32);
+
+impl fmt::Display for IatIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
 /// A 32-bit address as debuggers write it in 64 bits: bit 31 is copied into the upper half, so that an x86 kernel
 /// address such as 0x81234000 becomes 0xFFFFFFFF81234000. (dbgeng keeps x86 addresses in this form and finds no memory
 /// under the zero-extended one.)

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::exports::{Export, Exports};
 use crate::file::PeFile;
 use crate::imports::ImportName;
+use crate::site::Site;
 
 /// A module as it was loaded.
 #[derive(Clone, Debug)]
@@ -352,6 +353,11 @@ impl<'a> Binding<'a> {
     /// The slot that starts at `rva`.
     pub fn slot_at(&self, rva: Rva) -> Option<&Slot<'a>> {
         self.slots.binary_search_by_key(&rva, |slot| slot.rva).ok().map(|index| &self.slots[index])
+    }
+
+    /// The import through which a site goes. `None` for a site that reads no slot of an import.
+    pub fn import_of(&self, site: &Site) -> Option<&Slot<'a>> {
+        self.slot_at(site.slot?)
     }
 
     /// What stays unbound, each DLL and name once.

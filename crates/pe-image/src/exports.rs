@@ -9,6 +9,7 @@ use object::pod::from_bytes;
 
 use crate::addr::Rva;
 use crate::bytes;
+use crate::directory::DirectoryKind;
 use crate::error::{Error, Place, Result};
 use crate::file::PeFile;
 
@@ -47,7 +48,7 @@ impl<'a> Exports<'a> {
     /// and reported in [`errors`](Self::errors).
     pub fn read(file: &'a PeFile<'a>) -> Result<Option<Self>> {
         const STRUCTURE: &str = "IMAGE_EXPORT_DIRECTORY";
-        let Some(directory) = file.headers().directory(pe::IMAGE_DIRECTORY_ENTRY_EXPORT) else { return Ok(None) };
+        let Some(directory) = file.headers().directory(DirectoryKind::Export) else { return Ok(None) };
         let raw = file.bytes_at(directory.rva, size_of::<pe::ImageExportDirectory>() as u32, STRUCTURE)?;
         let (table, _) = from_bytes::<pe::ImageExportDirectory>(raw).expect("the slice has the structure's size");
         let array = |rva: u32, count: u32, width: u32, what: &'static str| {

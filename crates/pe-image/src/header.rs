@@ -8,6 +8,7 @@ use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, optional_header_magi
 
 use crate::addr::{PAGE_SIZE, Rva};
 use crate::bytes;
+use crate::directory::{Directory, DirectoryKind};
 use crate::error::{Error, Place, Result};
 
 /// The machine an image is for: IMAGE_FILE_HEADER.Machine of winnt.h.
@@ -32,15 +33,6 @@ impl fmt::Display for Machine {
             Self(other) => write!(f, "machine {other:#06x}"),
         }
     }
-}
-
-/// IMAGE_DATA_DIRECTORY: a table's place and size in bytes. A place of 0 means that the file has no such table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Directory {
-    /// First byte.
-    pub rva: Rva,
-    /// Bytes.
-    pub size: u32,
 }
 
 /// IMAGE_SECTION_HEADER.
@@ -120,14 +112,14 @@ pub struct Headers {
     pub checksum: u32,
     /// Subsystem; drivers have 1 (native).
     pub subsystem: u16,
-    /// The file's directories, in the order of IMAGE_DIRECTORY_ENTRY_*; those it does not have are zero.
-    pub directories: [Directory; 16],
     /// The sections, ascending.
     pub sections: Vec<Section>,
     /// File offset (and RVA) of the ImageBase field.
     pub image_base_offset: u32,
     /// File offset (and RVA) of the CheckSum field.
     pub checksum_offset: u32,
+    /// In the order of [`DirectoryKind`]; those that the file does not have are zero.
+    directories: [Directory; 16],
 }
 
 /// Offset of ImageBase in IMAGE_NT_HEADERS64, and in IMAGE_NT_HEADERS32.
@@ -262,9 +254,10 @@ impl Headers {
         if self.is_64 { 8 } else { 4 }
     }
 
-    /// The directory of that number (IMAGE_DIRECTORY_ENTRY_*), if the file has one.
-    pub fn directory(&self, number: usize) -> Option<Directory> {
-        self.directories.get(number).copied().filter(|directory| directory.rva.0 != 0 && directory.size != 0)
+    /// A directory, if the file has it.
+    pub fn directory(&self, kind: DirectoryKind) -> Option<Directory> {
+        let directory = self.directories.get(kind as usize).copied()?;
+        (directory.rva.0 != 0 && directory.size != 0).then_some(directory)
     }
 
     /// Bytes of the file that are mapped at RVA 0.

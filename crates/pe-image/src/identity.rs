@@ -9,6 +9,7 @@ use object::pe;
 
 use crate::addr::Rva;
 use crate::bytes;
+use crate::directory::DirectoryKind;
 use crate::error::Error;
 use crate::file::PeFile;
 use crate::header::{Headers, Machine};
@@ -135,7 +136,7 @@ impl PeFile<'_> {
     pub fn debug_ranges(&self) -> Vec<(Rva, u32)> {
         let read = |offset: u64, size: u32| self.data().get(usize::try_from(offset).ok()?..)?.get(..size as usize);
         let find = || {
-            let directory = self.headers().directory(pe::IMAGE_DIRECTORY_ENTRY_DEBUG)?;
+            let directory = self.headers().directory(DirectoryKind::Debug)?;
             let (offset, have) = self.headers().file_offset(directory.rva)?;
             let size = directory.size.min(MOST_DEBUG_ENTRIES * DEBUG_ENTRY).min(have as u32);
             let entries = read(offset, size)?.chunks_exact(DEBUG_ENTRY as usize);
@@ -194,7 +195,7 @@ fn find_code_view(headers: &Headers, read: impl FnMut(u64, u32) -> Option<Vec<u8
 
 /// The payload of the first debug directory entry of a type.
 fn debug_entry(headers: &Headers, wanted: u32, mut read: impl FnMut(u64, u32) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
-    let directory = headers.directory(pe::IMAGE_DIRECTORY_ENTRY_DEBUG)?;
+    let directory = headers.directory(DirectoryKind::Debug)?;
     let size = directory.size.min(MOST_DEBUG_ENTRIES * size_of::<pe::ImageDebugDirectory>() as u32);
     let (offset, have) = headers.file_offset(directory.rva)?;
     let table = read(offset, size.min(have as u32))?;

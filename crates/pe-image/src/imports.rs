@@ -7,8 +7,9 @@ use object::LittleEndian as LE;
 use object::pe;
 use object::pod::{Pod, from_bytes};
 
-use crate::addr::{PAGE_SIZE, Rva};
+use crate::addr::{IatIndex, PAGE_SIZE, Rva};
 use crate::bytes;
+use crate::directory::{Directory, DirectoryKind};
 use crate::error::{Error, Place, Result};
 use crate::file::PeFile;
 
@@ -75,9 +76,16 @@ impl<'a> PeFile<'a> {
         reader.out
     }
 
-    /// The import address table as the kernel numbers its slots: directory 12. `None` when the file has none.
-    pub fn iat(&self) -> Option<crate::Directory> {
-        self.headers().directory(pe::IMAGE_DIRECTORY_ENTRY_IAT)
+    /// The import address table: the slots of all DLLs side by side, as the kernel numbers them. `None` when the file has
+    /// none.
+    pub fn iat(&self) -> Option<Directory> {
+        self.headers().directory(DirectoryKind::Iat)
+    }
+
+    /// The RVA of the slot with that number in the import address table. `None` when the file has no such table, or the
+    /// slot would lie past 4 GiB; whether it lies in the table is not checked.
+    pub fn iat_slot(&self, index: IatIndex) -> Option<Rva> {
+        self.iat()?.rva.checked_add(index.0.checked_mul(self.headers().pointer_size())?)
     }
 
     /// The text at `rva` up to its NUL, as bytes.
@@ -105,11 +113,11 @@ struct Reader<'f, 'a> {
 
 impl<'a> Reader<'_, 'a> {
     fn ordinary(&mut self) {
-        for (_, raw) in self.descriptors::<pe::ImageImportDescriptor>(
-            pe::IMAGE_DIRECTORY_ENTRY_IMPORT,
-            "IMAGE_IMPORT_DESCRIPTOR",
-            |raw| raw.name.get(LE) == 0 || raw.first_thunk.get(LE) == 0,
-        ) {
+        for (_, raw) in
+            self.descriptors::<pe::ImageImportDescriptor>(DirectoryKind::Import, "IMAGE_IMPORT_DESCRIPTOR", |raw| {
+                raw.name.get(LE) == 0 || raw.first_thunk.get(LE) == 0
+            })
+        {
             // Without a lookup table (Borland's linkers) the address table itself holds the names before binding.
             let lookup = match raw.original_first_thunk.get(LE) {
                 0 => raw.first_thunk.get(LE),
@@ -121,7 +129,7 @@ impl<'a> Reader<'_, 'a> {
 
     fn delayed(&mut self) {
         for (place, raw) in self.descriptors::<pe::ImageDelayloadDescriptor>(
-            pe::IMAGE_DIRECTORY_ENTRY_DELAY_IMPORT,
+            DirectoryKind::DelayImport,
             "IMAGE_DELAYLOAD_DESCRIPTOR",
             |raw| raw.dll_name_rva.get(LE) == 0,
         ) {
@@ -141,7 +149,7 @@ impl<'a> Reader<'_, 'a> {
     /// value, and the kernel goes by the terminator.
     fn descriptors<T: Pod + Copy>(
         &mut self,
-        directory: usize,
+        directory: DirectoryKind,
         structure: &'static str,
         ends: impl Fn(&T) -> bool,
     ) -> Vec<(Place, T)> {

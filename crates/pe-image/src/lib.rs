@@ -74,11 +74,13 @@ mod addr;
 mod api_set;
 mod bind;
 mod bytes;
+mod directory;
 mod dvrt;
 mod error;
 mod exports;
 mod file;
 mod fixup;
+mod functions;
 mod header;
 mod identity;
 mod image;
@@ -89,9 +91,10 @@ mod relocate;
 mod site;
 mod version;
 
-pub use addr::{PAGE_SIZE, Rva, sign_extend};
+pub use addr::{IatIndex, PAGE_SIZE, Rva, sign_extend};
 pub use api_set::ApiSets;
 pub use bind::{Binding, Module, Modules, Rule, Slot, Target, Unbound};
+pub use directory::{Directory, DirectoryKind};
 pub use dvrt::{
     AddressConstants, Arm64ImportTransfer, Arm64xFixup, Arm64xFixups, Bdd, BddNode, Dvrt, DvrtEntry, Fixups,
     FunctionOverride, FunctionOverrides, ImportTransfer, IndirectTransfer, OverrideSite, OverrideSiteKind, PageRecord,
@@ -100,13 +103,16 @@ pub use dvrt::{
 pub use error::{Error, Place, Result};
 pub use exports::{Export, Exports};
 pub use file::PeFile;
-pub use fixup::{LinkedImport, SITE_SIZE, SiteForm, Stub, StubBlock, StubOffsets, recognise, stub_offset};
-pub use header::{Directory, Headers, Machine, Section};
+pub use fixup::{
+    LinkedImport, SITE_SIZE, SLOT_INSTRUCTION, SiteForm, Stub, StubBlock, StubOffsets, recognise, stub_offset,
+};
+pub use functions::{GuardFunction, RuntimeFunction};
+pub use header::{Headers, Machine, Section};
 pub use identity::{CodeView, Identity, IdentityError, PdbChecksum, image_key, pdb_key};
 pub use image::{ImageRange, MappedImage, Piece, Pieces, RangeKind, Selection};
 pub use imports::{Import, ImportName, ImportedDll, Imports};
 pub use load_config::LoadConfig;
 pub use policy::{ImportCalls, Policy};
 pub use relocate::{Block, Blocks, Relocation, RelocationKind};
-pub use site::{Counts, ImportCounts, Outcome, Reason, RewriteCounts, Site, SiteKind};
+pub use site::{Counts, ImportCounts, Outcome, Reason, RewriteCounts, Site, SiteEncoding, SiteKind};
 pub use version::Version;

@@ -7,10 +7,9 @@
 //!
 //! The same blocks, with other records, make up the dynamic relocation table.
 
-use object::pe;
-
 use crate::addr::Rva;
 use crate::bytes;
+use crate::directory::DirectoryKind;
 use crate::error::{Error, Place, Result};
 use crate::file::PeFile;
 
@@ -153,7 +152,7 @@ impl<'a> PeFile<'a> {
     /// # Errors
     /// When the directory does not lie in the file.
     pub fn relocation_blocks(&self) -> Result<Blocks<'a>> {
-        let Some(directory) = self.headers().directory(pe::IMAGE_DIRECTORY_ENTRY_BASERELOC) else {
+        let Some(directory) = self.headers().directory(DirectoryKind::BaseRelocation) else {
             return Ok(Blocks::new(&[], Rva(0)));
         };
         let bytes = self.bytes_at(directory.rva, directory.size, "base relocation table")?;

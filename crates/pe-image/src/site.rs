@@ -1,8 +1,9 @@
 //! Sites: places in code that a loader may change, and what became of each.
 
-use crate::addr::Rva;
+use crate::addr::{IatIndex, Rva};
 use crate::bind::Target;
-use crate::fixup::SITE_SIZE;
+use crate::dvrt::{ImportTransfer, IndirectTransfer, PageRecord, SwitchBranch};
+use crate::fixup::{SITE_SIZE, SLOT_INSTRUCTION};
 
 /// A listed place in an image's code, and what the policy makes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct Site {
     pub rva: Rva,
     /// What the file lists there.
     pub kind: SiteKind,
+    /// The slot that an import site reads. `None` for a site without one, and for the other kinds.
+    pub slot: Option<Rva>,
     /// What it becomes.
     pub outcome: Outcome,
 }
@@ -22,8 +25,8 @@ pub enum SiteKind {
     Import {
         /// True for a call, false for a jump.
         call: bool,
-        /// Number of the slot in the IAT directory; `None` for 0x7FFFF, which says that it has none.
-        index: Option<u32>,
+        /// Number of the slot in the import address table; `None` for 0x7FFFF, which says that it has none.
+        index: Option<IatIndex>,
     },
     /// A call or jump through rax or through the CFG dispatch pointer (symbol 4); 5 to 7 bytes.
     Indirect {
@@ -41,15 +44,43 @@ pub enum SiteKind {
     },
 }
 
+/// How the bytes of a site can be encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SiteEncoding {
+    /// As the linker wrote them.
+    Linked,
+    /// An import call that goes straight to the imported function.
+    Direct,
+    /// An import call through r10: Driver Verifier's form.
+    Register,
+    /// A call of a retpoline stub.
+    Stub,
+}
+
 impl SiteKind {
-    /// The bytes that a loader may change there, as the file lists them: 12 for an import, 5 to 7 for an indirect call, 6
-    /// for a switch.
+    /// The bytes that a loader may change at such a site: 12 for an import, 5 to 7 for an indirect call, 6 for a switch.
     pub fn size(&self) -> u32 {
+        let rva = Rva::default();
         match *self {
-            Self::Import { .. } => SITE_SIZE as u32,
-            Self::Indirect { cfg: true, rex, .. } => 6 + u32::from(rex),
-            Self::Indirect { cfg: false, .. } => 5,
-            Self::Switch { .. } => 6,
+            Self::Import { call, .. } => ImportTransfer { rva, call, raw_index: 0 }.size(),
+            Self::Indirect { call, rex, cfg } => IndirectTransfer { rva, call, rex, cfg }.size(),
+            Self::Switch { register } => SwitchBranch { rva, register }.size(),
+        }
+    }
+
+    /// The distance from the site's first byte to the end of its branch instruction, which is where a call returns to.
+    /// `None` when such a site is never encoded that way.
+    pub fn branch_end(&self, encoding: SiteEncoding) -> Option<u32> {
+        match (*self, encoding) {
+            (Self::Import { .. }, SiteEncoding::Linked) => Some(SLOT_INSTRUCTION),
+            // mov r10,[slot]; call r10
+            (Self::Import { .. }, SiteEncoding::Register) => Some(SLOT_INSTRUCTION + 3),
+            (Self::Import { .. }, SiteEncoding::Direct | SiteEncoding::Stub) => Some(SITE_SIZE as u32),
+            // call [rip+disp32] has 6 bytes, call rax has 2.
+            (Self::Indirect { rex, cfg, .. }, SiteEncoding::Linked) => Some(u32::from(rex) + if cfg { 6 } else { 2 }),
+            (Self::Switch { register }, SiteEncoding::Linked) => Some(if register < 8 { 2 } else { 3 }),
+            (Self::Indirect { .. } | Self::Switch { .. }, SiteEncoding::Stub) => Some(5),
+            (Self::Indirect { .. } | Self::Switch { .. }, SiteEncoding::Direct | SiteEncoding::Register) => None,
         }
     }
 }

@@ -11,11 +11,11 @@
 //! and `StringFileInfo` below it, which holds tables of strings by language.
 
 use object::LittleEndian as LE;
-use object::pe;
 use object::read::pe::ResourceDirectory;
 
 use crate::addr::Rva;
 use crate::bytes::{array_at, u16_at, u32_at};
+use crate::directory::DirectoryKind;
 use crate::error::{Error, Place, Result};
 use crate::file::PeFile;
 
@@ -65,7 +65,7 @@ impl PeFile<'_> {
     /// When the resource tree leads out of the resource section. A VS_VERSIONINFO that is wrong gives what can be read
     /// of it.
     pub fn version(&self) -> Result<Option<Version>> {
-        let Some(directory) = self.headers().directory(pe::IMAGE_DIRECTORY_ENTRY_RESOURCE) else { return Ok(None) };
+        let Some(directory) = self.headers().directory(DirectoryKind::Resource) else { return Ok(None) };
         let section = self.bytes_from(directory.rva);
         let resources = ResourceDirectory::new(section);
         let wrong = |error: object::Error| {

@@ -1,6 +1,8 @@
 //! The dynamic relocation table, decoded: versions, widths, symbols, padding, and errors that say where.
 
-use pe_image::{Arm64xFixup, Dvrt, Fixups, MappedImage, OverrideSiteKind, PeFile, Policy, RelocationKind, Rva, Symbol};
+use pe_image::{
+    Arm64xFixup, Dvrt, Fixups, IatIndex, MappedImage, OverrideSiteKind, PeFile, Policy, RelocationKind, Rva, Symbol,
+};
 use testkit::image::{ARM64, At, Driver, Entry, OverrideSpec, SiteSpec, padded_u16s, page_blocks, u32s};
 
 fn blocks(pages: &[(u32, Vec<u8>)]) -> Vec<u8> {
@@ -42,7 +44,8 @@ fn records_of_symbols_3_4_and_5() {
     check_table(&[(3, imports), (4, indirect), (5, switches)], |table| {
         let Fixups::ImportTransfers(records) = table.entries[0].fixups() else { panic!() };
         let records: Vec<_> = records.map(|record| record.unwrap()).map(|r| (r.rva.0, r.call, r.index())).collect();
-        assert_eq!(records, [(0x1000, true, Some(5)), (0x1010, false, None), (0x2fff, false, Some(1))]);
+        let index = |number| Some(IatIndex(number));
+        assert_eq!(records, [(0x1000, true, index(5)), (0x1010, false, None), (0x2fff, false, index(1))]);
         let Fixups::IndirectTransfers(records) = table.entries[1].fixups() else { panic!() };
         let records: Vec<_> = records.map(|record| record.unwrap()).map(|r| (r.rva.0, r.call, r.rex, r.cfg)).collect();
         let expected = [(0x1004, true, false, true), (0x1008, false, true, false), (0x100c, true, false, false)];

@@ -11,8 +11,7 @@ const CHUNK: usize = 0x1000;
 
 /// Instruction starts in an image of which the file is known, asked for in ascending order: every byte is decoded once.
 ///
-/// Functions are taken from the exception directory (RUNTIME_FUNCTION of winnt.h: first RVA, end RVA, unwind data). Code
-/// outside it is decoded from the end of the function in front or from the section's start; between functions there are
+/// Functions are taken from the exception directory. Code outside it is decoded from the end of the function in front or from the section's start; between functions there are
 /// one-byte `CC`s, with which a decoder is in step again at the next function.
 #[derive(Debug)]
 pub(super) struct Starts {
@@ -26,25 +25,12 @@ pub(super) struct Starts {
     from: u32,
 }
 
-/// Number of the exception directory.
-const EXCEPTION: usize = 3;
-/// Bytes of RUNTIME_FUNCTION.
-const FUNCTION: usize = 12;
-
 impl Starts {
     pub(super) fn new(file: &PeFile<'_>) -> Self {
         let headers = file.headers();
         let mut anchors: Vec<u32> = headers.sections.iter().map(|section| section.rva.0).collect();
-        if headers.is_64
-            && let Some(directory) = headers.directory(EXCEPTION)
-        {
-            let table = file.bytes_from(directory.rva);
-            let table = &table[..table.len().min(directory.size as usize)];
-            for function in table.chunks_exact(FUNCTION) {
-                let word = |at: usize| u32::from_le_bytes(function[at..at + 4].try_into().expect("4 bytes"));
-                anchors.extend([word(0), word(4)]);
-            }
-        }
+        let functions = file.runtime_functions().unwrap_or_default();
+        anchors.extend(functions.iter().flat_map(|function| [function.begin.0, function.end.0]));
         anchors.sort_unstable();
         anchors.dedup();
         let bitness = if headers.is_64 { 64 } else { 32 };

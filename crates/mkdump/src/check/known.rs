@@ -4,7 +4,9 @@
 
 use std::collections::HashMap;
 
-use pe_image::{Binding, ImportCalls, LinkedImport, MappedImage, PeFile, Policy, Rva, Section, StubBlock};
+use pe_image::{
+    Binding, ImportCalls, LinkedImport, MappedImage, PeFile, Policy, Rva, Section, SiteForm, StubBlock, recognise,
+};
 
 use super::instructions::Starts;
 use super::memory::{PLACE, Side};
@@ -165,8 +167,7 @@ impl<'a> Known<'a> {
 
     /// True when nobody knows where the import of a site leads, because the exporter's file is not at hand.
     fn is_unbound(&self, unit: &Unit, linked: &LinkedImport) -> bool {
-        let slot = i64::from(unit.rva) + 7 + i64::from(linked.displacement);
-        let slot = u32::try_from(slot).ok().and_then(|rva| self.binding.slot_at(Rva(rva)));
+        let slot = linked.slot(Rva(unit.rva)).and_then(|rva| self.binding.slot_at(rva));
         slot.is_some_and(|slot| slot.result.is_err())
     }
 }
@@ -202,17 +203,13 @@ fn free_import(
     stubs_unknown: bool,
     dump: &mut Witness<'_, '_, '_>,
 ) -> Option<Form> {
-    let mut bytes = side.bytes;
-    bytes[..3].copy_from_slice(&[0x4c, 0x8b, 0x15]);
-    bytes[3..7].copy_from_slice(&linked.displacement.to_le_bytes());
-    bytes[7] = if linked.call { 0xe8 } else { 0xe9 };
+    let distance = i32::from_le_bytes(side.bytes[8..].try_into().expect("4 bytes"));
+    let bytes = linked.direct(distance);
     let fits = (1..8).all(|at| !side.has(at) || side.bytes[at] == bytes[at] || at == 7 && side.bytes[at] == 0xcc);
     if !fits || !(8..PLACE).all(|at| side.has(at)) {
         return None;
     }
-    let distance = i32::from_le_bytes(bytes[8..].try_into().expect("4 bytes"));
-    let target = address.wrapping_add(12).wrapping_add(i64::from(distance) as u64);
-    let slot = address.wrapping_add(7).wrapping_add(i64::from(linked.displacement) as u64);
+    let Some(SiteForm::ImportDirect { slot, target, .. }) = recognise(&bytes, address) else { return None };
     match dump.scan.reached(target) {
         Reached::Module(..) if unbound && dump.slot_agrees(slot, target) => {
             Some(Form { name: FormName::Direct, bytes })
@@ -275,7 +272,7 @@ impl<'w, 'd, 'a> Witness<'w, 'd, 'a> {
         let targets = self.targets.get_or_insert_with(|| {
             let mut targets: HashMap<u64, Vec<(u64, u32)>> = HashMap::new();
             scan.in_module(module, &super::memory::PageBudget::new(), &mut |site| {
-                if let pe_image::SiteForm::ImportDirect { slot, target, .. } = site.form
+                if let SiteForm::ImportDirect { slot, target, .. } = site.form
                     && matches!(site.target, Some(Reached::Module(..)))
                 {
                     vote(targets.entry(slot).or_default(), target);

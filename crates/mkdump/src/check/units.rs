@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use pe_image::{Binding, Fixups, PeFile, Rva};
+use pe_image::{Binding, Fixups, LoadConfig, PageRecord, PeFile, Rva};
 
 /// A place that a loader may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,8 @@ impl Units {
         for slot in binding.slots() {
             add(slot.rva, width, UnitKind::Slot);
         }
-        for rva in guard_pointers(file) {
+        let config = file.load_config().ok().flatten();
+        for rva in config.iter().flat_map(LoadConfig::guard_pointers) {
             add(rva, width, UnitKind::Guard);
         }
         let blocks = file.relocation_blocks().ok().into_iter().flatten().map_while(Result::ok);
@@ -86,13 +87,14 @@ impl Units {
         for entry in table.iter().flat_map(|table| &table.entries) {
             match entry.fixups() {
                 Fixups::ImportTransfers(sites) => {
-                    sites.flatten().for_each(|site| add(site.rva, 12, UnitKind::Import));
+                    sites.flatten().for_each(|site| add(site.rva, site.size(), UnitKind::Import));
                 }
-                Fixups::IndirectTransfers(sites) => sites.flatten().for_each(|site| {
-                    let size = if site.cfg { 6 + u32::from(site.rex) } else { 5 };
-                    add(site.rva, size, UnitKind::Indirect);
-                }),
-                Fixups::SwitchBranches(sites) => sites.flatten().for_each(|site| add(site.rva, 6, UnitKind::Switch)),
+                Fixups::IndirectTransfers(sites) => {
+                    sites.flatten().for_each(|site| add(site.rva, site.size(), UnitKind::Indirect));
+                }
+                Fixups::SwitchBranches(sites) => {
+                    sites.flatten().for_each(|site| add(site.rva, site.size(), UnitKind::Switch));
+                }
                 Fixups::FunctionOverrides(Ok(table)) => {
                     for item in &table.overrides {
                         let number = overrides.len() as u32;
@@ -154,21 +156,3 @@ impl Units {
 
 /// Places that are asked for a majority.
 const MOST_ASKED: usize = 4096;
-
-/// Pointers that IMAGE_LOAD_CONFIG_DIRECTORY64 names and that the loader fills: the CFG check and dispatch pointers, the
-/// three of XFG and the one of guarded memcpy (offsets of winnt.h).
-fn guard_pointers(file: &PeFile<'_>) -> Vec<Rva> {
-    const LOAD_CONFIG: usize = 10;
-    const POINTERS: [usize; 6] = [0x70, 0x78, 0x118, 0x120, 0x128, 0x138];
-    let headers = file.headers();
-    let (true, Some(directory)) = (headers.is_64, headers.directory(LOAD_CONFIG)) else { return Vec::new() };
-    let fields = file.bytes_from(directory.rva);
-    let size = fields.get(..4).map_or(0, |size| u32::from_le_bytes(size.try_into().expect("4 bytes")));
-    let fields = &fields[..fields.len().min(size as usize)];
-    let pointers = POINTERS.iter().filter_map(|&at| {
-        let address = u64::from_le_bytes(fields.get(at..at + 8)?.try_into().expect("8 bytes"));
-        let rva = address.checked_sub(headers.image_base)?;
-        u32::try_from(rva).ok().filter(|&rva| rva < headers.size_of_image).map(Rva)
-    });
-    pointers.collect()
-}

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use pe_image::{Outcome, Policy, SiteKind, Unbound};
+use pe_image::{Outcome, Policy, Unbound};
 use rayon::prelude::*;
 
 use super::touched::{Placed, Reach, Stream, Touched, closure, touched};
@@ -51,27 +51,19 @@ pub fn reached(bound: &Bound<'_>, streams: &[Stream<'_>], direct: impl Fn(usize)
 
 /// The modules that direct import calls of a module lead to.
 fn direct_imports(bound: &Bound<'_>, names: &HashMap<String, usize>, entry: usize) -> Vec<usize> {
-    const IAT: usize = 12;
     let second_mapping = Policy::is_second_mapping(&bound.entries()[entry].module.name);
     let Some(mapped) = bound.map(entry, Policy { second_mapping, ..Policy::default() }, None) else {
         return Vec::new();
     };
-    let iat = mapped.file().headers().directory(IAT).map(|directory| directory.rva);
     let mut found: Vec<usize> = mapped
         .sites()
-        .filter_map(|site| {
-            let SiteKind::Import { index, .. } = site.kind else { return None };
-            match site.outcome {
-                Outcome::Direct(target) => bound.exporter(&target),
-                Outcome::AsLinked(pe_image::Reason::Unbound) => {
-                    let slot = iat?.checked_add(index?.checked_mul(8)?)?;
-                    match &bound.binding(entry).slot_at(slot)?.result {
-                        Err(Unbound::NoFile(exporter)) => names.get(&exporter.to_ascii_lowercase()).copied(),
-                        _ => None,
-                    }
-                }
+        .filter_map(|site| match &site.outcome {
+            Outcome::Direct(target) => bound.exporter(target),
+            Outcome::AsLinked(pe_image::Reason::Unbound) => match &bound.binding(entry).import_of(&site)?.result {
+                Err(Unbound::NoFile(exporter)) => names.get(&exporter.to_ascii_lowercase()).copied(),
                 _ => None,
-            }
+            },
+            _ => None,
         })
         .collect();
     found.sort_unstable();

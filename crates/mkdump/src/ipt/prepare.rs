@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use pe_image::{ImportCalls, MappedImage, Outcome, Policy, Reason, SiteKind, Unbound};
+use pe_image::{ImportCalls, MappedImage, Outcome, Policy, Reason, Unbound};
 
 use super::analyse::{Data, IptOptions};
 use super::flow::{Layout, Placed};
@@ -141,21 +141,17 @@ impl Prepared<'_> {
 /// Import sites that the kernel made direct calls, as far as is known, to modules that were there and whose files are
 /// not: the file says which module, but not where in it.
 fn unknown_calls(bound: &Bound<'_>, direct: &[bool]) -> Vec<(u64, usize)> {
-    const IAT: usize = 12;
     let loaded = (0..bound.entries().len()).filter(|&entry| bound.was_loaded(entry));
     let by_name: HashMap<String, usize> =
         loaded.clone().map(|entry| (bound.entries()[entry].module.name.to_ascii_lowercase(), entry)).collect();
     let calls = |entry: usize| -> Option<Vec<(u64, usize)>> {
         let second_mapping = Policy::is_second_mapping(&bound.entries()[entry].module.name);
         let mapped = bound.map(entry, Policy { second_mapping, ..Policy::default() }, None)?;
-        let iat = mapped.file().headers().directory(IAT)?.rva;
         let call = |site: pe_image::Site| {
-            let SiteKind::Import { index: Some(index), .. } = site.kind else { return None };
             if site.outcome != Outcome::AsLinked(Reason::Unbound) {
                 return None;
             }
-            let slot = bound.binding(entry).slot_at(iat.checked_add(index.checked_mul(8)?)?)?;
-            let Err(Unbound::NoFile(exporter)) = &slot.result else { return None };
+            let Err(Unbound::NoFile(exporter)) = &bound.binding(entry).import_of(&site)?.result else { return None };
             Some((mapped.address(site.rva), *by_name.get(&exporter.to_ascii_lowercase())?))
         };
         Some(mapped.sites().filter_map(call).collect())

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use pe_image::{Outcome, Policy, Reason, Rva, Site as ListedSite, SiteKind, StubBlock};
+use pe_image::{Outcome, Policy, Reason, Site as ListedSite, SiteEncoding, SiteKind, StubBlock};
 use rayon::prelude::*;
 
 use super::functions::Functions;
@@ -35,11 +35,6 @@ struct Known {
     /// The import stub behind it.
     stub: Option<u64>,
 }
-
-/// IMAGE_DIRECTORY_ENTRY_IAT.
-const IAT: usize = 12;
-/// Bytes of a rewritten indirect call (`E8 rel32`).
-const REWRITTEN_CALL: u64 = 5;
 
 impl<'b, 'a> Inquiry<'b, 'a> {
     /// Reads what the files say. `stubs` are those of the snapshot's own kernel ([`Bound::stubs`]).
@@ -112,19 +107,21 @@ fn known(bound: &Bound<'_>, stubs: Option<&StubBlock>, entry: usize) -> Option<K
     let second_mapping = Policy::is_second_mapping(&bound.entries()[entry].module.name);
     let mapped = bound.map(entry, Policy { second_mapping, ..Policy::default() }, None)?;
     let base = mapped.base();
-    let iat = mapped.file().headers().directory(IAT).map(|directory| directory.rva);
     let mut sites = Vec::new();
     let mut indirect_returns = Vec::new();
     for listed in mapped.sites() {
         match listed.kind {
-            SiteKind::Import { call, index } => {
-                sites.extend(import_site(bound, entry, base, iat, &listed, call, index));
+            SiteKind::Import { call, .. } => {
+                sites.extend(import_site(bound, entry, base, &listed, call));
             }
-            SiteKind::Indirect { call: true, rex, cfg } => {
-                let va = base.wrapping_add(listed.rva.0.into());
-                // call [rip+disp32] has 6 bytes, call rax 2; a REX prefix is one more.
-                let linked = va.wrapping_add(if cfg { 6 } else { 2 } + u64::from(rex));
-                indirect_returns.push(IndirectReturn { linked, rewritten: va.wrapping_add(REWRITTEN_CALL) });
+            SiteKind::Indirect { call: true, .. } => {
+                let end = |encoding| {
+                    let end = listed.kind.branch_end(encoding)?;
+                    Some(base.wrapping_add(listed.rva.0.into()).wrapping_add(end.into()))
+                };
+                if let (Some(linked), Some(rewritten)) = (end(SiteEncoding::Linked), end(SiteEncoding::Stub)) {
+                    indirect_returns.push(IndirectReturn { linked, rewritten });
+                }
             }
             SiteKind::Indirect { .. } | SiteKind::Switch { .. } => {}
         }
@@ -141,20 +138,12 @@ fn known(bound: &Bound<'_>, stubs: Option<&StubBlock>, entry: usize) -> Option<K
 }
 
 /// An import site as the verdict sees it; nothing for bytes that no linker wrote, or a site without a slot.
-fn import_site(
-    bound: &Bound<'_>,
-    entry: usize,
-    base: u64,
-    iat: Option<Rva>,
-    listed: &ListedSite,
-    call: bool,
-    index: Option<u32>,
-) -> Option<Site> {
+fn import_site(bound: &Bound<'_>, entry: usize, base: u64, listed: &ListedSite, call: bool) -> Option<Site> {
     if listed.outcome == Outcome::AsLinked(Reason::UnexpectedBytes) {
         return None;
     }
-    let slot = iat?.checked_add(index?.checked_mul(8)?)?;
-    let target = bound.binding(entry).slot_at(slot).and_then(|slot| slot.result.as_ref().ok());
+    let slot = listed.slot?;
+    let target = bound.binding(entry).import_of(listed).and_then(|slot| slot.result.as_ref().ok());
     Some(Site {
         va: base.wrapping_add(listed.rva.0.into()),
         slot: base.wrapping_add(slot.0.into()),

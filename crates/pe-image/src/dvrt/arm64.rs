@@ -48,4 +48,8 @@ impl PageRecord for Arm64ImportTransfer {
     fn rva(&self) -> Rva {
         self.rva
     }
+
+    fn size(&self) -> u32 {
+        4
+    }
 }

@@ -1,7 +1,8 @@
 //! Symbol 3: calls and jumps through the import address table.
 
-use crate::addr::Rva;
+use crate::addr::{IatIndex, Rva};
 use crate::dvrt::PageRecord;
+use crate::fixup::SITE_SIZE;
 
 /// IMAGE_IMPORT_CONTROL_TRANSFER_DYNAMIC_RELOCATION: `PageRelativeOffset:12, IndirectCall:1, IATIndex:19`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +20,8 @@ impl ImportTransfer {
     pub const NO_INDEX: u32 = 0x7_ffff;
 
     /// The slot's number in the IAT directory, if the site has one.
-    pub fn index(&self) -> Option<u32> {
-        (self.raw_index != Self::NO_INDEX).then_some(self.raw_index)
+    pub fn index(&self) -> Option<IatIndex> {
+        (self.raw_index != Self::NO_INDEX).then_some(IatIndex(self.raw_index))
     }
 }
 
@@ -34,5 +35,9 @@ impl PageRecord for ImportTransfer {
 
     fn rva(&self) -> Rva {
         self.rva
+    }
+
+    fn size(&self) -> u32 {
+        SITE_SIZE as u32
     }
 }

@@ -28,4 +28,8 @@ impl PageRecord for IndirectTransfer {
     fn rva(&self) -> Rva {
         self.rva
     }
+
+    fn size(&self) -> u32 {
+        if self.cfg { 6 + u32::from(self.rex) } else { 5 }
+    }
 }

@@ -24,6 +24,9 @@ pub trait PageRecord: Sized {
 
     /// Where the record's site starts.
     fn rva(&self) -> Rva;
+
+    /// The bytes of the site: what a loader may change there.
+    fn size(&self) -> u32;
 }
 
 /// The records of an entry, in table order.

@@ -23,4 +23,8 @@ impl PageRecord for SwitchBranch {
     fn rva(&self) -> Rva {
         self.rva
     }
+
+    fn size(&self) -> u32 {
+        6
+    }
 }

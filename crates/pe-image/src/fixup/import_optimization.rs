@@ -10,8 +10,13 @@
 //!                                       4D FF E2 CC CC      mov r10,[slot]; jmp r10
 //! ```
 
+use crate::addr::Rva;
+
 /// Bytes of an import call site.
 pub const SITE_SIZE: usize = 12;
+/// Bytes of the instruction at the start of an import call site, which reads the slot. It is as long in every form, and
+/// its displacement counts from its end.
+pub const SLOT_INSTRUCTION: u32 = 7;
 
 pub(super) const MOV_R10: [u8; 3] = [0x4c, 0x8b, 0x15];
 pub(super) const CALL: u8 = 0xe8;
@@ -42,6 +47,32 @@ impl LinkedImport {
         };
         Some(Self { call, displacement: (head >> 24) as i32 })
     }
+
+    /// The slot that the site at `site` reads; `None` when the displacement leads below the image or past 4 GiB.
+    pub fn slot(&self, site: Rva) -> Option<Rva> {
+        let slot = i64::from(site.0) + i64::from(SLOT_INSTRUCTION) + i64::from(self.displacement);
+        u32::try_from(slot).ok().map(Rva)
+    }
+
+    /// The site as a direct call or jump: `distance` counts from the site's end to the target, an imported function or
+    /// the import stub.
+    #[inline]
+    pub fn direct(&self, distance: i32) -> [u8; SITE_SIZE] {
+        let [a, b, c] = MOV_R10;
+        let opcode = if self.call { CALL } else { JUMP };
+        let head = u64::from_le_bytes([a, b, c, 0, 0, 0, 0, opcode]) | u64::from(self.displacement as u32) << 24;
+        let mut out = [0; SITE_SIZE];
+        out[..8].copy_from_slice(&head.to_le_bytes());
+        out[8..].copy_from_slice(&distance.to_le_bytes());
+        out
+    }
+
+    /// The site as a call or jump through r10, the form of Driver Verifier.
+    pub fn through_register(&self) -> [u8; SITE_SIZE] {
+        let mut out = self.direct(0);
+        out[7..].copy_from_slice(if self.call { &CALL_R10 } else { &JUMP_R10 });
+        out
+    }
 }
 
 /// `48 FF 15 disp32 0F` and `1F 44 00 00`, in the order of a little-endian number.
@@ -54,34 +85,4 @@ const DISPLACEMENT: u64 = 0x00ff_ffff_ff00_0000;
 fn halves(bytes: &[u8; SITE_SIZE]) -> (u64, u32) {
     let [a, b, c, d, e, f, g, h, tail @ ..] = *bytes;
     (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u32::from_le_bytes(tail))
-}
-
-/// The site as a direct call: `distance` counts from the site's end to the target.
-#[inline]
-pub(crate) fn direct(linked: LinkedImport, distance: i32) -> [u8; SITE_SIZE] {
-    let [a, b, c] = MOV_R10;
-    let opcode = if linked.call { CALL } else { JUMP };
-    let head = u64::from_le_bytes([a, b, c, 0, 0, 0, 0, opcode]) | u64::from(linked.displacement as u32) << 24;
-    let mut out = [0; SITE_SIZE];
-    out[..8].copy_from_slice(&head.to_le_bytes());
-    out[8..].copy_from_slice(&distance.to_le_bytes());
-    out
-}
-
-/// The site as a call of the retpoline stub for imports, which finds the target in r10.
-pub(crate) fn through_stub(linked: LinkedImport, distance: i32) -> [u8; SITE_SIZE] {
-    direct(linked, distance)
-}
-
-/// The site as a call of r10.
-pub(crate) fn through_register(linked: LinkedImport) -> [u8; SITE_SIZE] {
-    with_tail(linked, if linked.call { CALL_R10 } else { JUMP_R10 })
-}
-
-fn with_tail(linked: LinkedImport, tail: [u8; 5]) -> [u8; SITE_SIZE] {
-    let mut out = [0; SITE_SIZE];
-    out[..3].copy_from_slice(&MOV_R10);
-    out[3..7].copy_from_slice(&linked.displacement.to_le_bytes());
-    out[7..].copy_from_slice(&tail);
-    out
 }

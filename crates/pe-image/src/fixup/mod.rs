@@ -4,8 +4,7 @@ mod import_optimization;
 mod recognise;
 mod retpoline;
 
-pub use import_optimization::{LinkedImport, SITE_SIZE};
-pub(crate) use import_optimization::{direct, through_register, through_stub};
+pub use import_optimization::{LinkedImport, SITE_SIZE, SLOT_INSTRUCTION};
 pub use recognise::{SiteForm, recognise};
 pub(crate) use retpoline::{Rewrite, indirect_rewrite, switch_rewrite};
 pub use retpoline::{Stub, StubBlock, StubOffsets, stub_offset};

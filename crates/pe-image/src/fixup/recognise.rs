@@ -1,7 +1,9 @@
 //! Recognising sites in memory of a running kernel, from nothing but bytes.
 
 use crate::bytes;
-use crate::fixup::import_optimization::{CALL, CALL_R10, JUMP, JUMP_R10, LinkedImport, MOV_R10, SITE_SIZE};
+use crate::fixup::import_optimization::{
+    CALL, CALL_R10, JUMP, JUMP_R10, LinkedImport, MOV_R10, SITE_SIZE, SLOT_INSTRUCTION,
+};
 
 /// A site as it stands in memory. Addresses are absolute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +108,8 @@ pub fn recognise(bytes: &[u8], address: u64) -> Option<SiteForm> {
 
 fn import(bytes: &[u8], address: u64) -> Option<SiteForm> {
     let site: &[u8; SITE_SIZE] = bytes.get(..SITE_SIZE)?.try_into().ok()?;
-    let slot = |displacement: i32| address.wrapping_add(7).wrapping_add(i64::from(displacement) as u64);
+    let slot =
+        |displacement: i32| address.wrapping_add(SLOT_INSTRUCTION.into()).wrapping_add(i64::from(displacement) as u64);
     if let Some(LinkedImport { call, displacement }) = LinkedImport::parse(site) {
         return Some(SiteForm::ImportLinked { call, slot: slot(displacement) });
     }

@@ -1,6 +1,6 @@
 //! Encodings against sites that were seen in running kernels.
 
-use crate::fixup::{LinkedImport, SiteForm, direct, recognise};
+use crate::fixup::{LinkedImport, SiteForm, recognise};
 
 /// Sites in public WinDbg disassemblies: site, slot, target, the 12 bytes in memory, and which import it is.
 const SEEN: [(u64, u64, u64, &str, &str); 7] = [
@@ -72,7 +72,7 @@ fn sites_seen_in_running_kernels() {
 
         let linked = LinkedImport::parse(&linked).unwrap();
         let distance = crate::addr::rel32(site + 12, target).unwrap();
-        assert_eq!(direct(linked, distance), bytes(after), "{import}");
+        assert_eq!(linked.direct(distance), bytes(after), "{import}");
         assert_eq!(
             recognise(&bytes(after), site),
             Some(SiteForm::ImportDirect { call: true, slot, target }),

@@ -1,13 +1,10 @@
 //! What becomes of each site, and the counts.
 
-use crate::addr::{Rva, rel32};
+use crate::addr::{IatIndex, Rva, rel32};
 use crate::bind::Target;
 use crate::dvrt::block_records;
 use crate::dvrt::{ImportTransfer, IndirectTransfer, SwitchBranch};
-use crate::fixup::{
-    LinkedImport, Rewrite, SITE_SIZE, StubBlock, direct, indirect_rewrite, switch_rewrite, through_register,
-    through_stub,
-};
+use crate::fixup::{LinkedImport, Rewrite, SITE_SIZE, SLOT_INSTRUCTION, StubBlock, indirect_rewrite, switch_rewrite};
 use crate::image::{IndexedSlot, MappedImage, NO_SLOT};
 use crate::policy::ImportCalls;
 use crate::site::{Counts, Outcome, Reason, Site, SiteKind};
@@ -33,16 +30,16 @@ impl<'a> MappedImage<'a> {
         let linked = linked.ok_or(Reason::UnexpectedBytes)?;
         let Some(index) = site.index() else { return Ok(JudgedImport { linked, target: Err(Reason::NoIndex) }) };
         // The displacement names the slot as well; a file in which the two differ is not what its table says it is.
-        let slot = i64::from(self.iat.map_or(0, |iat| iat.0)) + 8 * i64::from(index);
-        if slot != i64::from(site.rva.0) + 7 + i64::from(linked.displacement) {
+        let slot = self.file.iat_slot(index);
+        if slot.is_none() || slot != linked.slot(site.rva) {
             return Err(Reason::UnexpectedBytes);
         }
         Ok(JudgedImport { linked, target: self.direct_target(site.rva, index) })
     }
 
     #[inline]
-    fn direct_target(&self, site: Rva, index: u32) -> Result<(i32, &'a Target), Reason> {
-        let indexed = self.slots.get(index as usize).filter(|slot| slot.number != NO_SLOT);
+    fn direct_target(&self, site: Rva, index: IatIndex) -> Result<(i32, &'a Target), Reason> {
+        let indexed = self.slots.get(index.0 as usize).filter(|slot| slot.number != NO_SLOT);
         let slot = self.binding.zip(indexed).map(|(binding, slot)| &binding.slots()[slot.number as usize]);
         let target = slot.and_then(|slot| slot.result.as_ref().ok()).ok_or(Reason::Unbound)?;
         // The kernel stores each slot as a 32-bit distance from the image base before it looks at the sites. So this
@@ -80,9 +77,9 @@ impl<'a> MappedImage<'a> {
     pub(super) fn import_bytes(&self, site: &ImportTransfer, bytes: &[u8; SITE_SIZE]) -> Option<[u8; SITE_SIZE]> {
         let judged = self.judge_import(site, bytes).ok()?;
         match self.import_outcome(site.rva, &judged) {
-            ImportOutcome::Direct(distance, _) => Some(direct(judged.linked, distance)),
-            ImportOutcome::Stub(distance, _) => Some(through_stub(judged.linked, distance)),
-            ImportOutcome::Register => Some(through_register(judged.linked)),
+            ImportOutcome::Direct(distance, _) => Some(judged.linked.direct(distance)),
+            ImportOutcome::Stub(distance, _) => Some(judged.linked.direct(distance)),
+            ImportOutcome::Register => Some(judged.linked.through_register()),
             ImportOutcome::Stays(_) => None,
         }
     }
@@ -94,7 +91,8 @@ impl<'a> MappedImage<'a> {
             policy.import_calls == ImportCalls::Optimized && !policy.second_mapping && !self.table_ignored;
         makes_direct.then(|| DirectSites {
             slots: &self.slots,
-            iat: self.iat.map_or(0, |iat| iat.0.into()),
+            iat: self.file.iat().map_or(0, |iat| iat.rva.0.into()),
+            width: self.file.headers().pointer_size().into(),
             asks_retpolined: self.retpolines().is_some(),
         })
     }
@@ -162,7 +160,9 @@ impl<'a> MappedImage<'a> {
                     ImportOutcome::Stays(reason) => Outcome::AsLinked(reason),
                 },
             };
-            Site { rva: site.rva, kind: SiteKind::Import { call: site.call, index: site.index() }, outcome }
+            let index = site.index();
+            let slot = index.and_then(|index| self.file.iat_slot(index));
+            Site { rva: site.rva, kind: SiteKind::Import { call: site.call, index }, slot, outcome }
         });
         let indirect = self.indirect.blocks().iter().flat_map(block_records::<IndirectTransfer>).map(|site| {
             let stub = |stubs: &StubBlock| {
@@ -170,12 +170,12 @@ impl<'a> MappedImage<'a> {
             };
             let outcome = self.rewrite_outcome(site.rva, stub, |bytes, stubs| self.judge_indirect(&site, bytes, stubs));
             let kind = SiteKind::Indirect { call: site.call, rex: site.rex, cfg: site.cfg };
-            Site { rva: site.rva, kind, outcome }
+            Site { rva: site.rva, kind, slot: None, outcome }
         });
         let switches = self.switches.blocks().iter().flat_map(block_records::<SwitchBranch>).map(|site| {
             let stub = |stubs: &StubBlock| stubs.offsets().switch[usize::from(site.register)];
             let outcome = self.rewrite_outcome(site.rva, stub, |bytes, stubs| self.judge_switch(&site, bytes, stubs));
-            Site { rva: site.rva, kind: SiteKind::Switch { register: site.register }, outcome }
+            Site { rva: site.rva, kind: SiteKind::Switch { register: site.register }, slot: None, outcome }
         });
         imports.chain(indirect).chain(switches)
     }
@@ -240,6 +240,7 @@ impl<'a> MappedImage<'a> {
 pub(super) struct DirectSites<'i> {
     slots: &'i [IndexedSlot],
     iat: i64,
+    width: i64,
     asks_retpolined: bool,
 }
 
@@ -250,12 +251,12 @@ impl DirectSites<'_> {
     pub(super) fn bytes(&self, site: &ImportTransfer, bytes: &[u8; SITE_SIZE]) -> Option<[u8; SITE_SIZE]> {
         let slot = self.slots.get(site.raw_index as usize)?;
         let linked = LinkedImport::parse(bytes).filter(|linked| linked.call == site.call)?;
-        let names_slot =
-            self.iat + 8 * i64::from(site.raw_index) == i64::from(site.rva.0) + 7 + i64::from(linked.displacement);
+        let named = i64::from(site.rva.0) + i64::from(SLOT_INSTRUCTION) + i64::from(linked.displacement);
+        let names_slot = self.iat + self.width * i64::from(site.raw_index) == named;
         let distance = slot.from_base - i64::from(site.rva.0) - SITE_SIZE as i64;
         let distance =
             i32::try_from(distance).ok().filter(|_| names_slot && (slot.retpolined || !self.asks_retpolined))?;
-        Some(direct(linked, distance))
+        Some(linked.direct(distance))
     }
 }
 

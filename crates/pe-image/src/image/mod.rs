@@ -32,7 +32,6 @@ pub struct MappedImage<'a> {
     binding: Option<&'a Binding<'a>>,
     /// What the slot of each index in the IAT directory holds.
     slots: Vec<IndexedSlot>,
-    iat: Option<Rva>,
     cfg_pointer: Option<Rva>,
     stubs: Option<&'a StubBlock>,
     relocations: PageIndex<'a>,
@@ -89,7 +88,6 @@ impl<'a> MappedImage<'a> {
             delta: if headers.is_64 { delta } else { u64::from(delta as u32) },
             binding,
             slots: Vec::new(),
-            iat: file.iat().map(|directory| directory.rva),
             cfg_pointer: None,
             stubs: None,
             relocations: PageIndex::default(),

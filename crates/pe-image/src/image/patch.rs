@@ -252,17 +252,16 @@ impl<'a> MappedImage<'a> {
     /// Warns, once for each table, of sites outside the image.
     pub(super) fn check_sites(&mut self) {
         let outside = [
-            self.outside::<ImportTransfer>(&self.imports, SITE_SIZE as u32),
-            // The shortest form: with a prefix or a CFG pointer it may still leave its section.
-            self.outside::<IndirectTransfer>(&self.indirect, 5),
-            self.outside::<SwitchBranch>(&self.switches, 6),
+            self.outside::<ImportTransfer>(&self.imports),
+            self.outside::<IndirectTransfer>(&self.indirect),
+            self.outside::<SwitchBranch>(&self.switches),
         ];
         self.warnings.extend(outside.into_iter().flatten());
     }
 
-    fn outside<T: PageRecord>(&self, index: &PageIndex<'a>, size: u32) -> Option<Error> {
+    fn outside<T: PageRecord>(&self, index: &PageIndex<'a>) -> Option<Error> {
         index.blocks().iter().filter(|block| !self.is_inside(block.page, REACH + 1)).find_map(|block| {
-            let site = block_records::<T>(block).find(|site| !self.is_inside(site.rva(), size))?;
+            let site = block_records::<T>(block).find(|site| !self.is_inside(site.rva(), site.size()))?;
             let message = format!("a site at RVA {} lies outside the image and is left alone", site.rva());
             Some(Error::other(block.place, T::NAME, message))
         })
