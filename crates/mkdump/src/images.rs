@@ -19,7 +19,7 @@ use symstore::{Index, Lookup, missing_from};
 
 use crate::map::FileBytes;
 use crate::report::{Hex, ImportSites, RewrittenSites, SitesReport, Status, UnresolvedReport};
-use crate::snapshot::Module;
+use crate::snapshot::{AddressMap, Module, ModuleId, Owners};
 
 mod space;
 
@@ -133,13 +133,14 @@ pub struct Parsed<'a> {
 }
 
 impl<'a> Parsed<'a> {
-    /// Resolves every import of every module. Modules in `displaced` were not there at the chosen moment and export
-    /// nothing.
-    pub fn bind(&'a self, displaced: &[Option<usize>]) -> Bound<'a> {
+    /// Resolves every import of every module at a moment. Modules that do not have their places in `map` then export
+    /// nothing. The map is one of these modules.
+    pub fn bind(&'a self, map: &AddressMap, moment: f64) -> Bound<'a> {
+        let owners = map.at(moment);
         let mut numbers = vec![None; self.files.len()];
         let mut loaded = Vec::new();
         for (index, (entry, file)) in self.entries.iter().zip(&self.files).enumerate() {
-            if entry.module.kernel && displaced.get(index).is_none_or(Option::is_none) {
+            if entry.module.kernel && owners.displaced_by(ModuleId(index)).is_none() {
                 numbers[index] = Some(loaded.len());
                 let name = Cow::Borrowed(entry.module.name.as_str());
                 loaded.push(pe_image::Module { name, base: entry.module.base, file: file.as_ref() });
@@ -147,7 +148,9 @@ impl<'a> Parsed<'a> {
         }
         let set = Modules::new(loaded);
         let bindings = numbers.par_iter().map(|number| number.map(|n| set.bind(n)).unwrap_or_default()).collect();
-        Bound { parsed: self, entries: self.entries.to_vec(), numbers, set, bindings }
+        let entry_of = numbers.iter().enumerate().filter_map(|(entry, number)| number.map(|_| entry)).collect();
+        let entries = self.entries.to_vec();
+        Bound { parsed: self, entries, map: map.clone(), owners, numbers, entry_of, set, bindings }
     }
 }
 
@@ -156,8 +159,13 @@ impl<'a> Parsed<'a> {
 pub struct Bound<'a> {
     parsed: &'a Parsed<'a>,
     entries: Vec<Entry>,
+    /// The modules' addresses over time, and at the moment of the binding.
+    map: AddressMap,
+    owners: Owners,
     /// Number of each entry in `set`; nothing for a module that was not there.
     numbers: Vec<Option<usize>>,
+    /// The entry of each number.
+    entry_of: Vec<usize>,
     set: Modules<'a>,
     bindings: Vec<Binding<'a>>,
 }
@@ -166,6 +174,16 @@ impl<'a> Bound<'a> {
     /// The modules with what was found for them.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// The modules' addresses over time.
+    pub fn map_over_time(&self) -> &AddressMap {
+        &self.map
+    }
+
+    /// The modules' addresses at the moment of the binding.
+    pub fn owners(&self) -> &Owners {
+        &self.owners
     }
 
     /// Leaves modules out after all: `reason` says why, or nothing for a module that stays as it is. Others go on to
@@ -190,7 +208,7 @@ impl<'a> Bound<'a> {
 
     /// The entry that an import leads to.
     pub fn exporter(&self, target: &pe_image::Target) -> Option<usize> {
-        self.numbers.iter().position(|number| *number == Some(target.module))
+        self.entry_of.get(target.module).copied()
     }
 
     /// Whether the module was there at the chosen moment.

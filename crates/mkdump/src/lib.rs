@@ -43,7 +43,6 @@ pub mod threads;
 
 pub use build::{BuildOptions, Choice, Format, ListKind, PROVENANCE_STREAM, Provenance, Selection, UsedFile, build};
 pub use error::{Error, Result};
-pub use heat::heat;
 pub use list::{ListOptions, how_to_record, list_modules, why_no_modules};
 pub use map::FileBytes;
 pub use output::{Output, remove_unfinished};

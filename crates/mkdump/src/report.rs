@@ -124,7 +124,7 @@ pub struct BuildReport {
     /// What went wrong on the way.
     pub warnings: Vec<String>,
     /// Where the source's Intel PT data was: for a picture, and no part of the JSON, which `mkdump ipt` has in full.
-    /// `None` when there is no such data.
+    /// `None` when there is no such data, or it was not asked for.
     #[serde(skip)]
     pub heat: Option<HeatReport>,
 }
@@ -147,8 +147,6 @@ pub struct HeatReport {
 pub struct ModuleHeat {
     /// Number of a 4 KiB page counted from the base, and how often packets name an address in it; in the order of pages.
     pub pages: Vec<(u64, u64)>,
-    /// No packet names the module, but a direct import call of the module of this name reaches it.
-    pub reached_from: Option<String>,
 }
 
 /// A load-time change, on or off, and why it is taken to be so.

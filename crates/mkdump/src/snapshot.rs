@@ -1,8 +1,10 @@
 //! What was loaded, where: the plain values between a source (trace or dump) and everything that is built from it.
 
-use std::cmp::Ordering;
-
 use symstore::{PdbId, Wanted};
+
+mod address_map;
+
+pub use address_map::{AddressMap, Claim, ModuleId, Owners, Place};
 
 /// What a source says about the machine and its modules.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -131,92 +133,27 @@ impl Module {
     pub fn live_at(&self, time: f64) -> bool {
         self.loaded.is_none_or(|loaded| loaded <= time) && self.unloaded.is_none_or(|unloaded| time < unloaded)
     }
-
-    /// How far `time` is outside its life, in seconds; 0 inside.
-    fn distance(&self, time: f64) -> f64 {
-        match (self.loaded, self.unloaded) {
-            (Some(loaded), _) if time < loaded => loaded - time,
-            (_, Some(unloaded)) if time >= unloaded => time - unloaded,
-            _ => 0.0,
-        }
-    }
-}
-
-/// Chooses which modules an address space can hold: no two may overlap. Where several held the same addresses at
-/// different times, the one alive at `time` wins, then the one whose life was nearest to it, then the later one.
-///
-/// Returns, for each module, `None` when it is in, or the index of the module that took its place.
-pub fn displaced(modules: &[Module], time: f64) -> Vec<Option<usize>> {
-    let mut order: Vec<usize> = (0..modules.len()).collect();
-    order.sort_by(|&a, &b| {
-        let (a, b) = (&modules[a], &modules[b]);
-        a.distance(time)
-            .total_cmp(&b.distance(time))
-            .then(b.loaded.partial_cmp(&a.loaded).unwrap_or(Ordering::Equal))
-            .then(a.base.cmp(&b.base))
-    });
-    // Winners so far by base. They do not overlap each other, so only the two neighbours of a candidate can meet it.
-    let mut placed = std::collections::BTreeMap::<u64, usize>::new();
-    let mut result = vec![None; modules.len()];
-    for index in order {
-        let module = &modules[index];
-        let below = placed.range(..=module.base).next_back().map(|(_, &i)| i);
-        let above = placed.range(module.base..).next().map(|(_, &i)| i);
-        let clash = [below, above].into_iter().flatten().find(|&other| {
-            let other = &modules[other];
-            other.base < module.end() && module.base < other.end() || other.base == module.base
-        });
-        match clash {
-            Some(winner) => result[index] = Some(winner),
-            None => drop(placed.insert(module.base, index)),
-        }
-    }
-    result
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Module, displaced};
+    use super::Module;
 
-    fn module(name: &str, base: u64, loaded: Option<f64>, unloaded: Option<f64>) -> Module {
-        Module {
-            name: name.into(),
-            path: name.into(),
+    #[test]
+    fn keys_have_eight_digits_and_no_padding() {
+        let module = Module {
+            name: "a.sys".into(),
+            path: "a.sys".into(),
             process: 0,
             kernel: true,
-            base,
+            base: 0x1000,
             size: 0x3000,
             timestamp: Some(0x0123_4567),
             checksum: None,
             pdb: None,
-            loaded,
-            unloaded,
-        }
-    }
-
-    #[test]
-    fn keys_have_eight_digits_and_no_padding() {
-        assert_eq!(module("a", 0x1000, None, None).image_key().unwrap(), "012345673000");
-    }
-
-    #[test]
-    fn who_holds_an_address_depends_on_the_time() {
-        let modules = [
-            module("early.sys", 0x10000, None, Some(5.0)),
-            module("late.sys", 0x12000, Some(7.0), None),
-            module("apart.sys", 0x20000, None, None),
-        ];
-        let cases = [(0.0, [None, Some(0), None]), (5.5, [None, Some(0), None]), (9.0, [Some(1), None, None])];
-        for (time, expected) in cases {
-            assert_eq!(displaced(&modules, time), expected, "at {time}");
-        }
-    }
-
-    #[test]
-    fn a_module_of_no_size_still_holds_its_base() {
-        let mut modules = [module("a.sys", 0x10000, None, None), module("b.sys", 0x10000, None, Some(1.0))];
-        modules[0].size = 0;
-        modules[1].size = 0;
-        assert_eq!(displaced(&modules, 9.0), [None, Some(0)]);
+            loaded: None,
+            unloaded: None,
+        };
+        assert_eq!(module.image_key().unwrap(), "012345673000");
     }
 }

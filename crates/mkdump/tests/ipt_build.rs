@@ -443,3 +443,88 @@ fn much_data_is_quick() {
         assert_eq!((report.import_optimization.mode, report.retpoline.mode == "on"), ("on", retpoline), "{reasons:?}");
     }
 }
+
+/// A driver that unloads and another one that is loaded where it was; the data is of the second one.
+///
+/// ```text
+/// time      0 s        1 s        2 s      3 s
+/// old.sys   ───────────┤                          9 pages
+/// new.sys                         ├─────────────  5 pages, the same base
+/// kernel    ────────────────────────────────────
+/// data                                     ×      20 addresses in new.sys
+/// ```
+#[test]
+fn a_driver_in_the_place_of_another_one() {
+    const KERNEL: u64 = 0xffff_f800_1000_0000;
+    const DRIVER: u64 = 0xffff_f800_2000_0000;
+    const SECOND: i64 = 10_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let mut trace = TraceFile::new();
+    let start = trace.start_tick;
+    trace.kernel_base(0, start + 100, KERNEL);
+    let add = |name: &str, base: u64, pages: usize| {
+        let mut driver = Driver::new(name);
+        driver.timestamp += pages as u32;
+        driver.section(".text", CODE, vec![0x90; (pages - 4) * 0x1000]);
+        let built = driver.build();
+        std::fs::write(dir.path().join(name), &built.bytes).unwrap();
+        let module = testkit::trace::Module::kernel(name, base, built.size_of_image.into());
+        assert_eq!(built.size_of_image, pages as u32 * 0x1000);
+        module.with_identity(driver.timestamp, driver.checksum)
+    };
+    let (kernel, old, new) = (add("ntoskrnl.exe", KERNEL, 5), add("old.sys", DRIVER, 9), add("new.sys", DRIVER, 5));
+    trace.module(0, start + 200, &kernel).module(0, start + 200, &old);
+    trace.unload(0, start + SECOND, &old).load(0, start + 2 * SECOND, &new);
+    let mut writer = PacketWriter::new();
+    writer.psb().psbend();
+    for at in 0..20 {
+        writer.tip(DRIVER + 0x1000 + at, Compression::Shortest);
+    }
+    trace.ipt(0, start + 3 * SECOND, (4, 8), &writer.finish(), 0);
+    std::fs::write(dir.path().join("trace.etl"), trace.finish()).unwrap();
+
+    let out = |name: &str| format!("{name} held these addresses at the chosen time");
+    let statuses = |at: Option<&str>| {
+        let report = build_in(dir.path(), dir.path(), |options| {
+            (options.touched, options.page_hits, options.at) = (true, true, at.map(str::to_owned));
+        });
+        let report = report.unwrap();
+        let hits: Vec<u64> =
+            report.heat.as_ref().unwrap().modules.iter().map(|m| m.pages.iter().map(|p| p.1).sum()).collect();
+        let found = |module: &mkdump::report::BuiltModule| (module.name.clone(), module.status, module.reason.clone());
+        (report.modules.iter().map(found).collect::<Vec<_>>(), hits)
+    };
+    let untouched = Some("not touched by the IPT data".to_owned());
+    let kernel = ("ntoskrnl.exe".to_owned(), Status::Excluded, untouched.clone());
+    let (modules, hits) = statuses(None);
+    assert_eq!(
+        modules,
+        [
+            kernel.clone(),
+            ("old.sys".to_owned(), Status::Excluded, Some(out("new.sys"))),
+            ("new.sys".to_owned(), Status::Included, None),
+        ]
+    );
+    assert_eq!(hits, [0, 0, 20]);
+    // While the old one was loaded nothing of it ran: the data stays the new one's.
+    let (modules, hits) = statuses(Some("0.5"));
+    assert_eq!(
+        modules,
+        [
+            kernel,
+            ("old.sys".to_owned(), Status::Excluded, untouched),
+            ("new.sys".to_owned(), Status::Excluded, Some(out("old.sys"))),
+        ]
+    );
+    assert_eq!(hits, [0, 0, 20]);
+
+    let source = Source::open_etl(&dir.path().join("trace.etl")).unwrap();
+    let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &Silent).unwrap();
+    let mut search = Search::new(vec![dir.path().to_owned()], &Default::default());
+    search.cache = symstore::Cache::Off;
+    let options = mkdump::ipt::analyse::IptOptions { search, ..Default::default() };
+    let report = mkdump::ipt::analyse::analyse(&reading, &options, &Silent).unwrap();
+    let reached: Vec<(&str, u64)> = report.modules.iter().map(|module| (&*module.name, module.hits)).collect();
+    assert_eq!(reached, [("new.sys", 20)]);
+    assert_eq!(report.unknown.len(), 0);
+}

@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use anyhow::{Result, bail};
-use mkdump::ipt::input::{Snapshot, snapshots};
 use mkdump::report::{BuildReport, Status};
 use mkdump::snapshot::Architecture;
 use mkdump::{BuildOptions, Choice, Format, ListKind, NameFilter, Output, Progress, Reading, Selection, Wanted};
@@ -43,6 +42,7 @@ pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outco
         threads: command.threads,
         ipt: (&command.ipt).into(),
         touched: command.touched,
+        page_hits: command.report.is_some(),
     };
     let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &bars)?;
     // The kernel of a 32-bit system has addresses that the writers, and what debuggers expect of a dump, do not cover.
@@ -60,12 +60,6 @@ pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outco
     let next = after_build(&report, format, &job, &options.output);
     if let Some(page) = page {
         bars.phase("writing the page", None);
-        let saved = options.ipt.open()?;
-        let snapshots = snapshots(&reading, &saved);
-        if !snapshots.is_empty() {
-            let streams: Vec<_> = snapshots.iter().map(Snapshot::stream).collect();
-            report.heat = Some(mkdump::heat(&report, &streams));
-        }
         write_page(page, &report, &next)?;
     }
     bars.finish();

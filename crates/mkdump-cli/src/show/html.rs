@@ -72,8 +72,6 @@ pub struct Module {
     pub sites: Sites,
     /// Hits of Intel PT packets by 4 KiB page: the page's number in the module, and how many.
     pub heat: Vec<(u64, u64)>,
-    /// No packet names it, but a direct call from this module reaches it.
-    pub reached_from: Option<String>,
 }
 
 /// Import call sites of a module, by outcome.
@@ -129,7 +127,6 @@ impl From<&BuildReport> for Page {
                 indirect: module.sites.import.listed.saturating_sub(module.sites.import.optimized),
             },
             heat: heat.pages,
-            reached_from: heat.reached_from,
         });
         Self {
             source: source.name.clone(),

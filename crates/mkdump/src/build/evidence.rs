@@ -8,6 +8,7 @@ use crate::images::Bound;
 use crate::ipt::closure::reached;
 use crate::ipt::input::Snapshot;
 use crate::ipt::question::Inquiry;
+use crate::ipt::touched::Touched;
 use crate::ipt::verdict::Verdict;
 use crate::snapshot::Architecture;
 
@@ -38,8 +39,7 @@ pub(super) fn ask(
 }
 
 /// Leaves out what the IPT data does not reach; `direct` says in which modules import calls are direct.
-pub(super) fn keep_touched(bound: &mut Bound<'_>, snapshots: &[Snapshot<'_>], direct: impl Fn(usize) -> bool + Sync) {
-    let streams: Vec<_> = snapshots.iter().map(Snapshot::stream).collect();
-    let reach = reached(bound, &streams, direct).reach;
+pub(super) fn keep_touched(bound: &mut Bound<'_>, touched: Touched, direct: impl Fn(usize) -> bool + Sync) {
+    let reach = reached(bound, touched, direct).reach;
     bound.exclude(|entry| reach[entry].is_none().then(|| "not touched by the IPT data".to_owned()));
 }

@@ -6,12 +6,14 @@ use mdmp::{Plan, RawDirectory};
 use pe_image::{ImportCalls, Policy};
 
 use crate::error::{Error, Result};
+use crate::heat::heat;
 use crate::images::{Bound, Files, Image};
-use crate::ipt::input::snapshots;
+use crate::ipt::input::{Snapshot, snapshots};
+use crate::ipt::touched::touched;
 use crate::output::{Output, OutputDirectory};
 use crate::progress::Progress;
 use crate::report::{BuildReport, BuiltModule, Hex, SitesReport, Status};
-use crate::snapshot::{Architecture, Module, displaced};
+use crate::snapshot::{AddressMap, Architecture, Module, ModuleId, Owners};
 use crate::source::{Reading, Source};
 use crate::threads::layout_at_hand;
 
@@ -50,8 +52,8 @@ pub fn build(
     }
     let target = Target::create(options)?;
     let moment = reading.moment(options.at.as_deref())?;
-    let displaced = displaced(&modules, moment);
-    let excluded = excluded(&modules, &displaced, options);
+    let map = AddressMap::of(&modules);
+    let excluded = excluded(&modules, &map.at(moment), options);
     let saved = options.ipt.open()?;
     let snapshots = snapshots(reading, &saved);
     if options.touched && snapshots.is_empty() {
@@ -67,7 +69,7 @@ pub fn build(
         progress.phase("reading module files", None);
         let mut files = Files::find(&modules, &excluded, &index);
         let parsed = files.parse();
-        let mut bound = parsed.bind(&displaced);
+        let mut bound = parsed.bind(&map, moment);
 
         let mut warnings = reading.warnings.clone();
         let stubs = bound.stubs().unwrap_or_else(|error| {
@@ -79,8 +81,14 @@ pub fn build(
         let evidence = evidence::ask(&bound, stubs.as_ref(), &snapshots, machine.architecture, options);
         let import_modes = modes::import_optimization(options.import_optimization, machine, evidence.as_ref());
         let retpoline = modes::retpoline(options.retpoline, evidence.as_ref());
-        if options.touched {
-            evidence::keep_touched(&mut bound, &snapshots, |entry| import_modes.of(entry).on);
+        let mut page_hits = None;
+        if (options.touched || options.page_hits) && !snapshots.is_empty() {
+            let streams: Vec<_> = snapshots.iter().map(Snapshot::stream).collect();
+            let touched = touched(&map, moment, &streams);
+            page_hits = options.page_hits.then(|| heat(&touched, &streams));
+            if options.touched {
+                evidence::keep_touched(&mut bound, touched, |entry| import_modes.of(entry).on);
+            }
         }
         drop(snapshots);
         if retpoline.on && stubs.is_none() {
@@ -120,7 +128,7 @@ pub fn build(
             modules: built_modules(&bound, &images, &import_modes, options),
             source: reading.summary.clone(),
             warnings,
-            heat: None,
+            heat: page_hits,
         })
     })
 }
@@ -202,12 +210,12 @@ fn write_directory(output: OutputDirectory, raw: &RawDirectory<'_>, progress: &d
 }
 
 /// Why each module stays out although its file may be there.
-fn excluded(modules: &[Module], displaced: &[Option<usize>], options: &BuildOptions) -> Vec<Option<String>> {
-    let reason = |(module, winner): (&Module, &Option<usize>)| match winner {
-        Some(winner) => Some(format!("{} held these addresses at the chosen time", modules[*winner].name)),
+fn excluded(modules: &[Module], owners: &Owners, options: &BuildOptions) -> Vec<Option<String>> {
+    let reason = |(index, module): (usize, &Module)| match owners.displaced_by(ModuleId(index)) {
+        Some(winner) => Some(format!("{} held these addresses at the chosen time", modules[winner.0].name)),
         None => options.names.rejects(&module.name).map(str::to_owned),
     };
-    modules.iter().zip(displaced).map(reason).collect()
+    modules.iter().enumerate().map(reason).collect()
 }
 
 fn used_file(image: &Image<'_>) -> UsedFile {

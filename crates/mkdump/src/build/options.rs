@@ -34,6 +34,8 @@ pub struct BuildOptions {
     pub ipt: Inputs,
     /// Only modules that the Intel PT data touches, closed over direct import calls.
     pub touched: bool,
+    /// Count where the Intel PT data names addresses, page by page, for [`crate::report::BuildReport::heat`].
+    pub page_hits: bool,
 }
 
 /// What of each module goes into a dump.

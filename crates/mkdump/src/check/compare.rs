@@ -13,7 +13,7 @@ use super::report::{CommonModule, ComparisonReport, Differences, DumpReport, Oth
 use super::scan::{SiteScan, headers};
 use crate::images::Bound;
 use crate::report::{Hex, Status};
-use crate::snapshot::{Architecture, Module, displaced};
+use crate::snapshot::{AddressMap, Architecture, Module, ModuleId};
 use crate::source::dump::{Dump, ReadMemory};
 
 /// The module files that a comparison may ask, by the modules of the real dump.
@@ -84,7 +84,8 @@ struct Pairs {
 
 /// The same image at the same base is the same module; its name is nobody's concern.
 fn pair(ours: &[Module], real: &[Module]) -> Pairs {
-    let (our_out, real_out) = (displaced(ours, f64::INFINITY), displaced(real, f64::INFINITY));
+    let owners = |modules: &[Module]| AddressMap::of(modules).at(f64::INFINITY);
+    let (our_owners, real_owners) = (owners(ours), owners(real));
     let by_base: HashMap<u64, usize> = ours.iter().enumerate().map(|(index, module)| (module.base, index)).collect();
     let by_key: HashMap<_, u64> = ours.iter().map(|module| ((module.size, module.timestamp), module.base)).collect();
     let mut pairs = Pairs { common: Vec::new(), others: Vec::new() };
@@ -92,7 +93,9 @@ fn pair(ours: &[Module], real: &[Module]) -> Pairs {
     for (real_index, module) in real.iter().enumerate() {
         let other = |reason: String| OtherModule { name: module.name.clone(), base: Hex(module.base), reason };
         let reason = match by_base.get(&module.base) {
-            _ if real_out[real_index].is_some() => "the other dump lists two modules at these addresses".to_owned(),
+            _ if real_owners.displaced_by(ModuleId(real_index)).is_some() => {
+                "the other dump lists two modules at these addresses".to_owned()
+            }
             None => match by_key.get(&(module.size, module.timestamp)) {
                 Some(base) => format!("this dump has it at {base:#x}"),
                 None => "this dump does not list it".to_owned(),
@@ -100,7 +103,9 @@ fn pair(ours: &[Module], real: &[Module]) -> Pairs {
             Some(&our_index) => {
                 met[our_index] = true;
                 match difference(&ours[our_index], module) {
-                    _ if our_out[our_index].is_some() => "this dump lists two modules at these addresses".to_owned(),
+                    _ if our_owners.displaced_by(ModuleId(our_index)).is_some() => {
+                        "this dump lists two modules at these addresses".to_owned()
+                    }
                     Some(reason) => reason,
                     None => {
                         pairs.common.push((our_index, real_index));

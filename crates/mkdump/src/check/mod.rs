@@ -42,6 +42,7 @@ use crate::images;
 use crate::map::FileBytes;
 use crate::progress::Progress;
 use crate::search::Search;
+use crate::snapshot::AddressMap;
 use crate::source::dump::Dump;
 
 /// What to check.
@@ -83,8 +84,9 @@ pub fn check(options: &CheckOptions, progress: &dyn Progress) -> Result<CheckRep
     let kernel: Vec<_> = real.snapshot().modules.clone();
     let index = options.search.index(&kernel, progress)?;
     let mut files = images::Files::find(&kernel, &vec![None; kernel.len()], &index);
+    let map = AddressMap::of(&kernel);
     let parsed = files.parse();
-    let bound = parsed.bind(&vec![None; kernel.len()]);
+    let bound = parsed.bind(&map, f64::INFINITY);
     progress.phase("comparing", None);
     let against = DumpReport::new(against, &real_file, Some(&real));
     report.comparison = Some(compare(&dump, &real, &Files::new(&bound), against));

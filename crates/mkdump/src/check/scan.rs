@@ -7,7 +7,7 @@ use pe_image::{Headers, SiteForm, recognise};
 
 use super::memory::{PLACE, PageBudget, held};
 use super::report::SitesFound;
-use crate::snapshot::{Module, displaced};
+use crate::snapshot::{AddressMap, Module, Owners};
 use crate::source::dump::{Dump, ReadMemory};
 
 /// A site in a module's bytes.
@@ -40,8 +40,8 @@ pub enum Reached {
 #[derive(Debug)]
 pub struct SiteScan<'d, 'a> {
     dump: &'d Dump<'a>,
-    /// Indexes of modules that do not overlap, ascending by base.
-    order: Vec<usize>,
+    /// Where the modules are. Of modules that overlap only one is looked at.
+    owners: Owners,
     /// Bytes of the stub pages.
     stubs: u64,
 }
@@ -54,15 +54,14 @@ const HEADER: usize = 0x1000;
 const CHUNK: usize = 0x1_0000;
 
 impl<'d, 'a> SiteScan<'d, 'a> {
-    /// Prepares the modules of a dump. Of modules that overlap one is looked at.
+    /// Prepares the modules of a dump.
     pub fn new(dump: &'d Dump<'a>) -> Self {
         let snapshot = dump.snapshot();
-        let out = displaced(&snapshot.modules, f64::INFINITY);
-        let order = (0..snapshot.modules.len()).filter(|&index| out[index].is_none()).collect();
+        let owners = AddressMap::of(&snapshot.modules).at(f64::INFINITY);
         let kernel = snapshot.kernel_base.and_then(|base| headers(dump, base));
         let section = kernel.as_ref().and_then(|kernel| kernel.sections.iter().find(|s| &s.name == b"RETPOL\0\0"));
         let stubs = section.map_or(STUB_PAGES, |section| u64::from(section.size).next_multiple_of(PAGE));
-        Self { dump, order, stubs }
+        Self { dump, owners, stubs }
     }
 
     fn module(&self, index: usize) -> &'d Module {
@@ -71,10 +70,8 @@ impl<'d, 'a> SiteScan<'d, 'a> {
 
     /// What an address belongs to: a module, or the stub pages behind one where nothing else lies.
     pub fn reached(&self, address: u64) -> Reached {
-        let after = self.order.partition_point(|&index| self.module(index).base <= address);
-        let Some(&index) = after.checked_sub(1).and_then(|before| self.order.get(before)) else {
-            return Reached::Nowhere;
-        };
+        let Some(place) = self.owners.last_before(address) else { return Reached::Nowhere };
+        let index = place.module.0;
         let module = self.module(index);
         let stubs = stubs_at(module);
         if address < module.end() {
@@ -89,8 +86,8 @@ impl<'d, 'a> SiteScan<'d, 'a> {
     /// Calls `found` for every site of every module, ascending by address.
     pub fn for_each(&self, mut found: impl FnMut(FoundSite)) {
         let budget = PageBudget::new();
-        for &index in &self.order {
-            self.in_module(index, &budget, &mut found);
+        for place in self.owners.places_from(0) {
+            self.in_module(place.module.0, &budget, &mut found);
         }
     }
 

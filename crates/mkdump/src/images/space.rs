@@ -3,6 +3,8 @@
 use intel_pt::flow::Code;
 use pe_image::{MappedImage, Rva, Selection};
 
+use crate::snapshot::{ModuleId, Owners};
+
 /// The executable parts of images, by address: an image of memory for [`intel_pt::flow`].
 ///
 /// Nothing is copied. A read makes the bytes as the image's policy has them, in a few hundred nanoseconds; walks keep what
@@ -23,38 +25,52 @@ struct Part {
     image: usize,
 }
 
+impl Part {
+    /// What of it lies in `start..end`; `None` when nothing does.
+    fn between(self, start: u64, end: u64) -> Option<Self> {
+        let (start, end) = (start.max(self.start), end.min(self.end));
+        // A range has less than 4 GiB, so what is cut of it does too.
+        let rva = Rva(self.rva.0.wrapping_add(start.wrapping_sub(self.start) as u32));
+        (start < end).then_some(Self { start, end, rva, ..self })
+    }
+}
+
 impl<'a> AddressSpace<'a> {
-    /// Puts images together. Where two overlap, the one at the lower address keeps its bytes.
-    pub fn new(images: impl IntoIterator<Item = MappedImage<'a>>) -> Self {
-        let images: Vec<_> = images.into_iter().collect();
+    /// Puts the images of modules together. What an image has outside of its module's place, such as stub pages after
+    /// it, gives way to the modules that own the addresses; of two such parts the lower one keeps its bytes.
+    pub fn new(owners: &Owners, images: impl IntoIterator<Item = (ModuleId, MappedImage<'a>)>) -> Self {
         let mut parts: Vec<Part> = Vec::new();
+        let (modules, images): (Vec<ModuleId>, Vec<_>) = images.into_iter().unzip();
         for (number, image) in images.iter().enumerate() {
             for range in image.ranges(Selection::Executable) {
                 let start = image.address(range.rva);
-                parts.push(Part { start, end: start.saturating_add(range.size.into()), rva: range.rva, image: number });
+                let whole = Part { start, end: start.saturating_add(range.size.into()), rva: range.rva, image: number };
+                let mut at = start;
+                for place in owners.places_from(start).take_while(|place| place.first < whole.end) {
+                    if place.module != modules[number] {
+                        parts.extend(whole.between(at, place.first));
+                        at = place.last.saturating_add(1);
+                    }
+                }
+                parts.extend(whole.between(at, whole.end));
             }
         }
         parts.sort_by_key(|part| part.start);
         let mut free = 0;
-        for part in &mut parts {
-            let cut = free.max(part.start).min(part.end);
-            // A range has less than 4 GiB, so what is cut of it does too.
-            part.rva = Rva(part.rva.0.wrapping_add((cut - part.start) as u32));
-            part.start = cut;
+        parts.retain_mut(|part| {
+            let rest = part.between(free, part.end);
             free = free.max(part.end);
-        }
-        parts.retain(|part| part.start < part.end);
+            rest.is_some_and(|rest| {
+                *part = rest;
+                true
+            })
+        });
         Self { images, parts }
     }
 
     /// The images, in the order given.
     pub fn images(&self) -> &[MappedImage<'a>] {
         &self.images
-    }
-
-    /// The image that has code at an address, as an index.
-    pub fn image_at(&self, address: u64) -> Option<usize> {
-        self.part_at(address).map(|part| part.image)
     }
 
     fn part_at(&self, address: u64) -> Option<&Part> {
@@ -80,27 +96,37 @@ mod tests {
     use testkit::image::Driver;
 
     use super::AddressSpace;
+    use crate::snapshot::{AddressMap, Claim, ModuleId};
+
+    /// Byte `at` of a driver's `.text`.
+    fn text(at: usize) -> u8 {
+        [0x40, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47][at % 7]
+    }
 
     #[test]
-    fn only_code_is_there_and_the_lower_image_wins() {
+    fn only_code_is_there_and_every_address_has_its_owners_bytes() {
         let mut driver = Driver::new("a.sys");
         driver.code(".text", 0x1800);
         let bytes = driver.build().bytes;
         let file = PeFile::parse(&bytes).unwrap();
         let image = |base| MappedImage::new(&file, base, None, Policy::AS_LINKED);
-        let space = AddressSpace::new([image(0x20_0000), image(0x10_0000), image(0x10_1000)]);
+        // The source gives the first module one page less than its file has: the second one begins there.
+        let claim = |base, size| Claim { base, size, loaded: None, unloaded: None, has_file: true };
+        let claims = [claim(0x20_0000, 0x3000), claim(0x10_0000, 0x2000), claim(0x10_2000, 0x3000)];
+        let owners = AddressMap::new(claims).at(0.0);
+        let images = [image(0x20_0000), image(0x10_0000), image(0x10_2000)];
+        let space = AddressSpace::new(&owners, images.into_iter().enumerate().map(|(n, image)| (ModuleId(n), image)));
         let read = |address| {
             let mut out = [0; 16];
             let size = space.read(address, &mut out);
             (size, out[0])
         };
-        assert_eq!(read(0x10_0000), (0, 0), "the header page is no code");
-        assert_eq!(read(0x10_1000), (16, 0x40));
-        assert_eq!(read(0x10_27fc), (4, [0x40, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47][0x17fc % 7]));
-        // The first 0x800 bytes of the image at 10_1000 lie under the one at 10_0000.
-        assert_eq!((space.image_at(0x10_2100), space.image_at(0x10_2900)), (Some(1), Some(2)));
-        assert_eq!(read(0x10_2900), (16, [0x40, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47][0x900 % 7]));
-        assert_eq!(space.image_at(0x20_1000), Some(0));
+        assert_eq!(read(0x10_0000), (0, 0), "the header page is not code");
+        assert_eq!(read(0x10_1000), (16, text(0)));
+        assert_eq!(read(0x10_1ffc), (4, text(0xffc)));
+        assert_eq!(read(0x10_2000), (0, 0), "the second module's header page, not the first one's code");
+        assert_eq!(read(0x10_3000), (16, text(0)));
+        assert_eq!(read(0x20_1008), (16, text(8)));
         assert_eq!(read(0x30_0000), (0, 0));
     }
 }

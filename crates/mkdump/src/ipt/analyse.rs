@@ -17,7 +17,7 @@ use super::report::{
     EvidenceReport, FileStatus, FlowTotals, IptErrorReport, IptReport, ModuleVerdictReport, ReachedBy, ReachedModule,
     RetpolineReport, SnapshotFacts, SnapshotReport, ThreadHits, ThreadReport, UnknownPage, VerdictReport,
 };
-use super::touched::{Reach, Stream, StreamFacts};
+use super::touched::{Reach, Stream, StreamFacts, touched};
 use super::verdict::{Answer, Evidence, How, MIN_VOTES, ModuleVerdict, RetpolineVotes, Says, Verdict, Votes};
 use crate::build::Choice;
 use crate::error::Result;
@@ -93,7 +93,8 @@ fn report(
 ) -> IptReport {
     let streams: Vec<Stream<'_>> = data.chosen.iter().map(|&index| data.all[index].stream()).collect();
     progress.phase("scanning the IPT data", None);
-    let reached = reached(prepared.bound, &streams, |entry| prepared.import_calls_direct(entry));
+    let touched = touched(prepared.bound.map_over_time(), prepared.moment, &streams);
+    let reached = reached(prepared.bound, touched, |entry| prepared.import_calls_direct(entry));
     let packets = data.packets();
     progress.phase("following the flow", Some(packets.iter().map(|bytes| bytes.len() as u64).sum()));
     let followed = match prepared.has_code() {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use pe_image::{Outcome, Policy, Unbound};
 use rayon::prelude::*;
 
-use super::touched::{Placed, Reach, Stream, Touched, closure, touched};
+use super::touched::{Reach, Touched, closure};
 use crate::images::Bound;
 
 /// How each module of a snapshot is reached.
@@ -18,7 +18,7 @@ pub struct Reached {
     pub reach: Vec<Option<Reach>>,
 }
 
-/// Scans `streams` for addresses in the modules of `bound`, and closes the set over direct import calls.
+/// Closes the modules that packets name over direct import calls. `touched` is the scan over the addresses of `bound`.
 ///
 /// A module is added when a reached module that was there at the chosen moment, whose file is at hand and for which
 /// `direct` (given its index) is true, lists an import site (DVRT symbol 3) that import optimization makes direct: its
@@ -26,23 +26,15 @@ pub struct Reached {
 /// is within 2 GiB. A site whose exporter is loaded while that one's file is missing counts too, because the processor
 /// needed no file. All other import calls take a TIP, which the scan has seen. Sites in code that never ran count as well:
 /// the set is the smallest one known to be enough, not the set that ran.
-pub fn reached(bound: &Bound<'_>, streams: &[Stream<'_>], direct: impl Fn(usize) -> bool + Sync) -> Reached {
-    let modules: Vec<Placed> = bound
-        .entries()
-        .iter()
-        .map(|entry| {
-            let module = &entry.module;
-            Placed { name: module.name.clone(), base: module.base, size: module.size }
-        })
-        .collect();
-    let touched = touched(&modules, streams);
+pub fn reached(bound: &Bound<'_>, touched: Touched, direct: impl Fn(usize) -> bool + Sync) -> Reached {
+    let entries = bound.entries();
     let hit: Vec<bool> = touched.modules.iter().map(|module| module.hits > 0).collect();
-    let names: HashMap<String, usize> = (0..modules.len())
+    let names: HashMap<String, usize> = (0..entries.len())
         .rev()
         .filter(|&entry| bound.was_loaded(entry))
-        .map(|entry| (modules[entry].name.to_ascii_lowercase(), entry))
+        .map(|entry| (entries[entry].module.name.to_ascii_lowercase(), entry))
         .collect();
-    let imports: Vec<Vec<usize>> = (0..modules.len())
+    let imports: Vec<Vec<usize>> = (0..entries.len())
         .into_par_iter()
         .map(|entry| if direct(entry) { direct_imports(bound, &names, entry) } else { Vec::new() })
         .collect();

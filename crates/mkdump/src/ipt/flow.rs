@@ -25,7 +25,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Sorts modules by address. They are expected not to overlap; where they do, the later start wins.
+    /// Sorts modules by address. They are those that have their places at one moment, so that none overlaps another.
     pub fn new(mut modules: Vec<Placed>) -> Self {
         modules.sort_by_key(|module| module.base);
         Self { modules }

@@ -14,11 +14,13 @@ use crate::error::Result;
 use crate::images::{AddressSpace, Bound, Files};
 use crate::progress::Progress;
 use crate::report::ModeReport;
-use crate::snapshot::{Module, displaced};
+use crate::snapshot::{AddressMap, Module, ModuleId, Owners};
 use crate::source::Reading;
 
 /// Everything that is known before the flow is followed.
 pub(super) struct Prepared<'a> {
+    /// The moment whose address space the flow is followed over, in seconds from the start of the trace.
+    pub moment: f64,
     /// The kernel's modules with their files.
     pub bound: &'a Bound<'a>,
     /// The verdict, and the entry of each of its modules.
@@ -54,15 +56,17 @@ pub(super) fn prepare<T>(
     let modules: Vec<Module> = reading.snapshot.modules.iter().filter(|module| module.kernel).cloned().collect();
     // Snapshots end with the event that triggered them, so the last one's time is the latest that matters.
     let moment = data.last().unwrap_or(reading.end);
-    let displaced = displaced(&modules, moment);
-    let winner = |winner: usize| format!("{} held these addresses at {moment:.3} s", modules[winner].name);
-    let excluded: Vec<Option<String>> = displaced.iter().map(|index| index.map(winner)).collect();
+    let map = AddressMap::of(&modules);
+    let owners = map.at(moment);
+    let winner = |winner: ModuleId| format!("{} held these addresses at {moment:.3} s", modules[winner.0].name);
+    let excluded: Vec<Option<String>> =
+        (0..modules.len()).map(|index| owners.displaced_by(ModuleId(index)).map(winner)).collect();
     let index = options.search.index(&modules, progress)?;
     progress.phase("reading module files", None);
     let mut files = Files::find(&modules, &excluded, &index);
     let parsed = files.parse();
-    let bound = parsed.bind(&displaced);
-    let mut warnings = displacement_warnings(&modules, &displaced, data);
+    let bound = parsed.bind(&map, moment);
+    let mut warnings = displacement_warnings(&modules, &owners, data);
     warnings.extend(index.notes().iter().cloned());
     let stubs = bound.stubs().unwrap_or_else(|error| {
         warnings.push(format!("the kernel's retpoline stubs: {error}"));
@@ -89,11 +93,12 @@ pub(super) fn prepare<T>(
         second_mapping: Policy::is_second_mapping(&modules[entry].name),
     };
     let kernel_stubs = stubs.as_ref().filter(|_| retpoline.on);
-    let images: Vec<MappedImage<'_>> =
-        (0..modules.len()).filter_map(|entry| bound.map(entry, policy(entry), kernel_stubs)).collect();
+    let image = |entry: usize| Some((ModuleId(entry), bound.map(entry, policy(entry), kernel_stubs)?));
+    let images: Vec<(ModuleId, MappedImage<'_>)> = (0..modules.len()).filter_map(image).collect();
     let unknown_calls = unknown_calls(&bound, &direct);
     let (layout, entries) = layout(&bound, &inquiry, retpoline.on);
     let prepared = Prepared {
+        moment,
         bound: &bound,
         evidence,
         import_optimization: import_modes.report,
@@ -102,7 +107,7 @@ pub(super) fn prepare<T>(
         layout,
         entries,
         unknown_calls,
-        code: AddressSpace::new(images),
+        code: AddressSpace::new(&owners, images),
         looked_at: index.looked_at(),
         warnings,
     };
@@ -174,10 +179,10 @@ fn nothing_to_decide() -> Verdict {
 }
 
 /// Modules that held addresses of others while some of the snapshots were taken.
-fn displacement_warnings(modules: &[Module], displaced: &[Option<usize>], data: &Data<'_>) -> Vec<String> {
+fn displacement_warnings(modules: &[Module], owners: &Owners, data: &Data<'_>) -> Vec<String> {
     let times = || data.chosen.iter().filter_map(|&index| data.facts[index].time);
-    let warning = |(module, winner): (&Module, &Option<usize>)| {
-        let winner = &modules[(*winner)?];
+    let warning = |&(module, winner): &(ModuleId, ModuleId)| {
+        let (module, winner) = (&modules[module.0], &modules[winner.0]);
         let count = times().filter(|&time| module.live_at(time) && !winner.live_at(time)).count();
         (count > 0).then(|| {
             format!(
@@ -186,20 +191,20 @@ fn displacement_warnings(modules: &[Module], displaced: &[Option<usize>], data: 
             )
         })
     };
-    modules.iter().zip(displaced).filter_map(warning).collect()
+    owners.displaced().iter().filter_map(warning).collect()
 }
 
 /// The modules that were there, with the stub pages behind them when there are any.
 fn layout(bound: &Bound<'_>, inquiry: &Inquiry<'_, '_>, retpoline: bool) -> (Layout, Vec<usize>) {
     const PAGE: u64 = 0x1000;
-    let mut entries: Vec<usize> = (0..bound.entries().len()).filter(|&entry| bound.was_loaded(entry)).collect();
-    entries.sort_by_key(|&entry| bound.entries()[entry].module.base);
+    let entries: Vec<usize> = bound.owners().places_from(0).map(|place| place.module.0).collect();
+    let pages = inquiry.stub_pages().iter().filter(|_| retpoline);
+    let pages: HashMap<u64, u64> = pages.map(|pages| (pages.start, pages.end)).collect();
     let placed = entries.iter().map(|&entry| {
         let module = &bound.entries()[entry].module;
         let end = module.end();
-        let behind = |pages: &&std::ops::Range<u64>| pages.start == end.next_multiple_of(PAGE);
-        let stubs = inquiry.stub_pages().iter().find(behind).filter(|_| retpoline);
-        let size = stubs.map_or(end, |pages| pages.end) - module.base;
+        let stubs = end.checked_next_multiple_of(PAGE).and_then(|start| pages.get(&start));
+        let size = stubs.copied().unwrap_or(end) - module.base;
         Placed { name: module.name.clone(), base: module.base, size }
     });
     (Layout::new(placed.collect()), entries)

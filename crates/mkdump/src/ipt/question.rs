@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::functions::Functions;
 use super::verdict::{Answer, Importer, IndirectReturn, Question, Site, Verdict};
 use crate::images::{AddressSpace, Bound};
+use crate::snapshot::ModuleId;
 
 /// What can be asked about the modules of one snapshot.
 ///
@@ -55,7 +56,8 @@ impl<'b, 'a> Inquiry<'b, 'a> {
     pub fn code(&self, retpoline: bool) -> AddressSpace<'b> {
         let policy = Policy { retpoline, ..Policy::AS_LINKED };
         let stubs = self.stubs.filter(|_| retpoline);
-        AddressSpace::new(self.modules.iter().filter_map(|module| self.bound.map(module.entry, policy, stubs)))
+        let image = |module: &Known| Some((ModuleId(module.entry), self.bound.map(module.entry, policy, stubs)?));
+        AddressSpace::new(self.bound.owners(), self.modules.iter().filter_map(image))
     }
 
     /// Decides over `streams`: IPT snapshots in the order in which they were written.
@@ -159,14 +161,11 @@ fn stub_pages(bound: &Bound<'_>, stubs: Option<&StubBlock>) -> Vec<Range<u64>> {
     // Without the kernel's file the size is not known; there is one page at least.
     let size = stubs.map_or(PAGE, |stubs| stubs.bytes().len() as u64);
     let loaded = |entry: &usize| bound.was_loaded(*entry);
-    let entries: Vec<usize> = (0..bound.entries().len()).filter(loaded).collect();
-    let module = |entry: usize| &bound.entries()[entry].module;
-    let pages = entries.iter().map(|&entry| {
+    let pages = (0..bound.entries().len()).filter(loaded).filter_map(|entry| {
         let own = bound.map(entry, Policy::AS_LINKED, None).map(|mapped| mapped.address(mapped.stub_rva()));
-        let start = own.unwrap_or_else(|| module(entry).end().next_multiple_of(PAGE));
-        let next = entries.iter().filter(|&&other| other != entry).map(|&other| module(other).base);
-        let end = next.filter(|&base| base >= start).min().unwrap_or(u64::MAX);
-        start..start.saturating_add(size).min(end)
+        let start = own.or_else(|| bound.entries()[entry].module.end().checked_next_multiple_of(PAGE))?;
+        let next = bound.owners().places_from(start).find(|place| place.first >= start);
+        Some(start..start.saturating_add(size).min(next.map_or(u64::MAX, |place| place.first)))
     });
     pages.filter(|pages| !pages.is_empty()).collect()
 }

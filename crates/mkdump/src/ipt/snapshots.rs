@@ -77,11 +77,11 @@ pub struct Logged {
 }
 
 impl Snapshot<'_> {
-    /// The packets with the thread that they belong to; thread 0 when it is not known.
+    /// The packets with the thread that they belong to, 0 when it is not known, and the time.
     pub fn stream(&self) -> Stream<'_> {
         let named = self.origin.thread.map(|tid| Thread { pid: 0, tid: tid as u32 });
         let thread = self.logged.as_ref().map(|logged| logged.thread).or(named).unwrap_or_default();
-        Stream { thread, bytes: &self.bytes }
+        Stream { thread, time: self.logged.as_ref().map(|logged| logged.time), bytes: &self.bytes }
     }
 }
 

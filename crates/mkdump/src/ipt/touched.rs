@@ -6,16 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use intel_pt::{Error, Reason, scan_with_gaps};
 use rayon::prelude::*;
 
-/// A module's place in memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Placed {
-    /// File name.
-    pub name: String,
-    /// First address.
-    pub base: u64,
-    /// Bytes.
-    pub size: u64,
-}
+use crate::snapshot::{AddressMap, ModuleId, Owners};
 
 /// A thread, as the trace names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +22,8 @@ pub struct Thread {
 pub struct Stream<'a> {
     /// The thread.
     pub thread: Thread,
+    /// When it was taken, in seconds from the start of the trace; `None` when not known.
+    pub time: Option<f64>,
     /// The packets.
     pub bytes: &'a [u8],
 }
@@ -38,7 +31,7 @@ pub struct Stream<'a> {
 /// What the scan of some streams found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
-    /// For each module of the list, in its order.
+    /// For each module of the map, in its order.
     pub modules: Vec<ModuleHits>,
     /// Addresses in no module, by page, in the order of addresses.
     pub unknown: Vec<UnknownPage>,
@@ -91,25 +84,31 @@ impl StreamFacts {
 /// Pages are 4 KiB.
 pub const PAGE: u64 = 0x1000;
 
-/// Scans the streams, in parallel. Where modules overlap, an address belongs to the one with the higher base.
+/// Scans the streams, in parallel. An address belongs to the module that owned it when its stream was taken, or at
+/// `moment` where that time is not known.
 ///
-/// Memory is proportional to the number of different pages named, of which 3 bytes of packets name one at most.
-pub fn touched(modules: &[Placed], streams: &[Stream<'_>]) -> Touched {
-    let map = Map::new(modules);
-    let scanned: Vec<_> = streams.par_iter().map(|stream| scan_stream(&map, stream.bytes)).collect();
-    let mut found = Touched { modules: vec![ModuleHits::default(); modules.len()], ..Touched::default() };
+/// Memory is proportional to the number of different pages named: a page takes at least 3 bytes of packets.
+pub fn touched(map: &AddressMap, moment: f64, streams: &[Stream<'_>]) -> Touched {
+    // A page tells the module when modules begin and end at the edges of pages, as real ones do.
+    let aligned = map.claims().iter().all(|claim| claim.base % PAGE == 0 && claim.size % PAGE == 0 && claim.size > 0);
+    let scan = |stream: &Stream<'_>| {
+        let owners = map.at(stream.time.unwrap_or(moment));
+        scan_stream(&owners, aligned, stream.bytes)
+    };
+    let scanned: Vec<_> = streams.par_iter().map(scan).collect();
+    let mut found = Touched { modules: vec![ModuleHits::default(); map.claims().len()], ..Touched::default() };
     let mut unknown = BTreeMap::new();
     for (stream, (facts, pages)) in streams.iter().zip(scanned) {
         found.streams.push(facts);
         for ((module, page), hits) in pages {
-            let Some(index) = module else {
+            let Some(ModuleId(index)) = module else {
                 *unknown.entry(page).or_insert(0) += hits;
                 continue;
             };
             let module = &mut found.modules[index];
             module.hits += hits;
             *module.by_thread.entry(stream.thread).or_insert(0) += hits;
-            *module.by_page.entry(page - modules[index].base / PAGE).or_insert(0) += hits;
+            *module.by_page.entry(page - map.claims()[index].base / PAGE).or_insert(0) += hits;
         }
     }
     found.unknown = unknown.into_iter().map(|(page, hits)| UnknownPage { address: page * PAGE, hits }).collect();
@@ -146,53 +145,13 @@ pub fn closure(touched: &[bool], imports: &[Vec<usize>]) -> Vec<Option<Reach>> {
     reach
 }
 
-/// Modules by address.
-struct Map {
-    /// First address, last address and index, by first address.
-    ranges: Vec<(u64, u64, usize)>,
-    /// The greatest last address of the ranges up to and with this one: where it lies below an address, none of them
-    /// holds it.
-    reach: Vec<u64>,
-    /// Every module begins and ends at a page's edge, as real ones do, so a page tells the module.
-    aligned: bool,
-}
-
-impl Map {
-    fn new(modules: &[Placed]) -> Self {
-        let range = |(index, module): (usize, &Placed)| {
-            let last = module.base.saturating_add(module.size.checked_sub(1)?);
-            Some((module.base, last, index))
-        };
-        let mut ranges: Vec<_> = modules.iter().enumerate().filter_map(range).collect();
-        ranges.sort_unstable();
-        let mut most = 0;
-        let reach = ranges.iter().map(|range| {
-            most = most.max(range.1);
-            most
-        });
-        let aligned = ranges.iter().all(|range| range.0 % PAGE == 0 && range.1 % PAGE == PAGE - 1);
-        Self { reach: reach.collect(), ranges, aligned }
-    }
-
-    fn find(&self, ip: u64) -> Option<usize> {
-        let mut at = self.ranges.partition_point(|range| range.0 <= ip);
-        while at > 0 && self.reach[at - 1] >= ip {
-            at -= 1;
-            if self.ranges[at].1 >= ip {
-                return Some(self.ranges[at].2);
-            }
-        }
-        None
-    }
-}
-
-type Pages = HashMap<(Option<usize>, u64), u64>;
+type Pages = HashMap<(Option<ModuleId>, u64), u64>;
 
 /// A page that was hit lately.
 #[derive(Clone, Default)]
 struct Near {
     page: u64,
-    module: Option<usize>,
+    module: Option<ModuleId>,
     hits: u64,
 }
 
@@ -210,7 +169,7 @@ impl Near {
     }
 }
 
-fn scan_stream(map: &Map, bytes: &[u8]) -> (StreamFacts, Pages) {
+fn scan_stream(owners: &Owners, aligned: bool, bytes: &[u8]) -> (StreamFacts, Pages) {
     let mut pages = Pages::new();
     // Code runs in few places for a while: a small table in front of the map takes nearly all of the hits.
     let mut near = Near::table(bytes.len());
@@ -221,9 +180,9 @@ fn scan_stream(map: &Map, bytes: &[u8]) -> (StreamFacts, Pages) {
             let page = hit.ip / PAGE;
             let slot = page as usize & (near.len() - 1);
             let slot = &mut near[slot];
-            if slot.hits == 0 || slot.page != page || !map.aligned {
+            if slot.hits == 0 || slot.page != page || !aligned {
                 slot.flush(&mut pages);
-                *slot = Near { page, module: map.find(hit.ip), hits: 0 };
+                *slot = Near { page, module: owners.owner(hit.ip), hits: 0 };
             }
             slot.hits += 1;
         },
@@ -249,10 +208,11 @@ mod tests {
     use proptest::prelude::*;
     use testkit::pt::{Compression, PacketWriter, mixed_trace};
 
-    use super::{Placed, Reach, Stream, Thread, UnknownPage, closure, touched};
+    use super::{PAGE, Reach, Stream, Thread, UnknownPage, closure, touched};
+    use crate::snapshot::{AddressMap, Claim};
 
-    fn module(name: &str, base: u64, size: u64) -> Placed {
-        Placed { name: name.to_owned(), base, size }
+    fn module(base: u64, size: u64) -> Claim {
+        Claim { base, size, loaded: None, unloaded: None, has_file: false }
     }
 
     fn trace(ips: &[u64]) -> Vec<u8> {
@@ -268,16 +228,16 @@ mod tests {
 
     #[test]
     fn hits_are_counted_by_module_thread_and_page() {
-        let modules = [module("b.sys", KERNEL + 0x10_0000, 0x3000), module("nt.exe", KERNEL, 0x2000)];
+        let map = AddressMap::new([module(KERNEL + 0x10_0000, 0x3000), module(KERNEL, 0x2000)]);
         let first = trace(&[KERNEL, KERNEL + 0x1fff, KERNEL + 0x2000, KERNEL + 0x10_2fff, KERNEL + 0x2008]);
         let second = [b"\x11\x22".to_vec(), trace(&[KERNEL + 5]), vec![0xc9]].concat();
         let threads = [Thread { pid: 4, tid: 8 }, Thread { pid: 4, tid: 12 }];
         let streams = [
-            Stream { thread: threads[0], bytes: &first },
-            Stream { thread: threads[1], bytes: &second },
-            Stream { thread: threads[0], bytes: &first },
+            Stream { thread: threads[0], time: None, bytes: &first },
+            Stream { thread: threads[1], time: None, bytes: &second },
+            Stream { thread: threads[0], time: None, bytes: &first },
         ];
-        let found = touched(&modules, &streams);
+        let found = touched(&map, 0.0, &streams);
         assert_eq!((found.modules[0].hits, found.modules[1].hits), (2, 5));
         assert_eq!(found.modules[1].by_thread, BTreeMap::from([(threads[0], 4), (threads[1], 1)]));
         assert_eq!(found.modules[1].by_page, BTreeMap::from([(0, 3), (1, 2)]));
@@ -288,14 +248,39 @@ mod tests {
         assert_eq!(facts.gaps[0].offset(), second.len() - 1);
     }
 
+    /// Hits of each module, then those in no module.
+    fn hits(claims: &[Claim], moment: f64, stream: Stream<'_>) -> (Vec<u64>, u64) {
+        let found = touched(&AddressMap::new(claims.iter().copied()), moment, &[stream]);
+        let unknown = found.unknown.iter().map(|page| page.hits).sum();
+        (found.modules.iter().map(|module| module.hits).collect(), unknown)
+    }
+
     #[test]
-    fn modules_that_share_a_page_or_addresses_are_told_apart() {
-        let modules =
-            [module("low", KERNEL, 0x1800), module("high", KERNEL + 0x1800, 0x1000), module("in", KERNEL + 8, 8)];
-        let bytes = trace(&[KERNEL + 0x17ff, KERNEL + 0x1800, KERNEL + 7, KERNEL + 8, KERNEL + 16]);
-        let found = touched(&modules, &[Stream { thread: Thread::default(), bytes: &bytes }]);
-        let hits: Vec<_> = found.modules.iter().map(|module| module.hits).collect();
-        assert_eq!((hits, found.unknown.len()), (vec![3, 1, 1], 0));
+    fn modules_that_share_a_page_are_told_apart() {
+        let modules = [module(KERNEL, 0x1800), module(KERNEL + 0x1800, 0x1000)];
+        let bytes = trace(&[KERNEL + 0x17ff, KERNEL + 0x1800, KERNEL + 7, KERNEL + 0x27ff, KERNEL + 0x2800]);
+        let stream = Stream { thread: Thread::default(), time: None, bytes: &bytes };
+        assert_eq!(hits(&modules, 0.0, stream), (vec![2, 2], 1));
+    }
+
+    #[test]
+    fn an_address_belongs_to_its_owner_at_the_time_of_the_stream() {
+        let modules = [
+            Claim { unloaded: Some(1.0), ..module(KERNEL, 0x9000) },
+            Claim { loaded: Some(2.0), ..module(KERNEL, 0x3000) },
+        ];
+        // 7 addresses that both have held, 2 that only the larger module has.
+        let bytes = trace(&[[KERNEL + 0x1000; 7].as_slice(), &[KERNEL + 0x5000; 2]].concat());
+        let cases = [
+            (Some(0.5), 9.0, vec![9, 0], 0),
+            (Some(2.5), 0.0, vec![0, 7], 2),
+            (None, 0.0, vec![9, 0], 0),
+            (None, 9.0, vec![0, 7], 2),
+        ];
+        for (time, moment, expected, unknown) in cases {
+            let stream = Stream { thread: Thread::default(), time, bytes: &bytes };
+            assert_eq!(hits(&modules, moment, stream), (expected, unknown), "{time:?} {moment}");
+        }
     }
 
     #[test]
@@ -320,12 +305,14 @@ mod tests {
         #[test]
         fn every_hit_is_counted_once(seed in any::<u64>(), cuts in proptest::collection::vec((0u64..0x1_0000, 0u64..0x2_0000), 0..20)) {
             let (bytes, ips) = mixed_trace(seed, 20_000);
-            let modules: Vec<_> = cuts.iter().map(|cut| module("m", KERNEL + cut.0 * 0x777, cut.1 * 0x33)).collect();
-            let found = touched(&modules, &[Stream { thread: Thread::default(), bytes: &bytes }]);
-            let inside = |ip: u64| {
-                let holding = modules.iter().enumerate().filter(|(_, module)| ip >= module.base && ip - module.base < module.size);
-                holding.max_by_key(|(index, module)| (module.base, module.size, *index)).map(|(index, _)| index)
-            };
+            // Pages are whole in every other case: they take the short way.
+            let unit = if seed % 2 == 0 { (0x777, 0x33) } else { (PAGE, PAGE) };
+            let modules: Vec<_> = cuts.iter().map(|cut| module(KERNEL + cut.0 % 0x1000 * unit.0, cut.1 * unit.1)).collect();
+            let map = AddressMap::new(modules.iter().copied());
+            let stream = Stream { thread: Thread::default(), time: None, bytes: &bytes };
+            let found = touched(&map, 0.0, &[stream]);
+            let owners = map.at(0.0);
+            let inside = |ip: u64| owners.owner(ip).map(|module| module.0);
             let mut expected = vec![0; modules.len()];
             let mut unknown = 0;
             ips.iter().for_each(|ip| match inside(*ip) {

@@ -103,15 +103,14 @@ pub(super) fn warnings(out: &mut String, page: &Page) -> fmt::Result {
     out.write_str("</ul>\n</section>\n")
 }
 
-/// Hits of a module, or how it is reached without any.
+/// Hits of a module; nothing when there are none.
 struct Hits<'a>(&'a Module);
 
 impl fmt::Display for Hits<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.0.reached_from, self.0.hits()) {
-            (Some(from), 0) => write!(f, "<em title=\"by a direct call from {}\">by call</em>", Text(from)),
-            (_, 0) => Ok(()),
-            (_, hits) => write!(f, "{}", Grouped(hits)),
+        match self.0.hits() {
+            0 => Ok(()),
+            hits => write!(f, "{}", Grouped(hits)),
         }
     }
 }

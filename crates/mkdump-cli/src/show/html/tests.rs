@@ -16,7 +16,6 @@ fn module(name: &str, base: u64, size: u64) -> Module {
         included: size / 10 * 9,
         sites: Sites::default(),
         heat: Vec::new(),
-        reached_from: None,
     }
 }
 
@@ -82,8 +81,6 @@ fn system() -> Page {
                 }
             }
             module.heat = heat.into_iter().collect();
-        } else if random(4) == 0 {
-            module.reached_from = Some("ntoskrnl.exe".to_owned());
         }
         let absent = |status, reason: &str, module: &mut Module| {
             (module.status, module.reason, module.file) = (status, Some(reason.to_owned()), None);
@@ -184,12 +181,7 @@ fn hostile_names_stay_text() {
             key: Some(text()),
             ..module(hostile, 0x1000, 0x80_0000)
         },
-        Module {
-            status: Status::Missing,
-            reached_from: Some(text()),
-            reason: Some(text()),
-            ..module(hostile, 0x90_0000, 0x1000)
-        },
+        Module { status: Status::Missing, reason: Some(text()), ..module(hostile, 0x90_0000, 0x1000) },
     ];
     (page.source, page.output, page.format) = (text(), text(), text());
     (page.facts, page.next, page.warnings) = (vec![(text(), text())], vec![(text(), text())], vec![text()]);
