@@ -10,7 +10,7 @@ use mdmp::{MemoryRange, validate};
 use mkdump::dump::{Boot, Dump, ReadMemory};
 use mkdump::images::{Files, Image};
 use mkdump::keep::{self, Kept};
-use mkdump::snapshot::Module;
+use mkdump::snapshot::{AddressMap, Module};
 use mkdump::threads::{Found, Thread, ThreadOptions, threads};
 use pe_image::{Policy, Selection};
 use symstore::{Cache, Index, IndexOptions};
@@ -111,7 +111,7 @@ fn rebuild(
     let index = Index::build(&options)?;
     let mut files = Files::find(&boot.modules, &vec![None; boot.modules.len()], &index);
     let parsed = files.parse();
-    let bound = parsed.bind(&vec![None; boot.modules.len()]);
+    let bound = parsed.bind(&AddressMap::of(&boot.modules), f64::INFINITY);
     let images = bound.images(|_| Policy::AS_LINKED, None);
     let code = || -> Vec<MemoryRange<'_>> {
         images.iter().flat_map(|image: &Image<'_>| image.memory(Selection::Headers, true)).collect()
