@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-
-use crate::outcome::Outcome;
-use crate::{paths, program};
+use xtask::outcome::Outcome;
+use xtask::{paths, program};
 
 /// One measurement: mean nanoseconds per iteration and bytes per iteration.
 struct Measurement {

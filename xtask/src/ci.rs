@@ -9,9 +9,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
+use xtask::outcome::Outcome;
+use xtask::{paths, program};
 
-use crate::outcome::Outcome;
-use crate::{browser, corpus, debugger, demo_data, dist, fuzz, paths, peers, program, readers, tidy};
+use crate::{acceptance, dist, fuzz, tidy};
 
 /// One step: its name, what it runs, and whether it must not be skipped in CI.
 struct Step {
@@ -28,13 +29,13 @@ const STEPS: &[Step] = &[
     Step { name: "doc", run: doc, needs_tools: false },
     Step { name: "no_std", run: no_std, needs_tools: false },
     Step { name: "fuzz-build", run: fuzz::check, needs_tools: false },
-    Step { name: "demo-data", run: demo_data::check, needs_tools: false },
+    Step { name: "demo-data", run: || acceptance::run("demo-data", &["--check".to_owned()]), needs_tools: false },
     Step { name: "dist", run: || dist::run(&[]), needs_tools: false },
-    Step { name: "corpus", run: || corpus::run(&[]), needs_tools: false },
-    Step { name: "debugger", run: || debugger::run(&[]), needs_tools: true },
-    Step { name: "browser", run: || browser::run(&[]), needs_tools: true },
-    Step { name: "readers", run: || readers::run(&[]), needs_tools: true },
-    Step { name: "peers", run: || peers::run(&[]), needs_tools: true },
+    Step { name: "corpus", run: || acceptance::run("corpus", &[]), needs_tools: false },
+    Step { name: "debugger", run: || acceptance::run("debugger", &[]), needs_tools: true },
+    Step { name: "browser", run: || acceptance::run("browser", &[]), needs_tools: true },
+    Step { name: "readers", run: || acceptance::run("readers", &[]), needs_tools: true },
+    Step { name: "peers", run: || acceptance::run("peers", &[]), needs_tools: true },
 ];
 
 /// `cargo xtask ci [--only STEP]…`.
@@ -88,15 +89,8 @@ fn chosen(arguments: &[String]) -> Result<Vec<&'static Step>> {
 /// Installs what the last steps need while the first ones compile.
 fn fetch_tools() -> JoinHandle<()> {
     std::thread::spawn(|| {
-        for (what, result) in [
-            ("browser", browser::prepare()),
-            ("debugger", debugger::prepare()),
-            ("readers", readers::prepare()),
-            ("peers", peers::prepare()),
-        ] {
-            if let Err(error) = result {
-                println!("fetching the tools of {what}: {error:#}");
-            }
+        if let Err(error) = acceptance::run("prepare", &[]) {
+            println!("installing the tools of the last steps: {error:#}");
         }
     })
 }

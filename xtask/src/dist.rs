@@ -5,14 +5,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use clap::CommandFactory;
-use clap_complete::Shell;
+use xtask::outcome::Outcome;
+use xtask::{paths, program, tools};
 
-use crate::outcome::Outcome;
-use crate::{paths, policy, program};
+use crate::acceptance;
 
 /// The crates that are published, in the order in which they depend on each other.
-const PUBLISHED: &[&str] = &["etl-file", "pe-image", "mdmp", "intel-pt", "mkdump", "mkdump-cli"];
+const PUBLISHED: &[&str] = &["etl-file", "pe-image", "mdmp", "intel-pt", "symstore", "mkdump", "mkdump-cli"];
 
 /// The largest compressed package: none of them holds data, so a larger one has caught something by mistake.
 const MAX_PACKAGE: u64 = 1 << 20;
@@ -23,35 +22,12 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         bail!("dist takes no arguments, {argument:?} given");
     }
     let mut outcome = Outcome::default();
-    pages(&mut outcome)?;
+    outcome.absorb(acceptance::run("pages", &[])?);
     packages(&mut outcome)?;
     policy(&mut outcome)?;
     oldest_rust(&mut outcome)?;
     changelog(&mut outcome)?;
     Ok(outcome)
-}
-
-/// Writes manual pages and completions from the command's own definition.
-fn pages(outcome: &mut Outcome) -> Result<()> {
-    let command = mkdump_cli::args::Cli::command();
-    let man = paths::work("dist/man")?;
-    clap_mangen::generate_to(command.clone(), &man)?;
-    let pages = std::fs::read_dir(&man)?.count();
-    let completions = paths::work("dist/completions")?;
-    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::PowerShell] {
-        let file = clap_complete::generate_to(shell, &mut command.clone(), "mkdump", &completions)?;
-        println!("ok      {}", file.display());
-        outcome.add_pass();
-    }
-    // One page for the command and one for each subcommand: fewer means that something was left out.
-    let expected = 1 + command.get_subcommands().filter(|sub| !sub.is_hide_set()).count();
-    if pages >= expected {
-        println!("ok      {pages} manual pages in {}", man.display());
-        outcome.add_pass();
-    } else {
-        outcome.add_failure(format!("{pages} manual pages, {expected} expected"));
-    }
-    Ok(())
 }
 
 /// Packs the crates as `cargo publish` does, up to the upload, and looks into the packages.
@@ -113,25 +89,32 @@ fn complaint(package: &Path) -> Result<Option<String>> {
     Ok((!missing.is_empty()).then(|| format!("the package lacks {}", missing.join(", "))))
 }
 
-/// Licences, bans and sources of the dependencies by deny.toml; advisories where cargo-deny is installed.
+/// What cargo-deny says by deny.toml: licences, bans and sources from the lock file; advisories from their database.
 fn policy(outcome: &mut Outcome) -> Result<()> {
-    let complaints = policy::complaints()?;
-    if complaints.is_empty() {
-        println!("ok      licences, bans and sources of the dependencies");
-        outcome.add_pass();
-    }
-    complaints.into_iter().for_each(|complaint| outcome.add_failure(complaint));
-    let version = program::capture(paths::cargo().args(["deny", "--version"]), Duration::from_secs(60))?;
-    if !version.success() {
-        outcome.add_skip("dist: cargo-deny is not installed: no check of advisories and duplicate versions");
+    if let Err(reason) = tools::cargo_tool("deny")? {
+        outcome.add_skip(format!("dist: no check of the dependencies' licences, bans, sources, advisories: {reason}"));
         return Ok(());
     }
-    match program::run(paths::cargo().args(["deny", "check"])) {
+    let deny = ["deny", "--locked", "--log-level", "error", "check"];
+    match program::run(paths::cargo().args(deny).args(["licenses", "bans", "sources"])) {
         Ok(()) => outcome.add_pass(),
-        Err(error) => outcome.add_failure(format!("cargo deny: {error:#}")),
+        Err(error) => outcome.add_failure(format!("dependencies: {error:#}")),
+    }
+    // The database is a git repository elsewhere. That it cannot be reached says nothing about the dependencies.
+    let captured = program::capture(paths::cargo().args(deny).arg("advisories"), Duration::from_secs(300))?;
+    if captured.success() {
+        println!("ok      no advisory on a dependency");
+        outcome.add_pass();
+    } else if NO_DATABASE.iter().any(|words| captured.stderr.contains(words)) {
+        outcome.add_skip("dist: advisories: their database cannot be fetched");
+    } else {
+        outcome.add_failure(format!("cargo deny check advisories: {}\n{}", captured.ending(), captured.stderr));
     }
     Ok(())
 }
+
+/// What cargo-deny says when it has no database of advisories to read.
+const NO_DATABASE: &[&str] = &["failed to fetch advisory database", "failed to load advisory database"];
 
 /// The oldest Rust that the manifest promises is the one that checks everything, or one beside it checks the build.
 fn oldest_rust(outcome: &mut Outcome) -> Result<()> {

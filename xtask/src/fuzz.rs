@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-
-use crate::outcome::Outcome;
-use crate::{paths, program};
+use xtask::outcome::Outcome;
+use xtask::{paths, program};
 
 /// A crate's fuzz package.
 struct Package {

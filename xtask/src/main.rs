@@ -4,30 +4,18 @@
 //! developer runs what the CI runs.
 #![forbid(unsafe_code)]
 
+mod acceptance;
 mod bench;
-mod browser;
 mod ci;
-mod corpus;
-mod debugger;
-mod demo_data;
 mod dist;
-mod dump;
 mod fuzz;
-mod outcome;
-mod paths;
-mod peers;
-mod policy;
-mod program;
-mod readers;
-mod system;
+mod mutants;
 mod tidy;
-mod tools;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-
-use crate::outcome::Outcome;
+use xtask::outcome::Outcome;
 
 /// One task: what it is called, what it runs with the arguments after its name, and what it is for.
 struct Task {
@@ -43,11 +31,36 @@ const TASKS: &[Task] = &[
         run: tidy::run,
         help: "style as a test: module docs, dependency direction, file length, links",
     },
-    Task { name: "corpus", run: corpus::run, help: "checks on real samples [DIRECTORY] [PART]…" },
-    Task { name: "debugger", run: debugger::run, help: "our dumps in Microsoft's debugger engines, under Wine" },
-    Task { name: "peers", run: peers::run, help: "the same traces in dissect.etl, event for event [DIRECTORY]" },
-    Task { name: "readers", run: readers::run, help: "our dumps in lldb, rust-minidump, obj2yaml, Python's readers" },
-    Task { name: "browser", run: browser::run, help: "the HTML report in headless Chromium [--pictures]" },
+    Task {
+        name: "corpus",
+        run: |rest| acceptance::run("corpus", rest),
+        help: "checks on real samples [DIRECTORY] [PART]…",
+    },
+    Task {
+        name: "debugger",
+        run: |rest| acceptance::run("debugger", rest),
+        help: "our dumps in Microsoft's debugger engines, under Wine",
+    },
+    Task {
+        name: "peers",
+        run: |rest| acceptance::run("peers", rest),
+        help: "the same traces in dissect.etl, event for event [DIRECTORY]",
+    },
+    Task {
+        name: "readers",
+        run: |rest| acceptance::run("readers", rest),
+        help: "our dumps in lldb, rust-minidump, obj2yaml, Python's readers",
+    },
+    Task {
+        name: "browser",
+        run: |rest| acceptance::run("browser", rest),
+        help: "the HTML report in headless Chromium [--pictures]",
+    },
+    Task {
+        name: "demo-data",
+        run: |rest| acceptance::run("demo-data", rest),
+        help: "writes the demo's trace and modules into the command's crate [--check]",
+    },
     Task {
         name: "fuzz", run: fuzz::run, help: "every fuzz target [--seconds N] [--install] [CRATE | CRATE/TARGET]…"
     },
@@ -57,9 +70,9 @@ const TASKS: &[Task] = &[
         help: "every benchmark, each next to its reference [ARGUMENT OF CARGO BENCH]…",
     },
     Task {
-        name: "demo-data",
-        run: demo_data::run,
-        help: "writes the demo's trace and modules into the command's crate",
+        name: "mutants",
+        run: mutants::run,
+        help: "small planted faults that the tests should notice [CRATE]… [--shard K/N] [--jobs N]",
     },
     Task { name: "dist", run: dist::run, help: "packages, man pages and completions, dependency policy" },
 ];
@@ -67,10 +80,7 @@ const TASKS: &[Task] = &[
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match dispatch(&arguments) {
-        Ok(outcome) => {
-            outcome.print();
-            if outcome.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-        }
+        Ok(outcome) => outcome.finish(),
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::from(2)
@@ -95,7 +105,7 @@ fn dispatch(arguments: &[String]) -> Result<Outcome> {
 fn help() -> String {
     let mut text = String::from("usage: cargo xtask TASK [ARGUMENT]…\n");
     for task in TASKS {
-        text += &format!("\n  {:<10} {}", task.name, task.help);
+        text += &format!("\n  {:<11} {}", task.name, task.help);
     }
     text
 }

@@ -1,13 +1,14 @@
 //! Where things lie: the repository, the build directory, the sample data beside the repository.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-/// The repository's root: the directory above xtask's own.
+/// The repository's root: the directory with the lock file, above the package that cargo runs.
 pub fn root() -> PathBuf {
     let manifest =
         std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
-    manifest.parent().map_or(manifest.clone(), Path::to_path_buf)
+    let root = manifest.ancestors().find(|dir| dir.join("Cargo.lock").is_file());
+    root.unwrap_or(&manifest).to_path_buf()
 }
 
 /// Cargo's build directory, which may have been moved by CARGO_TARGET_DIR.

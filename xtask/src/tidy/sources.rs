@@ -1,0 +1,250 @@
+//! Rules for single source files: what they say at their top, how long they are, what they must not contain.
+
+use super::{Text, rust_files};
+
+/// The longest a source file of a package may be, and a test or benchmark beside it.
+const MAX_LINES: usize = 450;
+const MAX_TEST_LINES: usize = 600;
+
+/// Files that are longer for now. An entry whose file has become short is a complaint too.
+const LONGER: &[&str] = &["crates/intel-pt/src/flow/code.rs", "crates/intel-pt/src/flow/walk.rs"];
+
+/// The longest a function may be without a reason beside it.
+const MAX_FUNCTION: usize = 80;
+
+/// Functions that are longer for now, by file and name. An entry that is short is a complaint too.
+const LONGER_FUNCTIONS: &[(&str, &str)] = &[
+    ("crates/intel-pt/src/decode.rs", "extended"),
+    ("crates/intel-pt/src/encode.rs", "encode"),
+    ("crates/mdmp/src/kernel/dump.rs", "plan"),
+    ("crates/mkdump/src/build/mod.rs", "build"),
+    ("crates/mkdump/src/ipt/witness.rs", "site"),
+    ("crates/mkdump/src/source/etl.rs", "read"),
+];
+
+/// How the comment above a longer function begins, which gives the reason.
+const REASON: &str = "// Long: ";
+
+/// The crate that maps files, and the file in which it does.
+const MAPS_FILES: (&str, &str) = ("crates/mkdump/src/lib.rs", "crates/mkdump/src/map.rs");
+
+/// Source files that may name a command's flag, and why; the command's own crate and the tasks are not libraries.
+const FLAGS: &[(&str, &str)] = &[("crates/mdmp/src/raw.rs", "writes the arguments of another program, ptxed")];
+
+/// Files of mkdump that still name flags of the command. An entry that no longer does is a complaint too.
+const FLAGS_FOR_NOW: &[&str] = &[
+    "crates/mkdump/src/build/mod.rs",
+    "crates/mkdump/src/ipt/choose.rs",
+    "crates/mkdump/src/select.rs",
+    "crates/mkdump/src/source/mod.rs",
+];
+
+/// Files outside pe-image that still know PE directories by number. An entry that no longer does is a complaint too.
+const DIRECTORIES_FOR_NOW: &[&str] = &["crates/mkdump/src/ipt/functions.rs", "crates/mkdump/src/ipt/question.rs"];
+
+/// Every source file opens with a line that says what it is.
+pub fn module_docs(files: &[Text]) -> Vec<String> {
+    let opens_with_doc = |file: &&Text| {
+        // Attributes of the crate may stand before its documentation.
+        let first = file.content.lines().find(|line| !line.is_empty() && !line.starts_with("#!["));
+        first.is_some_and(|line| line.starts_with("//!"))
+    };
+    rust_files(files)
+        // A fuzz target is one line that calls a documented function of its package.
+        .filter(|file| !file.path.contains("/fuzz_targets/"))
+        .filter(|file| !opens_with_doc(file))
+        .map(|file| format!("{} does not open with a //! line", file.path))
+        .collect()
+}
+
+/// Unsafe code is forbidden in every crate, but for the one file that maps files.
+pub fn unsafe_code(files: &[Text]) -> Vec<String> {
+    let (mapping_root, mapping_file) = MAPS_FILES;
+    let mut complaints = Vec::new();
+    for file in rust_files(files) {
+        // Fuzz packages are tests, and the harness that they link is not safe code in the first place.
+        let is_root = file.path.ends_with("src/lib.rs") || file.path.ends_with("src/main.rs");
+        let is_root = is_root && !file.path.contains("/fuzz/");
+        let level = if file.path == mapping_root { "#![deny(unsafe_code)]" } else { "#![forbid(unsafe_code)]" };
+        let forbids = file.content.contains("#![forbid(unsafe_code)]") || file.content.contains(level);
+        if is_root && !forbids {
+            complaints.push(format!("{} lacks {level}", file.path));
+        }
+        let allows = file.content.contains(concat!("allow(", "unsafe_code)"));
+        if allows && file.path != mapping_file {
+            complaints.push(format!("{} allows unsafe code; only {mapping_file} may", file.path));
+        }
+    }
+    complaints
+}
+
+/// Files are short.
+pub fn lengths(files: &[Text]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for file in rust_files(files) {
+        let lines = file.content.lines().count();
+        let allowed = if file.path.contains("/src/") { MAX_LINES } else { MAX_TEST_LINES };
+        match (lines > allowed, LONGER.contains(&file.path.as_str())) {
+            (true, false) => complaints.push(format!("{} has {lines} lines, {allowed} are allowed", file.path)),
+            (false, true) => complaints.push(format!("{} is short now: take it off the list", file.path)),
+            _ => {}
+        }
+    }
+    complaints
+}
+
+/// Functions are short, or a comment above them says why they are not.
+pub fn functions(files: &[Text]) -> Vec<String> {
+    // Tests and testkit write out tables of bytes, which do not become clearer in pieces.
+    let is_product = |file: &&Text| {
+        file.path.contains("/src/")
+            && !file.path.contains("/fuzz/")
+            && !file.path.contains("tests")
+            && !file.path.starts_with("crates/testkit/")
+    };
+    let mut complaints = Vec::new();
+    let mut short = LONGER_FUNCTIONS.to_vec();
+    for file in rust_files(files).filter(is_product) {
+        for (line, name, length) in long_functions(&file.content) {
+            let entry = (file.path.as_str(), name);
+            if LONGER_FUNCTIONS.contains(&entry) {
+                short.retain(|listed| *listed != entry);
+            } else {
+                complaints.push(format!(
+                    "{}:{line}: {name} has {length} lines, {MAX_FUNCTION} are allowed without `{REASON}…` above it",
+                    file.path
+                ));
+            }
+        }
+    }
+    complaints.extend(short.iter().map(|(path, name)| format!("{path}: {name} is short now: take it off the list")));
+    complaints
+}
+
+/// Line, name and length of each long function without a reason. In formatted code a function ends at the first closing
+/// brace that is indented as its first line is.
+fn long_functions(source: &str) -> Vec<(usize, &str, usize)> {
+    let lines: Vec<&str> = source.lines().collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let Some(name) = function_name(line) else { continue };
+        let indent = line.len() - line.trim_start().len();
+        let is_end = |line: &&str| line.trim_end() == format!("{}}}", &lines[at][..indent]);
+        let Some(rest) = lines[at..].iter().position(is_end) else { continue };
+        let above = lines[..at].iter().rev().map(|line| line.trim());
+        let has_reason = above
+            .take_while(|line| line.starts_with("//") || line.starts_with("#["))
+            .any(|line| line.starts_with(REASON));
+        if rest + 1 > MAX_FUNCTION && !has_reason {
+            found.push((at + 1, name, rest + 1));
+        }
+    }
+    found
+}
+
+/// The name of the function that begins on this line.
+fn function_name(line: &str) -> Option<&str> {
+    let mut words = line.trim_start().split(' ');
+    let before = |word: &&str| matches!(*word, "const" | "async" | "unsafe" | "pub") || word.starts_with("pub(");
+    let mut word = words.next()?;
+    while before(&word) {
+        word = words.next()?;
+    }
+    // A declaration without a body ends with a semicolon, and a short one with its closing brace.
+    let is_whole = line.trim_end().ends_with([';', '}']);
+    if word != "fn" || is_whole {
+        return None;
+    }
+    words.next()?.split(['(', '<']).next()
+}
+
+/// The libraries do not know the command's flags: they name options by value, and the command words its errors.
+pub fn flags(files: &[Text]) -> Vec<String> {
+    let is_library = |file: &&Text| {
+        let of_program = ["crates/mkdump-cli/", "crates/acceptance/", "crates/testkit/"];
+        file.path.starts_with("crates/")
+            && file.path.contains("/src/")
+            && !file.path.contains("/fuzz/")
+            && !of_program.iter().any(|dir| file.path.starts_with(dir))
+            && !FLAGS.iter().any(|(path, _)| *path == file.path)
+    };
+    let names_flag = |line: &str| !line.trim_start().starts_with("//") && has_flag(line);
+    on_list(rust_files(files).filter(is_library), names_flag, FLAGS_FOR_NOW, "names a flag of the command")
+}
+
+/// Whether a string literal of the line begins with two dashes and a letter.
+fn has_flag(line: &str) -> bool {
+    let quoted = concat!('"', "--");
+    line.match_indices(quoted).any(|(at, _)| line[at + quoted.len()..].starts_with(|c: char| c.is_ascii_lowercase()))
+}
+
+/// PE directories are known by number in pe-image alone; testkit and the acceptance checks know them independently.
+pub fn directories(files: &[Text]) -> Vec<String> {
+    let is_product = |file: &&Text| {
+        let others = ["crates/pe-image/", "crates/testkit/", "crates/acceptance/"];
+        file.path.starts_with("crates/") && !others.iter().any(|dir| file.path.starts_with(dir))
+    };
+    let name = concat!("IMAGE_DIRECTORY", "_ENTRY_");
+    let knows = |line: &str| {
+        let by_number =
+            line.split(".directory(").nth(1).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        line.contains(name) || by_number
+    };
+    on_list(rust_files(files).filter(is_product), knows, DIRECTORIES_FOR_NOW, "knows a PE directory by number")
+}
+
+/// Complains about each line that `is_wrong` in a file that is not listed, and about listed files without such a line.
+fn on_list<'a>(
+    files: impl Iterator<Item = &'a Text>,
+    is_wrong: impl Fn(&str) -> bool,
+    listed: &[&str],
+    what: &str,
+) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut clean: Vec<&str> = listed.to_vec();
+    for file in files {
+        for (index, line) in file.content.lines().enumerate().filter(|(_, line)| is_wrong(line)) {
+            if listed.contains(&file.path.as_str()) {
+                clean.retain(|path| *path != file.path);
+            } else {
+                complaints.push(format!("{}:{}: {what}: {}", file.path, index + 1, line.trim()));
+            }
+        }
+    }
+    complaints.extend(clean.iter().map(|path| format!("{path} no longer {what}: take it off the list")));
+    complaints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{function_name, has_flag, long_functions};
+
+    #[test]
+    fn names_of_functions() {
+        for (line, name) in [
+            ("fn a() {", Some("a")),
+            ("    pub(crate) const fn b<T>(", Some("b")),
+            ("pub fn c(x: u8) -> u8 { x }", None),
+            ("    fn d(&self);", None),
+            ("let f: fn(u8) = g;", None),
+        ] {
+            assert_eq!(function_name(line), name, "{line}");
+        }
+    }
+
+    #[test]
+    fn length_of_functions() {
+        let body = "    x();\n".repeat(90);
+        assert_eq!(long_functions(&format!("/// Doc.\nfn a() {{\n{body}}}\n")), [(2, "a", 92)]);
+        assert_eq!(long_functions(&format!("// Long: a table.\n/// Doc.\nfn a() {{\n{body}}}\n")), []);
+        assert_eq!(long_functions(&format!("fn a() {{\n}}\n{body}")), []);
+    }
+
+    #[test]
+    fn flags_in_strings() {
+        let quote = '"';
+        for (text, expected) in [("--at", true), ("-- ", false), ("---", false), ("a --at", false)] {
+            assert_eq!(has_flag(&format!("f({quote}{text}{quote})")), expected, "{text}");
+        }
+    }
+}
