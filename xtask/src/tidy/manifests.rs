@@ -69,7 +69,7 @@ pub fn unused(files: &[Text]) -> Vec<String> {
             wanted.insert(dependency.name);
             let identifier = identifier(dependency.name);
             let is_used = rust_files(files)
-                .filter(|file| file.path.starts_with(dir) && !file.path[dir.len()..].starts_with("fuzz/"))
+                .filter(|file| file.path.starts_with(dir))
                 .filter(|file| dependency.is_for_tests || is_linked(&file.path[dir.len()..]))
                 .any(|file| names(&file.content, &identifier));
             if !is_used {
