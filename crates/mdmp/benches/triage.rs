@@ -35,8 +35,8 @@ fn triage(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("triage, 40 MB in 20000 blocks");
     group.throughput(Throughput::Bytes(memory.len() as u64));
-    group.bench_function("open", |bencher| bencher.iter(|| Triage::open(black_box(&file)).expect("it is good")));
-    let open = Triage::open(&file).expect("it is good");
+    group.bench_function("open", |bencher| bencher.iter(|| Triage::parse(black_box(&file)).expect("it is good")));
+    let open = Triage::parse(&file).expect("it is good");
     let mut out = vec![0; BLOCK];
     group.bench_function("read every block", |bencher| {
         bencher.iter(|| {

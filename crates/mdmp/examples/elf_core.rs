@@ -25,12 +25,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Architecture::ARM64 => arm64::Context::new(base + 0x1000, 0x8000).into(),
         _ => amd64::Context::user(base + 0x1000, 0x8000).into(),
     };
-    let core = Core {
-        architecture,
-        memory: vec![MemoryRange::from_slice(base + 0x1000, Protection::EXECUTE_READ, code)],
-        modules: vec![Module::new("ntoskrnl.exe", base, 0x3000), Module::new("fakedrv.sys", base + 0x10_0000, 0x3000)],
-        threads: vec![Thread::new(1, 1, context)],
-    };
+    let mut core = Core::new(architecture);
+    core.memory.push(MemoryRange::from_slice(base + 0x1000, Protection::EXECUTE_READ, code));
+    core.modules.push(Module::new("ntoskrnl.exe", base, 0x3000));
+    core.modules.push(Module::new("fakedrv.sys", base + 0x10_0000, 0x3000));
+    core.threads.push(Thread::new(1, 1, context));
     let written = core.plan()?.write_to(&mut std::fs::File::create(&path)?)?;
     println!("{path}: {written} bytes");
     Ok(())

@@ -12,9 +12,9 @@ use std::fs::File;
 use std::io::BufWriter;
 
 use mdmp::user::{
-    Architecture, BasicInfo, BasicPerformance, CodeView, Comment, Cpu, Dump, Exception, FileCache, FixedFileInfo,
-    Handle, IptThread, IptTrace, MemoryListKind, MiscInfo, Module, PowerInfo, ProcessTimes, RawStream, StreamType,
-    SystemInfo, SystemMemoryInfo, TimeZone, UnloadedModule, XstateConfig,
+    Architecture, BasicInfo, CodeView, Comment, Cpu, Dump, Exception, FixedFileInfo, Handle, IptThread, IptTrace,
+    MemoryListKind, MiscInfo, Module, PowerInfo, ProcessTimes, RawStream, StreamType, SystemInfo, SystemMemoryInfo,
+    TimeZone, UnloadedModule, XstateConfig,
 };
 use mdmp::{MemoryRange, Protection};
 
@@ -134,68 +134,49 @@ fn code_page(architecture: Architecture, key: u8) -> Vec<u8> {
 
 /// Every other stream that the crate writes, with values that are easy to find again.
 fn add_every_stream(dump: &mut Dump<'static>) {
-    dump.misc_info = Some(MiscInfo {
-        process_id: Some(4),
-        times: Some(ProcessTimes { create: 1_500_000_000, user: 1, kernel: 2 }),
-        power: Some(PowerInfo { max_mhz: 3000, current_mhz: 2900, mhz_limit: 3000, ..PowerInfo::default() }),
-        integrity_level: Some(0x4000),
-        execute_flags: Some(0x4d),
-        protected_process: Some(1),
-        time_zone: Some(TimeZone { id: 1, bias: -60, standard_name: "CET".into(), ..TimeZone::default() }),
-        build_string: Some("19041.1.amd64fre.vb_release.191206-1406".into()),
-        debug_build: Some("mdmp".into()),
-        xstate: Some(XstateConfig { context_size: 0x4d0, enabled_features: 0, features: [(0, 0); 64] }),
-        process_cookie: Some(0x1234_5678),
-    });
+    let mut info = MiscInfo::with_process_id(4);
+    info.times = Some(ProcessTimes { create: 1_500_000_000, user: 1, kernel: 2 });
+    info.power = Some(PowerInfo { max_mhz: 3000, current_mhz: 2900, mhz_limit: 3000, ..PowerInfo::default() });
+    info.integrity_level = Some(0x4000);
+    info.execute_flags = Some(0x4d);
+    info.protected_process = Some(1);
+    info.time_zone = Some(TimeZone { id: 1, bias: -60, standard_name: "CET".into(), ..TimeZone::default() });
+    info.build_string = Some("19041.1.amd64fre.vb_release.191206-1406".into());
+    info.debug_build = Some("mdmp".into());
+    info.xstate = Some(XstateConfig { context_size: 0x4d0, enabled_features: 0, features: [(0, 0); 64] });
+    info.process_cookie = Some(0x1234_5678);
+    dump.misc_info = Some(info);
     if let Cpu::Other { features } = &mut dump.system_info.cpu {
         features[0] = 0x1_0a0d_2001;
     }
     dump.system_info.csd_version = "example".into();
-    dump.unloaded_modules.push(UnloadedModule {
-        name: "gone.sys".into(),
-        base: 0xffff_f804_2000_0000,
-        size: 0x8000,
-        checksum: 1,
-        timestamp: 2,
-    });
+    let mut gone = UnloadedModule::new("gone.sys", 0xffff_f804_2000_0000, 0x8000);
+    (gone.checksum, gone.timestamp) = (1, 2);
+    dump.unloaded_modules.push(gone);
     let thread = &mut dump.threads[0];
     thread.name = Some("stand-in".into());
-    dump.exception = Some(Exception {
-        thread_id: thread.id,
-        code: 0x8000_0003,
-        flags: 0,
-        nested: 0,
-        address: thread.context.as_ref().map_or(0, mdmp::Context::instruction_pointer),
-        parameters: vec![0],
-        context: thread.context.clone(),
-    });
-    dump.handles.push(Handle {
-        handle: 4,
-        type_name: Some("File".into()),
-        object_name: Some("\\Device\\Null".into()),
-        granted_access: 0x0012_0089,
-        handle_count: 1,
-        pointer_count: 1,
-        ..Handle::default()
-    });
+    let address = thread.context.as_ref().map_or(0, mdmp::Context::instruction_pointer);
+    let mut exception = Exception::new(thread.id, 0x8000_0003, address);
+    exception.parameters = vec![0];
+    exception.context = thread.context.clone();
+    dump.exception = Some(exception);
+    let mut handle = Handle::default();
+    handle.handle = 4;
+    handle.type_name = Some("File".into());
+    handle.object_name = Some("\\Device\\Null".into());
+    handle.granted_access = 0x0012_0089;
+    (handle.handle_count, handle.pointer_count) = (1, 1);
+    dump.handles.push(handle);
     dump.comments.push(Comment::Narrow("narrow comment".into()));
     dump.comments.push(Comment::Wide("wide comment".into()));
-    dump.system_memory = Some(SystemMemoryInfo {
-        flags: 0,
-        basic: BasicInfo { page_size: 0x1000, processors: 1, ..BasicInfo::default() },
-        file_cache: FileCache::default(),
-        basic_performance: BasicPerformance::default(),
-        performance: [0; 344],
-    });
-    dump.ipt = Some(IptTrace {
-        threads: vec![IptThread {
-            thread_id: 1,
-            timing_settings: 0,
-            mtc_frequency: 3,
-            frequency_to_tsc_ratio: 0,
-            ring_buffer_offset: 0,
-            data: MemoryRange::from_vec(0, Protection::READ_ONLY, [0x02, 0x82].repeat(8)),
-        }],
-    });
+    let mut memory = SystemMemoryInfo::default();
+    memory.basic = BasicInfo { page_size: 0x1000, processors: 1, ..BasicInfo::default() };
+    dump.system_memory = Some(memory);
+    let packets = MemoryRange::from_vec(0, Protection::READ_ONLY, [0x02, 0x82].repeat(8));
+    let mut trace = IptThread::new(1, packets);
+    trace.mtc_frequency = 3;
+    let mut traces = IptTrace::default();
+    traces.threads.push(trace);
+    dump.ipt = Some(traces);
     dump.streams.push(Box::new(RawStream::new(StreamType(0x1234_0001), *b"a stream of one's own")));
 }

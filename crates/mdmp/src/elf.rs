@@ -9,6 +9,7 @@ use crate::{Blob, BlobId, Context, Error, Layout, MemoryRange, Plan, Protection}
 
 /// A core file.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Core<'a> {
     /// x86 gives a 32-bit file, AMD64 and ARM64 64-bit ones; others are refused.
     pub architecture: Architecture,
@@ -82,6 +83,11 @@ impl Class {
 }
 
 impl<'a> Core<'a> {
+    /// A core file without memory, modules or threads.
+    pub fn new(architecture: Architecture) -> Core<'a> {
+        Core { architecture, memory: Vec::new(), modules: Vec::new(), threads: Vec::new() }
+    }
+
     /// Freezes the core file and lays it out; memory is not read.
     ///
     /// # Errors
@@ -215,8 +221,7 @@ fn file_header(class: &Class, segments: BlobId, sections: Option<BlobId>, count:
 /// Section header 0, whose `sh_info` holds the number of program headers when 16 bits do not.
 fn first_section(class: &Class, count: usize) -> Result<Blob, Error> {
     let Ok(count) = u32::try_from(count) else {
-        let structure = "ELF: number of program headers".into();
-        return Err(Error::TooBig { structure, offset: 0, found: count as u64, limit: u32::MAX.into() });
+        return Err(Error::too_big("ELF: number of program headers", 0, count as u64, u32::MAX.into()));
     };
     let mut blob = Blob::new("ELF section header 0").align(8);
     blob.u32(0).u32(0);

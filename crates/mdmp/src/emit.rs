@@ -47,7 +47,7 @@ impl<W: Write + ?Sized> Output<'_, W> {
     }
 
     fn failed(&self, source: std::io::Error, piece: &Piece<'_>) -> Error {
-        Error::Write { offset: self.written, structure: piece.content.name().into_owned(), source }
+        Error::write(self.written, piece.content.name(), source)
     }
 
     fn drain(&mut self, piece: &Piece<'_>) -> Result<(), Error> {
@@ -113,7 +113,7 @@ impl<W: Write + ?Sized> Output<'_, W> {
                 self.buffer.truncate(start);
                 let address = range.address.wrapping_add(done);
                 let (offset, structure) = (piece.offset + done, piece.content.name().into_owned());
-                return Err(Error::Source { structure, size: range.size, address, offset, source });
+                return Err(Error::source(structure, range.size, address, offset, source));
             }
             done += count as u64;
         }

@@ -1,115 +1,104 @@
-//! The one error type: where, in which structure, what was found, what is allowed.
+//! The crate's one error type: where, in which structure, what was found, and what is allowed.
 
 use std::io;
 
 /// Why a dump could not be planned, written or read.
 ///
-/// Everything that depends on the values alone ([`Error::Rule`], [`Error::TooBig`], [`Error::Overlap`],
-/// [`Error::Dangling`]) is found at plan time, before the first byte is written. While writing only
-/// [`Error::Source`] and [`Error::Write`] can happen.
+/// Whatever depends on the values alone is found while planning, before the first byte is written: see
+/// [`Error::is_plan`]. While writing, only the output or a source of memory can fail.
 #[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Error(Box<Problem>);
+
+/// What kind of problem an [`Error`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Error {
+pub enum ErrorKind {
     /// A value that a reader refuses or misunderstands.
-    #[error("{structure}: found {found}, allowed is {allowed} (needed by {reader})")]
-    Rule {
-        /// The structure and field, for example `thread 3: ThreadId`.
-        structure: String,
-        /// The value given.
-        found: String,
-        /// What the reader takes.
-        allowed: String,
-        /// The reader that the rule is for.
-        reader: &'static str,
-    },
-
-    /// A file offset, size or count that its field cannot hold.
-    #[error("{structure} at file offset {offset:#x}: found {found:#x}, allowed is at most {limit:#x}")]
-    TooBig {
-        /// The structure and field, for example `MemoryList: RVA of memory at 0xfffff80000000000`.
-        structure: String,
-        /// File offset of the structure that holds the field.
-        offset: u64,
-        /// The value that should have been written, saturated at the largest 64-bit number.
-        found: u64,
-        /// The largest value that the field holds.
-        limit: u64,
-    },
-
+    Rule,
+    /// A file offset, size or count that does not fit its field.
+    TooBig,
     /// Two memory ranges share addresses.
-    #[error(
-        "memory ranges {first_start:#x}+{first_size:#x} and {second_start:#x}+{second_size:#x} overlap; \
-         allowed are disjoint ranges (dbgeng refuses the file)"
-    )]
-    Overlap {
-        /// Address of the lower range.
-        first_start: u64,
-        /// Bytes of the lower range.
-        first_size: u64,
-        /// Address of the higher range.
-        second_start: u64,
-        /// Bytes of the higher range.
-        second_size: u64,
-    },
-
-    /// A pointer to a blob that was declared and never placed: a mistake in a user's own stream.
-    #[error("{structure}: field at +{field:#x} points to a blob that was never placed in the layout")]
-    Dangling {
-        /// The structure that holds the pointer.
-        structure: String,
-        /// Offset of the field in it.
-        field: u64,
-    },
-
+    Overlap,
+    /// A pointer to a blob that was declared but never placed: a mistake in a custom stream.
+    Dangling,
     /// The source of a memory range, or of a stream's content, failed while the dump was being written.
-    #[error("{structure}, {size:#x} bytes: reading {address:#x} for file offset {offset:#x}: {source}")]
-    Source {
-        /// `memory at 0x…`, which names the range by its start, or a stream.
-        structure: String,
-        /// Bytes of the range or stream.
-        size: u64,
-        /// First address that could not be read; in a stream the offset of the byte.
-        address: u64,
-        /// Its place in the output.
-        offset: u64,
-        /// What the source said.
-        source: io::Error,
-    },
-
+    Source,
     /// The output could not be written.
-    #[error("writing at file offset {offset:#x} ({structure}): {source}")]
-    Write {
-        /// Bytes that had been handed over before the failure.
-        offset: u64,
-        /// What was being written.
-        structure: String,
-        /// What the output said.
-        source: io::Error,
-    },
+    Write,
+    /// Bytes that were read do not follow the format.
+    Malformed,
+}
 
-    /// Bytes read back are not what the format says.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error("{structure}: found {found}, allowed is {allowed} (needed by {reader})")]
+    Rule { structure: String, found: String, allowed: String, reader: &'static str },
+
+    #[error("{structure} at file offset {offset:#x}: found {found:#x}, allowed is at most {limit:#x}")]
+    TooBig { structure: String, offset: u64, found: u64, limit: u64 },
+
+    #[error(
+        "memory ranges {:#x}+{:#x} and {:#x}+{:#x} overlap; allowed are disjoint ranges (dbgeng refuses the file)",
+        first.0, first.1, second.0, second.1
+    )]
+    Overlap { first: (u64, u64), second: (u64, u64) },
+
+    #[error("{structure}: field at +{field:#x} points to a blob that was never placed in the layout")]
+    Dangling { structure: String, field: u64 },
+
+    #[error("{structure}, {size:#x} bytes: cannot read {address:#x} for file offset {offset:#x}")]
+    Source { structure: String, size: u64, address: u64, offset: u64, source: io::Error },
+
+    #[error("cannot write at file offset {offset:#x} ({structure})")]
+    Write { offset: u64, structure: String, source: io::Error },
+
     #[error("{structure} at file offset {offset:#x}: found {found}, allowed is {allowed}")]
-    Malformed {
-        /// File offset of the structure or field.
-        offset: u64,
-        /// Structure and field.
-        structure: String,
-        /// What the file says.
-        found: String,
-        /// What the format allows.
-        allowed: String,
-    },
+    Malformed { offset: u64, structure: String, found: String, allowed: String },
 }
 
 impl Error {
-    /// A rule broken by a value of the caller.
-    pub(crate) fn rule(
+    /// A value that `reader` refuses, for implementations of [`user::Stream`](crate::user::Stream). `structure` names
+    /// the structure and the field, for example `thread 3: ThreadId`.
+    pub fn rule(
         structure: impl Into<String>,
         found: impl Into<String>,
         allowed: impl Into<String>,
         reader: &'static str,
     ) -> Error {
-        Error::Rule { structure: structure.into(), found: found.into(), allowed: allowed.into(), reader }
+        let (structure, found, allowed) = (structure.into(), found.into(), allowed.into());
+        Problem::Rule { structure, found, allowed, reader }.into()
+    }
+
+    /// A number that its field cannot hold. `offset` is the file offset of the structure that holds the field.
+    pub(crate) fn too_big(structure: impl Into<String>, offset: u64, found: u64, limit: u64) -> Error {
+        Problem::TooBig { structure: structure.into(), offset, found, limit }.into()
+    }
+
+    /// Two ranges, each an address and a size, that share addresses. The lower one comes first.
+    pub(crate) fn overlap(first: (u64, u64), second: (u64, u64)) -> Error {
+        Problem::Overlap { first, second }.into()
+    }
+
+    /// A pointer at offset `field` of `structure` to a blob without a place.
+    pub(crate) fn dangling(structure: impl Into<String>, field: u64) -> Error {
+        Problem::Dangling { structure: structure.into(), field }.into()
+    }
+
+    /// A source of `size` bytes that failed at `address`, whose place in the output is `offset`.
+    pub(crate) fn source(
+        structure: impl Into<String>,
+        size: u64,
+        address: u64,
+        offset: u64,
+        source: io::Error,
+    ) -> Error {
+        Problem::Source { structure: structure.into(), size, address, offset, source }.into()
+    }
+
+    /// An output that failed after it had taken `offset` bytes.
+    pub(crate) fn write(offset: u64, structure: impl Into<String>, source: io::Error) -> Error {
+        Problem::Write { offset, structure: structure.into(), source }.into()
     }
 
     /// Bytes of a file that break the format.
@@ -119,24 +108,85 @@ impl Error {
         found: impl Into<String>,
         allowed: impl Into<String>,
     ) -> Error {
-        Error::Malformed { offset, structure: structure.into(), found: found.into(), allowed: allowed.into() }
+        let (structure, found, allowed) = (structure.into(), found.into(), allowed.into());
+        Problem::Malformed { offset, structure, found, allowed }.into()
     }
 
-    /// True when the values given cannot make a valid dump: nothing has been written.
-    pub fn is_plan(&self) -> bool {
-        matches!(self, Error::Rule { .. } | Error::TooBig { .. } | Error::Overlap { .. } | Error::Dangling { .. })
+    /// What kind of problem it is.
+    pub fn kind(&self) -> ErrorKind {
+        match *self.0 {
+            Problem::Rule { .. } => ErrorKind::Rule,
+            Problem::TooBig { .. } => ErrorKind::TooBig,
+            Problem::Overlap { .. } => ErrorKind::Overlap,
+            Problem::Dangling { .. } => ErrorKind::Dangling,
+            Problem::Source { .. } => ErrorKind::Source,
+            Problem::Write { .. } => ErrorKind::Write,
+            Problem::Malformed { .. } => ErrorKind::Malformed,
+        }
     }
 
-    /// True when the output failed, for example a full disk or a closed pipe.
-    pub fn is_write(&self) -> bool {
-        matches!(self, Error::Write { .. })
+    /// The structure or field concerned, for example `TRIAGE_DUMP64.ValidOffset`.
+    pub fn structure(&self) -> &str {
+        match &*self.0 {
+            Problem::Overlap { .. } => "memory ranges",
+            Problem::Rule { structure, .. }
+            | Problem::TooBig { structure, .. }
+            | Problem::Dangling { structure, .. }
+            | Problem::Source { structure, .. }
+            | Problem::Write { structure, .. }
+            | Problem::Malformed { structure, .. } => structure,
+        }
     }
 
-    /// The operating system's error behind this one, if there is one.
-    pub fn io(&self) -> Option<&io::Error> {
-        match self {
-            Error::Source { source, .. } | Error::Write { source, .. } => Some(source),
+    /// The file offset concerned: of the structure that was read or laid out, or of the byte that could not be written.
+    /// `None` when nothing has an offset yet.
+    pub fn offset(&self) -> Option<u64> {
+        match *self.0 {
+            Problem::TooBig { offset, .. }
+            | Problem::Source { offset, .. }
+            | Problem::Write { offset, .. }
+            | Problem::Malformed { offset, .. } => Some(offset),
+            Problem::Rule { .. } | Problem::Overlap { .. } | Problem::Dangling { .. } => None,
+        }
+    }
+
+    /// The first address that a source could not read. In a stream this is the offset of the byte.
+    pub fn address(&self) -> Option<u64> {
+        match *self.0 {
+            Problem::Source { address, .. } => Some(address),
             _ => None,
         }
+    }
+
+    /// The reader that refuses the value, for [`ErrorKind::Rule`].
+    pub fn reader(&self) -> Option<&'static str> {
+        match *self.0 {
+            Problem::Rule { reader, .. } => Some(reader),
+            _ => None,
+        }
+    }
+
+    /// True when the given values cannot make a valid dump; nothing has been written.
+    pub fn is_plan(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Rule | ErrorKind::TooBig | ErrorKind::Overlap | ErrorKind::Dangling)
+    }
+
+    /// True when the output failed, for example because the disk is full or the pipe is closed.
+    pub fn is_write(&self) -> bool {
+        self.kind() == ErrorKind::Write
+    }
+
+    /// The underlying I/O error of [`ErrorKind::Source`] and [`ErrorKind::Write`]; also in the source chain.
+    pub fn io(&self) -> Option<&io::Error> {
+        match &*self.0 {
+            Problem::Source { source, .. } | Problem::Write { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Error {
+        Error(Box::new(problem))
     }
 }

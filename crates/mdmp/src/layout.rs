@@ -102,8 +102,8 @@ impl<'a> Layout<'a> {
     /// Gives every piece its offset and fills every pointer.
     ///
     /// # Errors
-    /// [`Error::TooBig`] when the file or an offset in it outgrows its field, [`Error::Dangling`] for a pointer to an id
-    /// that was never placed.
+    /// [`ErrorKind::TooBig`](crate::ErrorKind::TooBig) when the file or an offset in it outgrows its field, [`ErrorKind::Dangling`](crate::ErrorKind::Dangling) for a pointer
+    /// to an id that was never placed.
     pub fn plan(self) -> Result<Plan<'a>, Error> {
         // The walk that decides every offset is this loop and no other.
         let mut pieces = self.pieces;
@@ -114,7 +114,7 @@ impl<'a> Layout<'a> {
                 .and_then(|start| start.checked_add(piece.size).map(|next| (start, next)));
             let Some((start, next)) = next else {
                 let (structure, limit) = (piece.content.name().into_owned(), u64::MAX);
-                return Err(Error::TooBig { structure, offset: end, found: u64::MAX, limit });
+                return Err(Error::too_big(structure, end, u64::MAX, limit));
             };
             piece.offset = start;
             end = next;
@@ -135,7 +135,7 @@ impl<'a> Layout<'a> {
                         .get(id.0)
                         .copied()
                         .flatten()
-                        .ok_or_else(|| Error::Dangling { structure: name.to_string(), field: pointer.at as u64 })?,
+                        .ok_or_else(|| Error::dangling(name.as_ref(), pointer.at as u64))?,
                 };
                 let value = match pointer.field {
                     Field::Size32 | Field::Size64 => size,
@@ -148,12 +148,12 @@ impl<'a> Layout<'a> {
                     (Field::Offset32OrZero, Err(_)) => {}
                     (_, Err(_)) => {
                         let what = if matches!(pointer.field, Field::Size32) { "size" } else { "file offset" };
-                        return Err(Error::TooBig {
-                            structure: format!("{name}: 32-bit {what} at +{:#x}", pointer.at),
+                        return Err(Error::too_big(
+                            format!("{name}: 32-bit {what} at +{:#x}", pointer.at),
                             offset,
-                            found: value,
-                            limit: u32::MAX.into(),
-                        });
+                            value,
+                            u32::MAX.into(),
+                        ));
                     }
                 }
             }

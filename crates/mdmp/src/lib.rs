@@ -69,11 +69,15 @@ mod validate;
 
 pub use blob::{Blob, BlobId};
 pub use context::{Context, amd64, arm64, x86};
-pub use error::Error;
+pub use error::{Error, ErrorKind};
 pub use layout::Layout;
 pub use memory::{AddressRange, Fill, Memory, MemoryRange, Protection};
 pub use plan::{Extent, Plan};
 pub use raw::{RawDirectory, RawFile};
+/// Reads and writes the `#[repr(C)]` structures of [`kernel::raw`] and the processor contexts; re-exported because its
+/// integer types and traits are part of their interface.
+pub use zerocopy;
+
 pub use validate::{Finding, Format, RULES, Report, Rule, Severity, validate};
 
 /// Compiles the README's example with the documentation's.

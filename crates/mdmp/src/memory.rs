@@ -9,7 +9,7 @@ use crate::Error;
 /// The bytes behind a [`MemoryRange`], pulled when they are written and never collected.
 ///
 /// Offsets count from the start of the range. The writer asks for each byte once, in rising order.
-pub trait Memory {
+pub trait Memory: Send + Sync {
     /// Fills `out` with the bytes at `offset`.
     ///
     /// # Errors
@@ -166,11 +166,29 @@ impl Protection {
     }
 }
 
+impl fmt::Display for Protection {
+    /// The name in winnt.h, or the number when it has none.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match *self {
+            Protection::NO_ACCESS => "PAGE_NOACCESS",
+            Protection::READ_ONLY => "PAGE_READONLY",
+            Protection::READ_WRITE => "PAGE_READWRITE",
+            Protection::WRITE_COPY => "PAGE_WRITECOPY",
+            Protection::EXECUTE => "PAGE_EXECUTE",
+            Protection::EXECUTE_READ => "PAGE_EXECUTE_READ",
+            Protection::EXECUTE_READ_WRITE => "PAGE_EXECUTE_READWRITE",
+            Protection::EXECUTE_WRITE_COPY => "PAGE_EXECUTE_WRITECOPY",
+            Protection(other) => return write!(f, "protection {other:#x}"),
+        })
+    }
+}
+
 /// Bytes of memory at an address, and where they come from.
 ///
 /// x86 addresses are sign-extended to 64 bit (0x81234000 is 0xFFFFFFFF81234000): dbgeng looks them up in that form
 /// (measured).
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct MemoryRange<'a> {
     /// First address.
     pub address: u64,
@@ -223,12 +241,7 @@ pub(crate) fn check_disjoint(sorted: &[&MemoryRange<'_>]) -> Result<Vec<AddressR
             return Err(Error::rule(structure, format!("{:#x}", range.size), allowed, "rust-minidump"));
         };
         if let Some(before) = checked.last().filter(|before| before.overlaps(addresses)) {
-            return Err(Error::Overlap {
-                first_start: before.start(),
-                first_size: before.size(),
-                second_start: addresses.start(),
-                second_size: addresses.size(),
-            });
+            return Err(Error::overlap((before.start(), before.size()), (addresses.start(), addresses.size())));
         }
         checked.push(addresses);
     }

@@ -8,6 +8,7 @@ use crate::piece::Piece;
 
 /// A part of the planned file, for [`Plan::map`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Extent {
     /// File offset.
     pub offset: u64,
@@ -47,7 +48,7 @@ impl<'a> Plan<'a> {
     /// [`Plan::len`]. Peak memory is the plan and one buffer of 256 KiB, whatever the size of the memory.
     ///
     /// # Errors
-    /// [`Error::Source`] names the address at which a source failed, [`Error::Write`] the offset at which the output
+    /// [`ErrorKind::Source`](crate::ErrorKind::Source) names the address at which a source failed, [`ErrorKind::Write`](crate::ErrorKind::Write) the offset at which the output
     /// did. What was written before stays written: write under a temporary name.
     pub fn write_to<W: Write + ?Sized>(&self, out: &mut W) -> Result<u64, Error> {
         self.write_with(out, &mut |_| ())
@@ -64,7 +65,7 @@ impl<'a> Plan<'a> {
     /// The file as bytes, for small dumps and tests.
     ///
     /// # Errors
-    /// [`Error::Source`] when a source fails.
+    /// [`ErrorKind::Source`](crate::ErrorKind::Source) when a source fails.
     pub fn to_vec(&self) -> Result<Vec<u8>, Error> {
         let mut out = Vec::new();
         self.write_to(&mut out)?;

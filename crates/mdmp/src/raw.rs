@@ -10,6 +10,7 @@ use crate::{Error, MemoryRange};
 
 /// A range and the file that shall hold its bytes.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RawFile<'a> {
     /// File name: module, address and extension, of letters, digits, `.`, `_` and `-` only; unique also where file
     /// systems ignore case.
@@ -20,6 +21,7 @@ pub struct RawFile<'a> {
 
 /// The files of a raw directory.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RawDirectory<'a> {
     /// One per range, sorted by address.
     pub files: Vec<RawFile<'a>>,

@@ -4,6 +4,15 @@ use mdmp::elf::Core;
 use mdmp::user::{Architecture, Module, Thread};
 use mdmp::{Fill, MemoryRange, Protection, RawDirectory, amd64, arm64, x86};
 
+/// Sets fields of a value: the structs of this crate may gain fields, so tests cannot write them as literals.
+macro_rules! set {
+    ($start:expr, $($field:ident = $value:expr),* $(,)?) => {{
+        let mut value = $start;
+        $(value.$field = $value;)*
+        value
+    }};
+}
+
 fn range(start: u64, bytes: &'static [u8], protection: Protection) -> MemoryRange<'static> {
     MemoryRange::from_slice(start, protection, bytes)
 }
@@ -62,16 +71,16 @@ impl Elf<'_> {
 #[test]
 fn elf_64() {
     let base = 0xffff_f804_1234_0000;
-    let core = Core {
-        architecture: Architecture::AMD64,
-        memory: vec![
+    let core = set!(
+        Core::new(Architecture::AMD64),
+        memory = vec![
             range(base + 0x1000, b"code", Protection::EXECUTE_READ),
             range(base, b"head", Protection::READ_ONLY),
             range(0x1000, b"data", Protection::READ_WRITE),
         ],
-        modules: vec![Module::new("b.sys", base + 0x10_0000, 0x2000), Module::new("a.sys", base, 0x2000)],
-        threads: vec![Thread::new(7, 1, amd64::Context::kernel(base + 0x1234, 0x8000))],
-    };
+        modules = vec![Module::new("b.sys", base + 0x10_0000, 0x2000), Module::new("a.sys", base, 0x2000)],
+        threads = vec![Thread::new(7, 1, amd64::Context::kernel(base + 0x1234, 0x8000))]
+    );
     let file = core.plan().unwrap().to_vec().unwrap();
     assert_eq!(&file[..8], b"\x7fELF\x02\x01\x01\x03");
     assert_eq!(file[16..20], [4, 0, 62, 0], "ET_CORE, EM_X86_64");
@@ -97,15 +106,15 @@ fn elf_64() {
 
 #[test]
 fn elf_32_and_arm64() {
-    let core = Core {
-        architecture: Architecture::X86,
-        memory: vec![
+    let core = set!(
+        Core::new(Architecture::X86),
+        memory = vec![
             range(x86::extend(0x8123_0000), b"code!", Protection::EXECUTE_READ),
             range(0x1000, b"x", Protection::READ_ONLY),
         ],
-        modules: vec![Module::new("drv.sys", x86::extend(0x8123_0000), 0x1000)],
-        threads: vec![Thread::new(7, 1, x86::Context::new(0x8123_0001, 0x8000))],
-    };
+        modules = vec![Module::new("drv.sys", x86::extend(0x8123_0000), 0x1000)],
+        threads = vec![Thread::new(7, 1, x86::Context::new(0x8123_0001, 0x8000))]
+    );
     let file = core.plan().unwrap().to_vec().unwrap();
     let elf = Elf { file: &file, wide: false };
     assert_eq!((file[4], file[18]), (1, 3), "ELFCLASS32, EM_386");
@@ -117,12 +126,12 @@ fn elf_32_and_arm64() {
     assert_eq!(notes[0].1[72 + 12 * 4..][..4], 0x8123_0001u32.to_le_bytes(), "eip");
     assert_eq!(notes[1].1[8..16], [0, 0, 0x23, 0x81, 0, 0x10, 0x23, 0x81]);
 
-    let core = Core {
-        architecture: Architecture::ARM64,
-        memory: vec![],
-        modules: vec![],
-        threads: vec![Thread::new(7, 1, arm64::Context::new(0x1234, 0x8000))],
-    };
+    let core = set!(
+        Core::new(Architecture::ARM64),
+        memory = vec![],
+        modules = vec![],
+        threads = vec![Thread::new(7, 1, arm64::Context::new(0x1234, 0x8000))]
+    );
     let file = core.plan().unwrap().to_vec().unwrap();
     assert_eq!(file[18], 183);
     let status = &Elf { file: &file, wide: true }.notes()[0].1;
@@ -134,7 +143,7 @@ fn elf_32_and_arm64() {
 fn more_segments_than_16_bits_count() {
     let memory: Vec<_> =
         (0..70_000u64).map(|index| MemoryRange::new(index * 0x2000, 1, Protection::READ_ONLY, Fill(1))).collect();
-    let core = Core { architecture: Architecture::AMD64, memory, modules: vec![], threads: vec![] };
+    let core = set!(Core::new(Architecture::AMD64), memory = memory, modules = vec![], threads = vec![]);
     let plan = core.plan().unwrap();
     // The table alone: the ranges lie on pages of their own and need not be written here.
     let mut head = Head { bytes: Vec::new() };
@@ -165,7 +174,9 @@ impl std::io::Write for Head {
 
 #[test]
 fn elf_refuses() {
-    let core = |architecture, memory, threads| Core { architecture, memory, modules: vec![], threads };
+    let core = |architecture, memory, threads| {
+        set!(Core::new(architecture), memory = memory, modules = vec![], threads = threads)
+    };
     let overlap = vec![range(0x1000, b"1234", Protection::READ_ONLY), range(0x1003, b"4", Protection::READ_ONLY)];
     let wide = vec![range(0x1_0000_0000, b"1", Protection::READ_ONLY)];
     let thread = vec![Thread::new(1, 1, arm64::Context::new(0, 0))];

@@ -283,15 +283,12 @@ impl<'a> Image<'a> {
     /// The entry of a minidump's module list: identity from the file, whose bytes are in the dump.
     pub fn module_entry(&self) -> ModuleEntry {
         let identity = self.mapped.file().identity();
-        ModuleEntry {
-            name: self.entry.module.path.clone(),
-            base: self.mapped.base(),
-            size: identity.size_of_image,
-            checksum: identity.checksum,
-            timestamp: identity.timestamp,
-            version: self.version(),
-            codeview: identity.pdb.map(|pdb| CodeView::Raw(pdb.record())),
-        }
+        let mut entry = ModuleEntry::new(&self.entry.module.path, self.mapped.base(), identity.size_of_image);
+        entry.checksum = identity.checksum;
+        entry.timestamp = identity.timestamp;
+        entry.version = self.version();
+        entry.codeview = identity.pdb.map(|pdb| CodeView::Raw(pdb.record()));
+        entry
     }
 
     fn version(&self) -> Option<FixedFileInfo> {

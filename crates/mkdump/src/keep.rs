@@ -53,29 +53,30 @@ pub fn triage<'a>(kept: Kept<'_, 'a>, code: Vec<MemoryRange<'a>>, comment: &str)
         }
     }
     blocks.extend(around(memory, code));
-    kernel::Dump {
-        system: header.system(),
-        bugcheck: header.bugcheck(),
-        anchors: header.anchors(),
-        exception: header.exception(),
-        context: header.raw().context_record.to_vec(),
-        comment: comment.to_owned(),
-        state: kernel::State {
-            mm: borrow(dump.mm()),
-            prcb: borrow(dump.prcb()),
-            process: borrow(dump.process()),
-            thread: borrow(dump.thread()),
-            call_stack: dump.call_stack().unwrap_or_default(),
-            data_page: dump.data_page(),
-            debugger_data: dump.debugger_data().cloned(),
-            options: dump.raw().triage_options.get(),
-        },
-        drivers: dump.drivers().flatten().collect(),
-        unloaded: dump.unloaded().unwrap_or_default(),
-        broken_driver: dump.broken_driver().and_then(Result::ok),
-        memory: blocks,
-        secondary: Cow::Borrowed(dump.secondary()),
-    }
+    let mut state = kernel::State::default();
+    state.mm = borrow(dump.mm());
+    state.prcb = borrow(dump.prcb());
+    state.process = borrow(dump.process());
+    state.thread = borrow(dump.thread());
+    state.call_stack = dump.call_stack().unwrap_or_default();
+    state.data_page = dump.data_page();
+    state.debugger_data = dump.debugger_data().cloned();
+    state.options = dump.raw().triage_options.get();
+
+    let mut result = kernel::Dump::default();
+    result.system = header.system();
+    result.bugcheck = header.bugcheck();
+    result.anchors = header.anchors();
+    result.exception = header.exception();
+    result.context = header.raw().context_record.to_vec();
+    result.comment = comment.to_owned();
+    result.state = state;
+    result.drivers = dump.drivers().flatten().collect();
+    result.unloaded = dump.unloaded().unwrap_or_default();
+    result.broken_driver = dump.broken_driver().and_then(Result::ok);
+    result.memory = blocks;
+    result.secondary = Cow::Borrowed(dump.secondary());
+    result
 }
 
 /// A user minidump with the dump's memory and code, its threads and its exception.
@@ -109,8 +110,7 @@ pub fn user<'a>(
 
     let process =
         threads.iter().find_map(|thread| thread.client_id).and_then(|(process, _)| u32::try_from(process).ok());
-    result.misc_info =
-        Some(user::MiscInfo { process_id: Some(process.unwrap_or(SYSTEM_PROCESS)), ..Default::default() });
+    result.misc_info = Some(user::MiscInfo::with_process_id(process.unwrap_or(SYSTEM_PROCESS)));
 
     let mut ids = std::collections::HashSet::new();
     for thread in threads.iter().filter(|thread| thread.captured > 0 || thread.found == Found::Current) {
@@ -124,21 +124,15 @@ pub fn user<'a>(
         // System threads have no TEB. With 0 the debugger warns after most commands, and what it can read it takes for
         // a TEB: an address of user space, of which the dump has nothing, keeps it quiet.
         let teb = ABSENT_TEB + 0x2000 * result.threads.len() as u64;
-        result.threads.push(user::Thread {
-            stack: stack.and_then(|segment| segment.range()),
-            ..user::Thread::new(id, teb, context)
-        });
+        let mut listed = user::Thread::new(id, teb, context);
+        listed.stack = stack.and_then(|segment| segment.range());
+        result.threads.push(listed);
         if thread.found == Found::Current {
             let exception = header.exception();
-            result.exception = Some(user::Exception {
-                thread_id: id,
-                code: exception.code,
-                flags: exception.flags,
-                nested: 0,
-                address: exception.address,
-                parameters: Vec::new(),
-                context: context_from(header.context()),
-            });
+            let mut stopped = user::Exception::new(id, exception.code, exception.address);
+            stopped.flags = exception.flags;
+            stopped.context = context_from(header.context());
+            result.exception = Some(stopped);
         }
     }
     result
@@ -150,16 +144,15 @@ pub fn modules(modules: &[Module]) -> Vec<user::Module> {
     let sized = modules.iter().filter_map(|module| {
         let size = u32::try_from(module.size).ok().filter(|&size| size != 0)?;
         AddressRange::new(module.base, size.into())?;
-        Some(user::Module {
-            checksum: module.checksum.unwrap_or(0),
-            timestamp: module.timestamp.unwrap_or(0),
-            codeview: module.pdb.as_ref().map(|pdb| user::CodeView::Rsds {
-                guid: pdb.id.guid.0,
-                age: pdb.id.age,
-                pdb: pdb.name.clone(),
-            }),
-            ..user::Module::new(module.path.clone(), module.base, size)
-        })
+        let mut listed = user::Module::new(&module.path, module.base, size);
+        listed.checksum = module.checksum.unwrap_or(0);
+        listed.timestamp = module.timestamp.unwrap_or(0);
+        listed.codeview = module.pdb.as_ref().map(|pdb| user::CodeView::Rsds {
+            guid: pdb.id.guid.0,
+            age: pdb.id.age,
+            pdb: pdb.name.clone(),
+        });
+        Some(listed)
     });
     sized.collect()
 }

@@ -10,7 +10,7 @@ use testkit::dump::kernel::{Machine, THREAD_PROCESS};
 
 fn find(machine: &Machine, options: &ThreadOptions) -> Vec<Thread> {
     let file = machine.triage();
-    let dump = Triage::open(&file).unwrap();
+    let dump = Triage::parse(&file).unwrap();
     threads(&dump, dump.memory(), options)
 }
 
@@ -115,7 +115,7 @@ fn captured_bytes_win_over_code_in_both_formats() {
         }
         assert_eq!(result.snapshot().modules.len(), 2);
     }
-    let back = Triage::open(&triage).unwrap();
+    let back = Triage::parse(&triage).unwrap();
     assert_eq!(back.header().bugcheck(), dump.header().bugcheck());
     assert_eq!(back.header().context(), dump.header().context());
     assert_eq!((back.thread(), back.process(), back.prcb()), (dump.thread(), dump.process(), dump.prcb()));
@@ -157,11 +157,7 @@ proptest! {
         let bytes = [0xaa; 16];
         let segments: Vec<_> = captured
             .iter()
-            .map(|&(at, size)| mdmp::read::Segment {
-                address: origin + at,
-                bytes: &bytes[..room(at, size)],
-                origin: Origin::Other,
-            })
+            .map(|&(at, size)| mdmp::read::Segment::new(origin + at, &bytes[..room(at, size)], Origin::Other))
             .collect();
         let memory = Segments::new(segments);
         let ranges: Vec<_> = code

@@ -23,7 +23,7 @@ pub fn validate(input: &[u8]) {
 }
 
 fn validate_file(file: &[u8]) {
-    if let Ok(directory) = Directory::read(file) {
+    if let Ok(directory) = Directory::parse(file) {
         for &entry in &directory.entries {
             let _ = directory.stream(entry);
         }
@@ -56,7 +56,7 @@ pub fn triage(input: &[u8]) {
 
 fn triage_file(file: &[u8]) {
     let _ = mdmp::validate(file);
-    let Ok(dump) = mdmp::read::Triage::open(file) else { return };
+    let Ok(dump) = mdmp::read::Triage::parse(file) else { return };
     let _ = (format!("{dump:?}"), dump.unloaded(), dump.broken_driver(), dump.drivers().count());
     let _ = (dump.processors().count(), dump.secondary(), dump.mm(), dump.data_page(), dump.call_stack());
     let blocks = dump.data_blocks().count();

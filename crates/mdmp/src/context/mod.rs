@@ -8,6 +8,7 @@ use zerocopy::IntoBytes;
 
 /// The registers of a thread, for one of the architectures.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Context {
     /// x64, 1232 bytes.
     Amd64(Box<amd64::Context>),

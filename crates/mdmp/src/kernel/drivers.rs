@@ -12,6 +12,7 @@ pub(crate) const MAX_NAME: usize = 1024;
 
 /// A loaded kernel module. The first one of the list is the kernel: the debugger calls it `nt`, whatever its file name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Driver {
     /// Path as the kernel keeps it, for example `\SystemRoot\system32\ntoskrnl.exe`.
     pub name: String,
@@ -38,6 +39,7 @@ impl Driver {
 
 /// A driver that was loaded once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnloadedDriver {
     /// The first 12 UTF-16 characters of the file name: there is no room for more.
     pub name: String,
@@ -45,6 +47,13 @@ pub struct UnloadedDriver {
     pub start: u64,
     /// First address behind it.
     pub end: u64,
+}
+
+impl UnloadedDriver {
+    /// A driver that was at `start..end`.
+    pub fn new(name: impl Into<String>, start: u64, end: u64) -> UnloadedDriver {
+        UnloadedDriver { name: name.into(), start, end }
+    }
 }
 
 /// The driver list, each entry with the file offset of its name.

@@ -56,6 +56,17 @@ impl Machine {
     pub const ARM64: Machine = Machine(0xaa64);
 }
 
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Machine::I386 => f.write_str("x86"),
+            Machine::AMD64 => f.write_str("AMD64"),
+            Machine::ARM64 => f.write_str("ARM64"),
+            Machine(other) => write!(f, "machine {other:#x}"),
+        }
+    }
+}
+
 /// `DUMP_HEADER64.MiniDumpFields`: the parts that a triage dump has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Parts(pub u32);

@@ -8,6 +8,7 @@ use crate::Error;
 
 /// The dumped machine, as the header tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct System {
     /// Architecture.
     pub machine: Machine,
@@ -55,24 +56,24 @@ pub struct Bugcheck {
 }
 
 /// The exception that a dump stands for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Exception {
-    /// NTSTATUS; a bugcheck dump has 0x80000003 at the place of the bugcheck call.
+    /// NTSTATUS; a bugcheck dump has 0x80000003 and the address of the bugcheck call.
     pub code: u32,
-    /// 1 when execution could not continue.
+    /// `EXCEPTION_NONCONTINUABLE` is 1.
     pub flags: u32,
-    /// Address of a nested record.
-    pub record: u64,
+    /// Address of a nested `EXCEPTION_RECORD`, or 0.
+    pub nested: u64,
     /// Address of the instruction.
     pub address: u64,
-    /// How many of `information` count; at most 15.
-    pub parameters: u32,
-    /// What goes with the code.
-    pub information: [u64; 15],
+    /// Up to 15 values that explain the code.
+    pub parameters: Vec<u64>,
 }
 
 /// Addresses from which a debugger sets out. 0 where unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Anchors {
     /// Physical address of the system's page table root.
     pub directory_table_base: u64,
@@ -86,29 +87,40 @@ pub struct Anchors {
     pub debugger_data_block: u64,
 }
 
+/// `EXCEPTION_MAXIMUM_PARAMETERS` (winnt.h).
+const MAXIMUM_PARAMETERS: usize = 15;
+
 impl Exception {
-    /// From its on-disk form.
+    /// From its on-disk form. A count of more than 15 parameters counts as 15.
     pub fn from_raw(raw: &ExceptionRecord64) -> Exception {
+        let count = usize::try_from(raw.number_parameters.get()).unwrap_or(usize::MAX);
         Exception {
             code: raw.code.get(),
             flags: raw.flags.get(),
-            record: raw.record.get(),
+            nested: raw.record.get(),
             address: raw.address.get(),
-            parameters: raw.number_parameters.get(),
-            information: raw.information.map(zerocopy::byteorder::little_endian::U64::get),
+            parameters: raw.information.iter().take(count).map(|value| value.get()).collect(),
         }
     }
 
-    fn to_raw(self) -> ExceptionRecord64 {
-        ExceptionRecord64 {
+    fn to_raw(&self) -> Result<ExceptionRecord64, Error> {
+        let mut information = [0.into(); MAXIMUM_PARAMETERS];
+        let Some(places) = information.get_mut(..self.parameters.len()) else {
+            let found = self.parameters.len().to_string();
+            return Err(Error::rule("EXCEPTION_RECORD64.NumberParameters", found, "0 to 15", "all readers"));
+        };
+        for (place, &value) in places.iter_mut().zip(&self.parameters) {
+            *place = value.into();
+        }
+        Ok(ExceptionRecord64 {
             code: self.code.into(),
             flags: self.flags.into(),
-            record: self.record.into(),
+            record: self.nested.into(),
             address: self.address.into(),
-            number_parameters: self.parameters.into(),
+            number_parameters: (self.parameters.len() as u32).into(),
             pad: 0.into(),
-            information: self.information.map(Into::into),
-        }
+            information,
+        })
     }
 }
 
@@ -148,7 +160,7 @@ pub(super) fn encode(values: &Values<'_>) -> Result<Box<Header64>, Error> {
         Error::rule("DUMP_HEADER64.ContextRecord", format!("{:#x} bytes", context.len()), allowed, "dbgeng")
     })?;
     space.copy_from_slice(context);
-    header.exception = exception.to_raw();
+    header.exception = exception.to_raw()?;
     header.dump_type = DumpType::TRIAGE.0.into();
     header.system_time = system.time.into();
     header.comment = comment_bytes(comment)?;

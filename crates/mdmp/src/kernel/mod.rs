@@ -18,7 +18,7 @@
 //! plan.write_to(&mut file)?;
 //! assert_eq!(file.len() as u64, plan.len());
 //!
-//! let triage = mdmp::read::Triage::open(&file)?;
+//! let triage = mdmp::read::Triage::parse(&file)?;
 //! assert_eq!(triage.drivers().next().unwrap()?.name, r"\SystemRoot\system32\ntoskrnl.exe");
 //! # Ok::<(), mdmp::Error>(())
 //! ```

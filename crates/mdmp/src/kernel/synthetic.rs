@@ -36,6 +36,7 @@ use crate::{Context, MemoryRange, Protection};
 
 /// The facts from which [`Dump::synthetic`] makes a machine state.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Synthetic {
     /// Base of the kernel image.
     pub kernel_base: u64,

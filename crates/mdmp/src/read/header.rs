@@ -17,7 +17,7 @@ impl<'a> Header<'a> {
     /// Reads the header of a 64-bit kernel dump of any kind.
     ///
     /// # Errors
-    /// [`Error::Malformed`] when the file is shorter than 0x2000 bytes or does not begin with "PAGEDU64".
+    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) when the file is shorter than 0x2000 bytes or does not begin with "PAGEDU64".
     pub fn parse(file: &'a [u8]) -> Result<Header<'a>, Error> {
         let Ok((raw, _)) = Header64::ref_from_prefix(file) else {
             let found = format!("{:#x} bytes", file.len());
@@ -82,7 +82,7 @@ impl<'a> Header<'a> {
         }
     }
 
-    /// The exception that the dump stands for. Parameters that Windows did not write hold "PAGE".
+    /// The exception that the dump stands for.
     pub fn exception(&self) -> Exception {
         Exception::from_raw(&self.raw.exception)
     }

@@ -4,6 +4,7 @@ use crate::AddressRange;
 
 /// Where captured bytes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Origin {
     /// A `TRIAGE_DATA_BLOCK`.
     DataBlock,
@@ -23,6 +24,7 @@ pub enum Origin {
 
 /// Captured bytes at an address.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Segment<'a> {
     /// First address.
     pub address: u64,
@@ -33,6 +35,11 @@ pub struct Segment<'a> {
 }
 
 impl<'a> Segment<'a> {
+    /// Bytes at an address.
+    pub fn new(address: u64, bytes: &'a [u8], origin: Origin) -> Segment<'a> {
+        Segment { address, bytes, origin }
+    }
+
     /// The addresses; `None` when they run past the last one.
     pub fn range(&self) -> Option<AddressRange> {
         AddressRange::new(self.address, self.bytes.len() as u64)

@@ -22,6 +22,7 @@ pub struct Triage<'a> {
 
 /// A processor that KiProcessorBlock names.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Processor<'a> {
     /// Index in KiProcessorBlock.
     pub number: u32,
@@ -43,12 +44,12 @@ const MAX_UNLOADED: u64 = 4096;
 const MAX_DEBUGGER_DATA: u32 = 0x1000;
 
 impl<'a> Triage<'a> {
-    /// Opens a triage dump.
+    /// Parses a triage dump.
     ///
     /// # Errors
-    /// [`Error::Malformed`] when the file is no kernel dump, not of triage type, or ends inside `TRIAGE_DUMP64`. All
+    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) when the file is no kernel dump, not of triage type, or ends inside `TRIAGE_DUMP64`. All
     /// other damage is reported by [`Triage::warnings`] and by the parts themselves.
-    pub fn open(file: &'a [u8]) -> Result<Triage<'a>, Error> {
+    pub fn parse(file: &'a [u8]) -> Result<Triage<'a>, Error> {
         let header = Header::parse(file)?;
         if header.dump_type() != DumpType::TRIAGE {
             let found = header.dump_type().to_string();
@@ -133,7 +134,7 @@ impl<'a> Triage<'a> {
     /// Drivers that were unloaded; none when the dump has no such list.
     ///
     /// # Errors
-    /// [`Error::Malformed`] when the list lies outside the file.
+    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) when the list lies outside the file.
     pub fn unloaded(&self) -> Result<Vec<UnloadedDriver>, Error> {
         let offset = u64::from(self.raw.unloaded_drivers_offset.get());
         if offset == 0 {

@@ -5,6 +5,7 @@ use crate::{BlobId, Error, Layout};
 
 /// A comment, in one of the two encodings. A dump may hold one of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Comment {
     /// CommentA: bytes and a NUL. Readers take them for the system's code page; ASCII is safe.
     Narrow(String),

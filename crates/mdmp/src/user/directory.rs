@@ -6,6 +6,7 @@ use crate::bytes::Bytes;
 
 /// `MINIDUMP_HEADER`, 32 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Header {
     /// Low word 0xA793, high word the writer's own.
     pub version: u32,
@@ -23,6 +24,7 @@ pub struct Header {
 
 /// An entry of the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Entry {
     /// File offset of the entry.
     pub at: u64,
@@ -36,6 +38,7 @@ pub struct Entry {
 
 /// Header and directory of a user minidump, of this crate or any other writer.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Directory<'a> {
     /// The header.
     pub header: Header,
@@ -45,11 +48,11 @@ pub struct Directory<'a> {
 }
 
 impl<'a> Directory<'a> {
-    /// Reads header and directory. Memory used: 24 bytes per 12 bytes of directory.
+    /// Parses the header and the directory. Memory used: 24 bytes per 12 bytes of directory.
     ///
     /// # Errors
-    /// [`Error::Malformed`] when the file is no user minidump or ends before its directory does.
-    pub fn read(file: &'a [u8]) -> Result<Directory<'a>, Error> {
+    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) when the file is no user minidump or ends before its directory does.
+    pub fn parse(file: &'a [u8]) -> Result<Directory<'a>, Error> {
         let bytes = Bytes::new(file);
         let signature = bytes.slice(0, 4, "header: Signature")?;
         if signature != b"MDMP" {
@@ -84,7 +87,7 @@ impl<'a> Directory<'a> {
     /// The bytes of a stream.
     ///
     /// # Errors
-    /// [`Error::Malformed`] when they run past the end of the file.
+    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) when they run past the end of the file.
     pub fn stream(&self, entry: Entry) -> Result<&'a [u8], Error> {
         self.bytes.slice(entry.offset.into(), entry.size.into(), &format!("{:?}", entry.stream_type))
     }

@@ -56,6 +56,7 @@ impl std::ops::BitOr for Flags {
 
 /// Which memory list a dump has. dbgeng takes one of them per file, never both (measured).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum MemoryListKind {
     /// `List32` while the memory is at most [`Dump::LIST32_LIMIT`], else `List64`.
     #[default]
@@ -70,6 +71,7 @@ pub enum MemoryListKind {
 ///
 /// Two profiles come out, after [`MemoryListKind`]: Flags 0x6000 with MemoryList, or Flags 0x6002 with Memory64List
 /// last in the file (`flags` given as the default). Both have a MemoryInfoList.
+#[non_exhaustive]
 pub struct Dump<'a> {
     /// Seconds since 1970 UTC; shown as "Debug session time". Take it from the source of the data, not from the clock,
     /// and the same values give the same bytes.

@@ -7,6 +7,7 @@ use crate::{BlobId, Context, Error, Layout};
 
 /// An exception of one of the dump's threads.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Exception {
     /// A thread of the dump.
     pub thread_id: u32,
@@ -22,6 +23,13 @@ pub struct Exception {
     pub parameters: Vec<u64>,
     /// The registers at that moment; of the dump's architecture.
     pub context: Option<Context>,
+}
+
+impl Exception {
+    /// An exception without parameters or registers.
+    pub fn new(thread_id: u32, code: u32, address: u64) -> Exception {
+        Exception { thread_id, code, flags: 0, nested: 0, address, parameters: Vec::new(), context: None }
+    }
 }
 
 /// `EXCEPTION_MAXIMUM_PARAMETERS` (winnt.h).

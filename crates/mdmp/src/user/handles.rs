@@ -6,6 +6,7 @@ use crate::{BlobId, Error, Layout};
 
 /// An open handle of the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Handle {
     /// The handle's value.
     pub handle: u64,

@@ -12,6 +12,7 @@ use crate::{BlobId, Error, Layout, Memory, MemoryRange};
 
 /// Traces of one or more threads.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct IptTrace<'a> {
     /// One buffer per thread.
     pub threads: Vec<IptThread<'a>>,
@@ -19,6 +20,7 @@ pub struct IptTrace<'a> {
 
 /// The trace of a thread: `IPT_TRACE_HEADER` and its data.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct IptThread<'a> {
     /// Thread id.
     pub thread_id: u64,
@@ -32,6 +34,20 @@ pub struct IptThread<'a> {
     pub ring_buffer_offset: u32,
     /// Intel PT packets; pulled while writing.
     pub data: MemoryRange<'a>,
+}
+
+impl<'a> IptThread<'a> {
+    /// A trace without timing packets, with the ring buffer's writer at its start. The address of `data` is ignored.
+    pub fn new(thread_id: u64, data: MemoryRange<'a>) -> IptThread<'a> {
+        IptThread {
+            thread_id,
+            timing_settings: 0,
+            mtc_frequency: 0,
+            frequency_to_tsc_ratio: 0,
+            ring_buffer_offset: 0,
+            data,
+        }
+    }
 }
 
 /// `IPT_TRACE_DATA`: version and validity mark are 1.
@@ -50,8 +66,7 @@ impl<'a> Stream<'a> for IptTrace<'a> {
             .fold(0u64, |sum, thread| sum.saturating_add(THREAD_HEADER).saturating_add(thread.data.size));
         let limit = u64::from(u32::MAX) - DATA_HEADER;
         if total > limit {
-            let structure = "IptTrace: TraceSize".into();
-            return Err(Error::TooBig { structure, offset: 0, found: total, limit });
+            return Err(Error::too_big("IptTrace: TraceSize", 0, total, limit));
         }
         let mut parts = Parts::default();
         let mut header = Vec::from([1, 0, 1, 0]);

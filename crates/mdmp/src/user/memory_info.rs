@@ -9,6 +9,7 @@ use crate::{BlobId, Error, Layout, MemoryRange, Protection};
 
 /// Where the MemoryInfoList stream comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MemoryInfo {
     /// One region per memory range: see [`Region::of_ranges`].
     #[default]
@@ -47,6 +48,7 @@ impl RegionKind {
 
 /// Pages of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Region {
     /// First address.
     pub base: u64,
@@ -67,6 +69,19 @@ pub struct Region {
 const PAGE: u64 = 0x1000;
 
 impl Region {
+    /// Committed private memory that is an allocation of its own.
+    pub fn new(base: u64, size: u64, protection: Protection) -> Region {
+        Region {
+            base,
+            allocation_base: base,
+            allocation_protection: protection,
+            size,
+            state: RegionState::COMMIT,
+            protection,
+            kind: RegionKind::PRIVATE,
+        }
+    }
+
     /// One region per memory range, in rising order: from the range's first byte to the end of its last page, or to the
     /// next range if that begins earlier. A range inside a module is image memory of that module.
     pub fn of_ranges(memory: &[MemoryRange<'_>], modules: &[Module]) -> Vec<Region> {

@@ -6,6 +6,7 @@ use crate::{Blob, BlobId, Error, Layout};
 /// Facts about the process. Absent facts have their bit in Flags1 clear; the smallest version of the structure that
 /// holds all facts given is written (24, 44, 232, 832 or 1364 bytes).
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct MiscInfo {
     /// Process id; without it dbgeng shows f0f0f0f0 (measured).
     pub process_id: Option<u32>,

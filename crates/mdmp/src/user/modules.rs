@@ -6,6 +6,7 @@ use crate::{AddressRange, Blob, BlobId, Error, Layout};
 
 /// A loaded image.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Module {
     /// Path or file name. Debuggers name the module after the last part without its extension, other characters than
     /// letters, digits and `_` replaced; a module called `nt` or `nt.exe` makes `nt!` work in a user dump (measured).
@@ -59,6 +60,7 @@ pub struct FixedFileInfo {
 
 /// The CodeView record of a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CodeView {
     /// PDB 7.0.
     Rsds {

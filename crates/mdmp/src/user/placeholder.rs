@@ -25,6 +25,7 @@ impl Dump<'_> {
 /// breakpad wants a stack that is in the dump; cle/angr reads the TEB's own address at TEB + 0x30 (TEB + 0x18 on x86);
 /// dbgeng wants a TEB that is not 0 (measured).
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Placeholder {
     /// The thread, with a context at the instruction pointer asked for.
     pub thread: Thread,

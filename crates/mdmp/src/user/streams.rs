@@ -84,6 +84,15 @@ impl std::fmt::Debug for StreamType {
     }
 }
 
+impl std::fmt::Display for StreamType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "stream {:#x}", self.0),
+        }
+    }
+}
+
 /// A stream of a user minidump. The crate's own streams implement it, and so can anybody's: put it into
 /// [`Dump::streams`](super::Dump::streams).
 ///
@@ -109,7 +118,7 @@ impl std::fmt::Debug for StreamType {
 ///     }
 /// }
 /// ```
-pub trait Stream<'a> {
+pub trait Stream<'a>: Send + Sync {
     /// The number in the directory. One dump holds each number once.
     fn stream_type(&self) -> StreamType;
 
@@ -123,6 +132,7 @@ pub trait Stream<'a> {
 
 /// A stream given as bytes.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct RawStream<'a> {
     /// The number in the directory.
     pub stream_type: StreamType,
@@ -136,7 +146,13 @@ impl<'a> RawStream<'a> {
     /// A stream that owns its bytes.
     pub fn new(stream_type: StreamType, bytes: impl Into<Vec<u8>>) -> RawStream<'a> {
         let bytes = bytes.into();
-        RawStream { stream_type, size: bytes.len() as u64, content: Arc::new(bytes) }
+        let size = bytes.len() as u64;
+        RawStream::from_source(stream_type, size, bytes)
+    }
+
+    /// A stream of `size` bytes that are pulled from `content` while the dump is written.
+    pub fn from_source(stream_type: StreamType, size: u64, content: impl Memory + 'a) -> RawStream<'a> {
+        RawStream { stream_type, size, content: Arc::new(content) }
     }
 }
 
@@ -159,12 +175,8 @@ impl<'a> Stream<'a> for RawStream<'a> {
 
 /// A count in a 32-bit field.
 pub(super) fn count32(structure: &str, count: usize) -> Result<u32, Error> {
-    u32::try_from(count).map_err(|_| Error::TooBig {
-        structure: format!("{structure}: number of entries"),
-        offset: 0,
-        found: count as u64,
-        limit: u32::MAX.into(),
-    })
+    u32::try_from(count)
+        .map_err(|_| Error::too_big(format!("{structure}: number of entries"), 0, count as u64, u32::MAX.into()))
 }
 
 /// The blob of a stream: 4-aligned, named by its type.

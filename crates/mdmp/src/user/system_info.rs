@@ -38,6 +38,12 @@ impl Architecture {
 
 impl std::fmt::Debug for Architecture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::fmt::Display for Architecture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match *self {
             Architecture::X86 => f.write_str("x86"),
             Architecture::ARM => f.write_str("ARM"),
@@ -61,8 +67,20 @@ impl ProductType {
     pub const SERVER: ProductType = ProductType(3);
 }
 
+impl std::fmt::Display for ProductType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            ProductType::WORKSTATION => f.write_str("workstation"),
+            ProductType::DOMAIN_CONTROLLER => f.write_str("domain controller"),
+            ProductType::SERVER => f.write_str("server"),
+            ProductType(other) => write!(f, "product type {other:#x}"),
+        }
+    }
+}
+
 /// `CPU_INFORMATION`, a union in the file: x86 has CPUID values, all others two words of feature bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Cpu {
     /// Only for [`Architecture::X86`].
     X86 {
@@ -84,6 +102,7 @@ pub enum Cpu {
 
 /// What the dump says about the machine and its system.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct SystemInfo {
     /// Decides how readers take contexts and code.
     pub architecture: Architecture,

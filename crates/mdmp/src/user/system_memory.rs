@@ -6,6 +6,7 @@ use crate::{BlobId, Error, Layout};
 
 /// Memory of the whole system.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SystemMemoryInfo {
     /// `MINIDUMP_SYSMEMINFO1_*`: which parts hold.
     pub flags: u16,
@@ -17,6 +18,19 @@ pub struct SystemMemoryInfo {
     pub basic_performance: BasicPerformance,
     /// `MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION`, 344 bytes of counters, as `NtQuerySystemInformation` gives them.
     pub performance: [u8; 344],
+}
+
+impl Default for SystemMemoryInfo {
+    /// Nothing known.
+    fn default() -> SystemMemoryInfo {
+        SystemMemoryInfo {
+            flags: 0,
+            basic: BasicInfo::default(),
+            file_cache: FileCache::default(),
+            basic_performance: BasicPerformance::default(),
+            performance: [0; 344],
+        }
+    }
 }
 
 /// `MINIDUMP_SYSTEM_BASIC_INFORMATION`.

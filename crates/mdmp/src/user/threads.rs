@@ -7,6 +7,7 @@ use crate::{AddressRange, Blob, BlobId, Context, Error, Layout};
 
 /// A thread. dbgeng shows no process at all when a dump has none (measured).
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Thread {
     /// Thread id, at least 1: with 0 dbgeng lists no modules and every command fails (measured).
     pub id: u32,
@@ -114,12 +115,12 @@ impl<'a> Stream<'a> for ThreadList<'_> {
                 None => list.zeros(16),
                 Some((stack, (memory, plus))) => {
                     let Ok(size) = u32::try_from(stack.size()) else {
-                        return Err(Error::TooBig {
-                            structure: format!("thread {index} (id {:#x}): size of Stack", thread.id),
-                            offset: 0,
-                            found: stack.size(),
-                            limit: u32::MAX.into(),
-                        });
+                        return Err(Error::too_big(
+                            format!("thread {index} (id {:#x}): size of Stack", thread.id),
+                            0,
+                            stack.size(),
+                            u32::MAX.into(),
+                        ));
                     };
                     // Beyond 4 GiB the offset is 0, and readers look the address up in Memory64List, as they do in
                     // full dumps of Windows.

@@ -6,6 +6,7 @@ use crate::{AddressRange, BlobId, Error, Layout};
 
 /// `MINIDUMP_UNLOADED_MODULE`, 24 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnloadedModule {
     /// Path or file name.
     pub name: String,
@@ -17,6 +18,13 @@ pub struct UnloadedModule {
     pub checksum: u32,
     /// `TimeDateStamp`.
     pub timestamp: u32,
+}
+
+impl UnloadedModule {
+    /// A module of which only name and place are known.
+    pub fn new(name: impl Into<String>, base: u64, size: u32) -> UnloadedModule {
+        UnloadedModule { name: name.into(), base, size, checksum: 0, timestamp: 0 }
+    }
 }
 
 impl<'a> Stream<'a> for [UnloadedModule] {

@@ -16,8 +16,18 @@ pub enum Format {
     KernelTriage,
 }
 
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Format::UserMinidump => "user minidump",
+            Format::KernelTriage => "kernel triage dump",
+        })
+    }
+}
+
 /// A place in a dump that breaks a rule.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Finding {
     /// The rule, with the readers that it is for.
     pub rule: &'static Rule,
@@ -30,12 +40,13 @@ pub struct Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Finding { rule, offset, message } = self;
-        write!(f, "{:?} at {offset:#x}: {message} [{}: {}]", rule.severity, rule.id, rule.readers.join(", "))
+        write!(f, "{} at {offset:#x}: {message} [{}: {}]", rule.severity, rule.id, rule.readers.join(", "))
     }
 }
 
 /// What [`validate`] found.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Report {
     /// The kind of dump.
     pub format: Format,
@@ -78,8 +89,7 @@ impl Findings {
     pub(crate) fn take<T>(&mut self, rule: &'static Rule, result: Result<T, Error>) -> Option<T> {
         result
             .map_err(|error| {
-                let offset = if let Error::Malformed { offset, .. } = error { offset } else { 0 };
-                self.add(rule, offset, || error.to_string());
+                self.add(rule, error.offset().unwrap_or(0), || error.to_string());
             })
             .ok()
     }

@@ -1,6 +1,8 @@
 //! The rules: one constant each, with the readers that it is for. All were measured on the readers named, or read in
 //! their source where the text says so.
 
+use std::fmt;
+
 /// What breaking a rule costs. Ordered: a later one is worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
@@ -12,8 +14,19 @@ pub enum Severity {
     Refused,
 }
 
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Severity::Note => "note",
+            Severity::Degraded => "degraded",
+            Severity::Refused => "refused",
+        })
+    }
+}
+
 /// A rule that a dump must keep for the sake of some readers.
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Rule {
     /// Short and stable, for scripts.
     pub id: &'static str,
@@ -23,6 +36,13 @@ pub struct Rule {
     pub readers: &'static [&'static str],
     /// The rule and the consequence.
     pub text: &'static str,
+}
+
+impl fmt::Display for Rule {
+    /// Id, severity, readers and text in one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}: {}): {}", self.id, self.severity, self.readers.join(", "), self.text)
+    }
 }
 
 macro_rules! rules {

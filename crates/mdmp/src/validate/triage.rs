@@ -15,14 +15,14 @@ use crate::{AddressRange, Error};
 /// # Errors
 /// When the file is no triage dump, or ends inside `TRIAGE_DUMP64`.
 pub(super) fn check(file: &[u8], findings: &mut Findings) -> Result<(), Error> {
-    let dump = Triage::open(file)?;
+    let dump = Triage::parse(file)?;
     for damage in dump.warnings() {
-        let rule = match damage {
-            Error::Malformed { structure, .. } if structure.ends_with("ValidOffset") => &TRIAGE_END,
-            Error::Malformed { structure, .. } if structure == "driver list" => &TRIAGE_DRIVERS,
+        let rule = match damage.structure() {
+            "TRIAGE_DUMP64.ValidOffset" => &TRIAGE_END,
+            "driver list" => &TRIAGE_DRIVERS,
             _ => &TRIAGE_BLOCKS,
         };
-        findings.add(rule, place(damage), || damage.to_string());
+        findings.add(rule, damage.offset().unwrap_or(0), || damage.to_string());
     }
     fields(&dump, findings);
     drivers(&dump, findings);
@@ -112,9 +112,4 @@ fn registers(dump: &Triage<'_>, findings: &mut Findings) {
         "no processor's context lies in the data blocks"
     };
     findings.add(&TRIAGE_REGISTERS, at, || format!("KDDEBUGGER_DATA64: {missing}"));
-}
-
-/// File offset of the reader's complaint.
-fn place(error: &Error) -> u64 {
-    if let Error::Malformed { offset, .. } = error { *offset } else { 0 }
 }

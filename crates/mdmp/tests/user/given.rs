@@ -66,7 +66,13 @@ fn module() -> impl Strategy<Value = Module> {
     (name(), any::<u64>(), 1..u32::MAX, any::<u32>(), any::<u32>(), version, codeview).prop_map(
         |(name, base, size, checksum, timestamp, version, codeview)| {
             let base = base.min(u64::MAX - u64::from(size) + 1);
-            Module { name, base, size, checksum, timestamp, version, codeview }
+            set!(
+                Module::new(name, base, size),
+                checksum = checksum,
+                timestamp = timestamp,
+                version = version,
+                codeview = codeview
+            )
         },
     )
 }
@@ -122,33 +128,36 @@ pub fn given() -> impl Strategy<Value = Given> {
             dump.threads.push(thread);
         }
         if exception {
-            dump.exception = Some(Exception {
-                thread_id: 1,
-                code: 0xc000_0005,
-                flags: 1,
-                nested: 7,
-                address: 8,
-                parameters: vec![1, 2, timestamp.into()],
-                context: dump.threads[0].context.clone(),
-            });
+            dump.exception = Some(set!(
+                Exception::new(1, 0xc000_0005, 8),
+                flags = 1,
+                nested = 7,
+                parameters = vec![1, 2, timestamp.into()],
+                context = dump.threads[0].context.clone()
+            ));
         }
         for (type_name, object_name, words) in handles {
-            dump.handles.push(Handle {
-                handle: u64::from(words[0]) << 8,
-                type_name: Some(type_name),
-                object_name: (!object_name.is_empty()).then_some(object_name),
-                attributes: words[0],
-                granted_access: words[1],
-                handle_count: words[2],
-                pointer_count: words[3],
-            });
+            dump.handles.push(set!(
+                Handle::default(),
+                handle = u64::from(words[0]) << 8,
+                type_name = Some(type_name),
+                object_name = (!object_name.is_empty()).then_some(object_name),
+                attributes = words[0],
+                granted_access = words[1],
+                handle_count = words[2],
+                pointer_count = words[3]
+            ));
         }
         for (index, bytes) in streams.into_iter().enumerate() {
             dump.streams.push(Box::new(RawStream::new(StreamType(0x7777_0000 + index as u32), bytes)));
         }
         for (name, words) in unloaded {
             let (base, size) = (words[0].into(), words[1].max(1));
-            dump.unloaded_modules.push(UnloadedModule { name, base, size, checksum: words[2], timestamp: words[3] });
+            dump.unloaded_modules.push(set!(
+                UnloadedModule::new(name, base, size),
+                checksum = words[2],
+                timestamp = words[3]
+            ));
         }
         if !text.is_empty() {
             dump.comments.push(Comment::Narrow(format!("note {timestamp:#x}")));
@@ -244,13 +253,11 @@ pub fn everything(architecture: Architecture) -> Given {
     let mut module = Module::new("old.sys", base + 0x10_0000, 0x2000);
     module.codeview = Some(CodeView::Raw(b"NB10\0\0\0\0\x01\x02\x03\x04\x05\0\0\0old.pdb\0".to_vec()));
     dump.modules.push(module);
-    dump.unloaded_modules.push(UnloadedModule {
-        name: "gone.sys".into(),
-        base: 0xffff_f804_2000_0000,
-        size: 0x8000,
-        checksum: 1,
-        timestamp: 2,
-    });
+    dump.unloaded_modules.push(set!(
+        UnloadedModule::new("gone.sys", 0xffff_f804_2000_0000, 0x8000),
+        checksum = 1,
+        timestamp = 2
+    ));
 
     let code: Vec<u8> = (0..0x1234u32).map(|index| (index % 251) as u8).collect();
     let memory = vec![(base + 0x1000, code), (base, vec![0x4d; 0x400]), (0x7000, vec![0x55; 0x1000])];
@@ -263,31 +270,31 @@ pub fn everything(architecture: Architecture) -> Given {
     thread.priority = 9;
     thread.stack = AddressRange::new(0x7000, 0x1000);
     thread.name = Some("main".into());
-    dump.exception = Some(Exception {
-        thread_id: 0x44,
-        code: 0x8000_0003,
-        flags: 1,
-        nested: 2,
-        address: base + 0x1010,
-        parameters: vec![3, 4],
-        context: thread.context.clone(),
-    });
+    dump.exception = Some(set!(
+        Exception::new(0x44, 0x8000_0003, base + 0x1010),
+        flags = 1,
+        nested = 2,
+        parameters = vec![3, 4],
+        context = thread.context.clone()
+    ));
     dump.threads.push(thread);
-    dump.handles.push(Handle {
-        handle: 0x4c,
-        type_name: Some("File".into()),
-        object_name: Some("\\Device\\Null".into()),
-        attributes: 1,
-        granted_access: 0x0012_0089,
-        handle_count: 2,
-        pointer_count: 3,
-    });
-    dump.handles.push(Handle { handle: 0x50, ..Handle::default() });
+    dump.handles.push(set!(
+        Handle::default(),
+        handle = 0x4c,
+        type_name = Some("File".into()),
+        object_name = Some("\\Device\\Null".into()),
+        attributes = 1,
+        granted_access = 0x0012_0089,
+        handle_count = 2,
+        pointer_count = 3
+    ));
+    dump.handles.push(set!(Handle::default(), handle = 0x50));
     dump.comments.push(Comment::Narrow("narrow".into()));
     dump.comments.push(Comment::Wide("wide ✓".into()));
-    dump.system_memory = Some(SystemMemoryInfo {
-        flags: 3,
-        basic: BasicInfo {
+    dump.system_memory = Some(set!(
+        SystemMemoryInfo::default(),
+        flags = 3,
+        basic = BasicInfo {
             timer_resolution: 156_250,
             page_size: 0x1000,
             physical_pages: 0x3f_ffff,
@@ -299,30 +306,29 @@ pub fn everything(architecture: Architecture) -> Given {
             active_processors: 0xff,
             processors: 8,
         },
-        file_cache: FileCache { current_size: 1, peak_size: 2, page_faults: 3, ..FileCache::default() },
-        basic_performance: BasicPerformance { available: 4, committed: 5, commit_limit: 6, peak_commitment: 7 },
-        performance: [0xab; 344],
-    });
-    dump.ipt = Some(IptTrace {
-        threads: vec![
-            IptThread {
-                thread_id: 0x44,
-                timing_settings: 1,
-                mtc_frequency: 3,
-                frequency_to_tsc_ratio: 0x54,
-                ring_buffer_offset: 0x10,
-                data: MemoryRange::from_vec(0, Protection::READ_ONLY, [2, 0x82].repeat(8)),
-            },
-            IptThread {
-                thread_id: 0x45,
-                timing_settings: 0,
-                mtc_frequency: 0,
-                frequency_to_tsc_ratio: 0,
-                ring_buffer_offset: 0,
-                data: MemoryRange::new(0, 5, Protection::READ_ONLY, Fill(0x99)),
-            },
-        ],
-    });
+        file_cache = FileCache { current_size: 1, peak_size: 2, page_faults: 3, ..FileCache::default() },
+        basic_performance = BasicPerformance { available: 4, committed: 5, commit_limit: 6, peak_commitment: 7 },
+        performance = [0xab; 344]
+    ));
+    dump.ipt = Some(set!(
+        IptTrace::default(),
+        threads = vec![
+            set!(
+                IptThread::new(0x44, MemoryRange::from_vec(0, Protection::READ_ONLY, [2, 0x82].repeat(8))),
+                timing_settings = 1,
+                mtc_frequency = 3,
+                frequency_to_tsc_ratio = 0x54,
+                ring_buffer_offset = 0x10
+            ),
+            set!(
+                IptThread::new(0x45, MemoryRange::new(0, 5, Protection::READ_ONLY, Fill(0x99))),
+                timing_settings = 0,
+                mtc_frequency = 0,
+                frequency_to_tsc_ratio = 0,
+                ring_buffer_offset = 0
+            ),
+        ]
+    ));
     dump.streams.push(Box::new(RawStream::new(StreamType(0x1234_0001), *b"one's own")));
     Given { dump, memory }
 }

@@ -101,6 +101,7 @@ fn compare(given: &Given, parsed: &Parsed) {
                 let numbers = [[0; 4], signature.to_le_bytes(), age.to_le_bytes()].concat();
                 [b"NB10", &numbers[..], pdb.as_bytes(), b"\0"].concat()
             }
+            Some(other) => panic!("a record that this test does not know: {other:?}"),
         };
         assert_eq!(found.codeview, codeview);
         match module.version {

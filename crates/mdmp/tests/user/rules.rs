@@ -38,13 +38,12 @@ fn threads() {
     check(&["ThreadContext", "ARM64", "AMD64"], |dump| {
         dump.threads.push(Thread::new(2, 1, arm64::Context::new(0, 0)));
     });
-    let exception =
-        Exception { thread_id: 1, code: 0, flags: 0, nested: 0, address: 0, parameters: Vec::new(), context: None };
+    let exception = Exception::new(1, 0, 0);
     check(&["Exception: ThreadId", "0x9"], |dump| {
-        dump.exception = Some(Exception { thread_id: 9, ..exception.clone() });
+        dump.exception = Some(set!(exception.clone(), thread_id = 9));
     });
     check(&["NumberParameters", "16"], |dump| {
-        dump.exception = Some(Exception { parameters: vec![0; 16], ..exception.clone() });
+        dump.exception = Some(set!(exception.clone(), parameters = vec![0; 16]));
     });
 }
 
@@ -104,18 +103,12 @@ fn texts_and_modules() {
     });
     check(&["Comment", "NUL"], |dump| dump.comments.push(Comment::Wide("\0".into())));
     check(&["BuildString", "259"], |dump| {
-        dump.misc_info = Some(MiscInfo { build_string: Some("x".repeat(260)), ..MiscInfo::default() });
+        dump.misc_info = Some(set!(MiscInfo::default(), build_string = Some("x".repeat(260))));
     });
     check(&["drv.sys", "SizeOfImage"], |dump| dump.modules[0].size = 0);
     check(&["drv.sys", "SizeOfImage"], |dump| dump.modules[0].base = u64::MAX - 0xfff);
     check(&["gone.sys", "SizeOfImage"], |dump| {
-        dump.unloaded_modules.push(UnloadedModule {
-            name: "gone.sys".into(),
-            base: 0,
-            size: 0,
-            checksum: 0,
-            timestamp: 0,
-        });
+        dump.unloaded_modules.push(UnloadedModule::new("gone.sys", 0, 0));
     });
     check(&["SystemInfo: CPU", "AMD64"], |dump| {
         dump.system_info.cpu = SystemInfo::new(Architecture::X86, 10, 0, 19041).cpu;

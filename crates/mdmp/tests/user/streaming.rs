@@ -1,11 +1,10 @@
 //! Forward only, and every failure named: a source that fails in the middle, a full disk, a closed pipe.
 
-use std::cell::Cell;
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use mdmp::user::{Architecture, Dump, MemoryListKind, RawStream, StreamType, SystemInfo};
-use mdmp::{Error, Memory, MemoryRange, Protection};
+use mdmp::{ErrorKind, Memory, MemoryRange, Protection};
 
 const BASE: u64 = 0xffff_f804_0000_0000;
 
@@ -19,13 +18,13 @@ fn dump_of<'a>(size: u64, source: impl Memory + 'a) -> Dump<'a> {
 /// Fails from an offset on, and notes what it was asked for.
 struct Broken {
     from: u64,
-    next: Cell<u64>,
+    next: AtomicU64,
 }
 
 impl Memory for Broken {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        assert_eq!(offset, self.next.get(), "each byte once, in rising order");
-        self.next.set(offset + out.len() as u64);
+        assert_eq!(offset, self.next.load(Ordering::Relaxed), "each byte once, in rising order");
+        self.next.store(offset + out.len() as u64, Ordering::Relaxed);
         if offset + out.len() as u64 > self.from {
             return Err(io::Error::other("page is gone"));
         }
@@ -37,19 +36,21 @@ impl Memory for Broken {
 #[test]
 fn a_source_that_fails_names_address_and_cause() {
     for from in [0, 1, 0x10_0000, 0x3f_ffff] {
-        let source = Broken { from, next: Cell::new(0) };
+        let source = Broken { from, next: AtomicU64::new(0) };
         let plan = dump_of(0x40_0000, &source).plan().unwrap();
         let mut out = Vec::new();
         let error = plan.write_to(&mut out).unwrap_err();
-        let Error::Source { structure, address, offset, size, .. } = &error else { panic!("{error:?}") };
-        assert_eq!((structure.as_str(), *size), ("memory at 0xfffff80400000000", 0x40_0000));
-        assert!(*address <= BASE + from && *address + 0x4_0000 > BASE + from, "{address:#x} of {from:#x}");
+        assert_eq!((error.kind(), error.structure()), (ErrorKind::Source, "memory at 0xfffff80400000000"));
+        let (address, offset) = (error.address().unwrap(), error.offset().unwrap());
+        assert!(address <= BASE + from && address + 0x4_0000 > BASE + from, "{address:#x} of {from:#x}");
         let memory = plan.map().find(|extent| extent.name == format!("memory at {BASE:#x}")).unwrap();
         assert_eq!(offset - memory.offset, address - BASE);
         let text = error.to_string();
-        assert!(text.contains(&format!("{address:#x}")) && text.contains("page is gone"), "{text}");
+        assert!(text.contains(&format!("{address:#x}")) && text.contains("0x400000 bytes"), "{text}");
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!((cause.as_str(), text.contains(&cause)), ("page is gone", false), "the cause is said once");
         assert!(!error.is_plan() && !error.is_write() && error.io().is_some());
-        assert!(out.len() as u64 <= *offset, "nothing behind the failure was written");
+        assert!(out.len() as u64 <= offset, "nothing behind the failure was written");
     }
 }
 
@@ -57,16 +58,17 @@ fn a_source_that_fails_names_address_and_cause() {
 fn a_stream_that_fails_is_named() {
     let mut dump = dump_of(0x1000, vec![0; 0x1000]);
     let (stream_type, size) = (StreamType(0x4444_0001), 0x20);
-    dump.streams.push(Box::new(RawStream { stream_type, size, content: Arc::new(vec![0u8; 0x1f]) }));
-    let text = dump.plan().unwrap().to_vec().unwrap_err().to_string();
-    assert!(text.contains("stream 0x44440001") && text.contains("0x1f"), "{text}");
+    dump.streams.push(Box::new(RawStream::from_source(stream_type, size, vec![0u8; 0x1f])));
+    let error = dump.plan().unwrap().to_vec().unwrap_err();
+    assert_eq!(error.structure(), "stream 0x44440001");
+    assert!(error.io().unwrap().to_string().contains("0x1f"), "{error:?}");
 }
 
 #[test]
 fn a_source_that_is_too_short_says_so() {
     let plan = dump_of(0x2000, vec![0u8; 0x1fff]).plan().unwrap();
-    let text = plan.to_vec().unwrap_err().to_string();
-    assert!(text.contains("0x1fff"), "{text}");
+    let error = plan.to_vec().unwrap_err();
+    assert!(error.io().unwrap().to_string().contains("0x1fff"), "{error:?}");
 }
 
 /// Takes so many bytes, a few at a time, then fails.
@@ -104,8 +106,7 @@ fn an_output_that_fails_names_the_cause() {
             let error = plan.write_to(&mut out).unwrap_err();
             assert!(error.is_write(), "{error:?}");
             assert_eq!(error.io().unwrap().kind(), kind);
-            let Error::Write { offset, .. } = error else { unreachable!() };
-            assert!(offset <= out.taken.len() as u64);
+            assert!(error.offset().unwrap() <= out.taken.len() as u64);
             assert_eq!(out.taken, whole[..room], "what was written is the beginning of the file");
         }
     }

@@ -105,11 +105,9 @@ impl<'a> Content<'a> {
             ListKind::Bits32 => MemoryListKind::List32,
             ListKind::Bits64 => MemoryListKind::List64,
         };
-        dump.misc_info = Some(MiscInfo {
-            process_id: Some(SYSTEM_PROCESS),
-            build_string: machine.build_lab.clone(),
-            ..MiscInfo::default()
-        });
+        let mut info = MiscInfo::with_process_id(SYSTEM_PROCESS);
+        info.build_string = machine.build_lab.clone();
+        dump.misc_info = Some(info);
         dump.comments.push(Comment::Narrow(self.provenance.comment()));
         dump.streams.push(Box::new(RawStream::new(StreamType(PROVENANCE_STREAM), self.provenance.json())));
         if dump.threads.is_empty() {
@@ -137,10 +135,10 @@ impl<'a> Content<'a> {
         dump.system.processors = machine.processors.unwrap_or(1).max(1);
         dump.system.time = filetime(self.snapshot).unwrap_or(0);
         dump.comment = comment;
-        dump.drivers.extend(self.modules.into_iter().map(|module| Driver {
-            timestamp: module.timestamp,
-            checksum: module.checksum,
-            ..Driver::new(module.name, module.base, module.size)
+        dump.drivers.extend(self.modules.into_iter().map(|module| {
+            let mut driver = Driver::new(module.name, module.base, module.size);
+            (driver.timestamp, driver.checksum) = (module.timestamp, module.checksum);
+            driver
         }));
         dump.memory.extend(self.memory);
         dump.plan()
@@ -148,8 +146,10 @@ impl<'a> Content<'a> {
 
     /// An ELF core.
     pub fn elf(self) -> Result<Plan<'a>, mdmp::Error> {
-        let architecture = architecture(&self.snapshot.machine);
-        elf::Core { architecture, memory: self.all_memory(), modules: self.modules, threads: Vec::new() }.plan()
+        let mut core = elf::Core::new(architecture(&self.snapshot.machine));
+        core.memory = self.all_memory();
+        core.modules = self.modules;
+        core.plan()
     }
 
     /// A directory of files.
@@ -173,28 +173,23 @@ const COMMENT: usize = 127;
 
 fn system_info(machine: &Machine) -> SystemInfo {
     let os = &machine.os;
-    SystemInfo {
-        processor_level: machine.cpu_family.unwrap_or(0),
-        processor_revision: machine.cpu_revision.unwrap_or(0),
-        processors: machine.processors.map_or(1, |n| u8::try_from(n).unwrap_or(u8::MAX)),
-        ..SystemInfo::new(architecture(machine), os.major, os.minor, os.build)
-    }
+    let mut info = SystemInfo::new(architecture(machine), os.major, os.minor, os.build);
+    info.processor_level = machine.cpu_family.unwrap_or(0);
+    info.processor_revision = machine.cpu_revision.unwrap_or(0);
+    info.processors = machine.processors.map_or(1, |n| u8::try_from(n).unwrap_or(u8::MAX));
+    info
 }
 
 /// A module that the source names and nobody has the file of.
 fn absent_module(entry: &Entry) -> Option<Module> {
     let module = &entry.module;
     let size = u32::try_from(module.size).ok().filter(|&size| size > 0)?;
-    Some(Module {
-        timestamp: module.timestamp.unwrap_or(0),
-        checksum: module.checksum.unwrap_or(0),
-        codeview: module.pdb.as_ref().map(|pdb| CodeView::Rsds {
-            guid: pdb.id.guid.0,
-            age: pdb.id.age,
-            pdb: pdb.name.clone(),
-        }),
-        ..Module::new(&module.path, module.base, size)
-    })
+    let mut listed = Module::new(&module.path, module.base, size);
+    listed.timestamp = module.timestamp.unwrap_or(0);
+    listed.checksum = module.checksum.unwrap_or(0);
+    listed.codeview =
+        module.pdb.as_ref().map(|pdb| CodeView::Rsds { guid: pdb.id.guid.0, age: pdb.id.age, pdb: pdb.name.clone() });
+    Some(listed)
 }
 
 /// The kernel's base when the source does not say it: the module of that file name.

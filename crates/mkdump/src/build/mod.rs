@@ -190,7 +190,7 @@ fn write_directory(output: OutputDirectory, raw: &RawDirectory<'_>, progress: &d
             let size = usize::try_from(file.range.size - at).unwrap_or(CHUNK).min(CHUNK);
             file.range.source.read_at(at, &mut buffer[..size]).map_err(|error| {
                 let address = file.range.address.wrapping_add(at);
-                failed(std::io::Error::new(error.kind(), format!("reading {address:#x}: {error}")))
+                failed(std::io::Error::new(error.kind(), format!("cannot read {address:#x}: {error}")))
             })?;
             out.write_all(&buffer[..size]).map_err(failed)?;
             at += size as u64;

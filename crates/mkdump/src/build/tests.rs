@@ -32,9 +32,11 @@ fn memory() -> Vec<MemoryRange<'static>> {
 
 fn check(write: impl FnOnce(&Path) -> crate::Result<u64>) {
     let dir = tempfile::tempdir().unwrap();
-    let error = write(&dir.path().join("out")).unwrap_err().to_string();
+    let error = write(&dir.path().join("out")).unwrap_err();
+    let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    let error = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
     // The failing read begins in the last buffer before the half.
-    let address = error.split_once("reading 0x").map(|(_, rest)| &rest[..16]).unwrap_or_else(|| panic!("{error}"));
+    let address = error.split_once("cannot read 0x").map(|(_, rest)| &rest[..16]).unwrap_or_else(|| panic!("{error}"));
     let address = u64::from_str_radix(address, 16).unwrap();
     let half = BASE + u64::from(SIZE) / 2;
     assert!((half - 0x4_0000..=half).contains(&address), "{error}");
@@ -58,8 +60,8 @@ fn a_source_that_fails_leaves_no_file() {
         write_file(Output::create(path)?, &dump.plan().unwrap(), &Silent)
     });
     check(|path| {
-        let (architecture, modules) = (Architecture::AMD64, modules.clone());
-        let core = elf::Core { architecture, memory: memory(), modules, threads: Vec::new() };
+        let mut core = elf::Core::new(Architecture::AMD64);
+        (core.memory, core.modules) = (memory(), modules.clone());
         write_file(Output::create(path)?, &core.plan().unwrap(), &Silent)
     });
     check(|path| {

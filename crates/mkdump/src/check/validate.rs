@@ -95,7 +95,7 @@ pub fn provenance(file: &[u8]) -> (Option<ProvenanceReport>, Vec<String>, Vec<St
         let comment = header.comment();
         return (None, if comment.is_empty() { Vec::new() } else { vec![comment] }, warnings);
     }
-    let Ok(directory) = Directory::read(file) else { return (None, Vec::new(), warnings) };
+    let Ok(directory) = Directory::parse(file) else { return (None, Vec::new(), warnings) };
     let stream = |kind| directory.find(kind).and_then(|entry| Some((entry.offset, directory.stream(entry).ok()?)));
     let provenance = stream(StreamType(PROVENANCE_STREAM)).and_then(|(offset, json)| {
         let parsed = serde_json::from_slice(json);

@@ -23,7 +23,7 @@ enum Part {
 }
 
 pub(super) fn check(file: &[u8], findings: &mut Findings) {
-    let Some(directory) = findings.take(&rules::FORMAT, Directory::read(file)) else { return };
+    let Some(directory) = findings.take(&rules::FORMAT, Directory::parse(file)) else { return };
     let mut dump = Dump { bytes: Bytes::new(file), directory, findings, architecture: None };
     dump.check_header();
     dump.check_directory();

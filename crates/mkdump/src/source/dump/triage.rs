@@ -7,7 +7,7 @@ use super::{Content, Dump, DumpError, Kind, file_name};
 use crate::snapshot::{Architecture, Machine, Module, OsVersion, Snapshot};
 
 pub(super) fn open(file: &[u8]) -> Result<Dump<'_>, DumpError> {
-    let triage = Triage::open(file)?;
+    let triage = Triage::parse(file)?;
     let mut warnings: Vec<String> = triage.warnings().iter().map(ToString::to_string).collect();
     let mut modules = Vec::new();
     for driver in triage.drivers() {

@@ -116,7 +116,7 @@ pub(super) fn open(file: &[u8]) -> Result<Dump<'_>, DumpError> {
 /// Both kinds of memory list; the 64-bit one's data follows each other from one offset.
 fn memory<'a>(file: &'a [u8], dump: &Minidump<'_, &'a [u8]>, warnings: &mut Vec<String>) -> Segments<'a> {
     let mut segments = Vec::new();
-    let mut add = |address, bytes| segments.push(Segment { address, bytes, origin: Origin::Other });
+    let mut add = |address, bytes| segments.push(Segment::new(address, bytes, Origin::Other));
     match dump.get_stream::<MinidumpMemoryList<'_>>() {
         Ok(list) => {
             for range in list.iter() {
