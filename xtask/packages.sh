@@ -1,10 +1,13 @@
 #!/bin/bash
-# packages.sh PACKAGE...: install Debian or Ubuntu packages, with patience and with clear words.
+# packages.sh [--fresh] PACKAGE...: install Debian or Ubuntu packages, with patience and with clear words.
 #
+# --fresh asks the archive for new lists first: for packages of which an older version may be there or be listed.
 # Every step that asks the archive is tried up to three times. Works as root, or with a sudo that asks for nothing.
 # Exit status: 0 installed; 77 they cannot be installed here, and a line says why (callers skip, loudly).
 set -uo pipefail
-[ $# -ge 1 ] || { sed -n '2,5s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+fresh=
+[ "${1:-}" = --fresh ] && { fresh=1; shift; }
+[ $# -ge 1 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 say()  { printf 'packages: %s\n' "$*" >&2; }
 skip() { say "SKIPPED: $*"; exit 77; }
@@ -32,6 +35,6 @@ try() {
 
 say "installing $*"
 # The lists may be fresh enough: ask the archive for new ones only when the packages do not install without.
-apt install --no-install-recommends "$@" && exit 0
+[ -z "$fresh" ] && apt install --no-install-recommends "$@" && exit 0
 try "apt-get update" apt update || skip "cannot fetch the package lists, needed for: $*"
 try "apt-get install" apt install --no-install-recommends "$@" || skip "cannot install: $*"

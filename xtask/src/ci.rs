@@ -1,9 +1,9 @@
 //! `cargo xtask ci`: every check in order, and a summary that says of each how long it took and what came of it.
 //!
 //! Programs that have to be fetched (Wine, clang, Python packages) are fetched on a thread of their own while the
-//! first steps compile. A check that cannot run is a skip, and a skip is shown as one; under `CI=true` a missing
-//! debugger rig or browser is a failure, unless `MKDUMP_CI_WITHOUT_RIG=1` or `MKDUMP_CI_WITHOUT_BROWSER=1` says that it
-//! is known to be missing.
+//! first steps compile. A check that cannot run is a skip, and a skip is shown as one. Under `CI=true` a skip of the steps
+//! `debugger`, `browser`, `targets` and `features` is a failure, unless a variable (`MKDUMP_CI_WITHOUT_RIG=1` and the
+//! like, named in the message) says that what they need is known to be missing.
 
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use anyhow::{Result, anyhow, bail};
 use xtask::outcome::Outcome;
 use xtask::{paths, program};
 
-use crate::{acceptance, dist, fuzz, tidy};
+use crate::{acceptance, dist, fuzz, targets, tidy};
 
 /// One step: its name, what it runs, and whether it must not be skipped in CI.
 struct Step {
@@ -28,6 +28,8 @@ const STEPS: &[Step] = &[
     Step { name: "tests", run: tests, needs_tools: false },
     Step { name: "doc", run: doc, needs_tools: false },
     Step { name: "no_std", run: no_std, needs_tools: false },
+    Step { name: "features", run: targets::features, needs_tools: false },
+    Step { name: "targets", run: || targets::run(&[]), needs_tools: true },
     Step { name: "fuzz-build", run: fuzz::check, needs_tools: false },
     Step { name: "demo-data", run: || acceptance::run("demo-data", &["--check".to_owned()]), needs_tools: false },
     Step { name: "dist", run: || dist::run(&[]), needs_tools: false },
@@ -58,6 +60,8 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         let outcome = match step.name {
             "debugger" => is_due("debugger", "MKDUMP_CI_WITHOUT_RIG", outcome),
             "browser" => is_due("browser", "MKDUMP_CI_WITHOUT_BROWSER", outcome),
+            "targets" => is_due("targets", "MKDUMP_CI_WITHOUT_TARGETS", outcome),
+            "features" => is_due("features", "MKDUMP_CI_WITHOUT_CARGO_HACK", outcome),
             _ => outcome,
         };
         rows.push((step.name, begin.elapsed(), outcome.verdict(), outcome.counts()));
@@ -89,8 +93,13 @@ fn chosen(arguments: &[String]) -> Result<Vec<&'static Step>> {
 /// Installs what the last steps need while the first ones compile.
 fn fetch_tools() -> JoinHandle<()> {
     std::thread::spawn(|| {
-        if let Err(error) = acceptance::run("prepare", &[]) {
-            println!("installing the tools of the last steps: {error:#}");
+        // The packages first: the second builds a program, and waits for what the first steps compile.
+        for (what, result) in
+            [("targets", targets::prepare()), ("the last steps", acceptance::run("prepare", &[]).map(drop))]
+        {
+            if let Err(error) = result {
+                println!("installing the tools of {what}: {error:#}");
+            }
         }
     })
 }

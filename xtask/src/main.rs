@@ -10,6 +10,7 @@ mod ci;
 mod dist;
 mod fuzz;
 mod mutants;
+mod targets;
 mod tidy;
 
 use std::process::ExitCode;
@@ -60,6 +61,11 @@ const TASKS: &[Task] = &[
         name: "demo-data",
         run: |rest| acceptance::run("demo-data", rest),
         help: "writes the demo's trace and modules into the command's crate [--check]",
+    },
+    Task {
+        name: "targets",
+        run: targets::run,
+        help: "the format crates compiled for 32-bit Linux and WebAssembly [TARGET]…",
     },
     Task {
         name: "fuzz", run: fuzz::run, help: "every fuzz target [--seconds N] [--install] [CRATE | CRATE/TARGET]…"

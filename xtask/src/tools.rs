@@ -24,20 +24,21 @@ pub fn need(names: &[&str], package: &str) -> Result<Found<String>> {
     if let Some(name) = first(names) {
         return Ok(Ok(name));
     }
-    let refusal = install(package)?.unwrap_or_else(|| String::from("it was installed"));
+    let refusal = install(&[package])?.unwrap_or_else(|| String::from("it was installed"));
     Ok(first(names).ok_or_else(|| {
         format!("{}: not found, and package {package} did not bring it ({refusal})", names.join(" or "))
     }))
 }
 
-/// Installs a package of the distribution; the reason when it cannot be installed here.
+/// Installs packages of the distribution; the reason when they cannot be installed here. A first argument `--fresh` asks
+/// for the newest versions.
 ///
 /// # Errors
 /// Only when the installing script cannot be started at all.
-pub fn install(package: &str) -> Result<Option<String>> {
+pub fn install(packages: &[&str]) -> Result<Option<String>> {
     let script = paths::root().join("xtask/packages.sh");
-    println!("$ {} {package}", script.display());
-    let captured = program::capture(Command::new("bash").arg(script).arg(package), Duration::from_secs(900))?;
+    println!("$ {} {}", script.display(), packages.join(" "));
+    let captured = program::capture(Command::new("bash").arg(script).args(packages), Duration::from_secs(900))?;
     if captured.success() {
         return Ok(None);
     }

@@ -114,7 +114,7 @@ pub fn environment(script: &Script) -> Result<Found<PathBuf>> {
         || program::capture(Command::new(&python).args(["-m", "venv", "--clear"]).arg(&dir), Duration::from_secs(120));
     if !make()?.success() {
         // Debian keeps the module apart from the interpreter.
-        if let Some(reason) = tools::install("python3-venv")? {
+        if let Some(reason) = tools::install(&["python3-venv"])? {
             return Ok(Err(format!("no virtual environment: {reason}")));
         }
         let second = make()?;
