@@ -11,7 +11,8 @@ use xtask::{paths, program, tools};
 use crate::acceptance;
 
 /// The crates that are published, in the order in which they depend on each other.
-const PUBLISHED: &[&str] = &["etl-file", "pe-image", "mdmp", "intel-pt", "symstore", "mkdump", "mkdump-cli"];
+const PUBLISHED: &[&str] =
+    &["etl-file", "pe-image", "mdmp", "intel-pt", "call-forms", "symstore", "mkdump", "mkdump-cli"];
 
 /// The largest compressed package: none of them holds data, so a larger one has caught something by mistake.
 const MAX_PACKAGE: u64 = 1 << 20;

@@ -10,7 +10,7 @@ use xtask::outcome::Outcome;
 use xtask::{paths, program, tools};
 
 /// The crates whose tests are measured.
-const CRATES: &[&str] = &["pe-image", "etl-file", "mdmp", "intel-pt", "mkdump"];
+const CRATES: &[&str] = &["pe-image", "etl-file", "mdmp", "intel-pt", "call-forms", "mkdump"];
 
 /// `cargo xtask mutants [CRATE]… [--shard K/N] [--jobs N]`.
 pub fn run(arguments: &[String]) -> Result<Outcome> {

@@ -18,7 +18,6 @@ const LONGER_FUNCTIONS: &[(&str, &str)] = &[
     ("crates/intel-pt/src/encode.rs", "encode"),
     ("crates/mdmp/src/kernel/dump.rs", "plan"),
     ("crates/mkdump/src/build/mod.rs", "build"),
-    ("crates/mkdump/src/ipt/witness.rs", "site"),
     ("crates/mkdump/src/source/etl.rs", "read"),
 ];
 

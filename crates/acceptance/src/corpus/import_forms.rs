@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use call_forms::{Importer, Input, Site, detect};
 use intel_pt::flow::{BlockId, Blocks, Stop, Table, Visitor, Walker};
-use mkdump::ipt::verdict::{Importer, Question, Site};
 use xtask::outcome::Outcome;
 
 const BASE: u64 = 0x10_0000;
@@ -33,7 +33,7 @@ pub fn run(data: &Path) -> Result<Outcome> {
                 let site =
                     Site { va: BASE, slot: BASE + 0x1a, target: Some(BASE + 0x15), call: true, can_be_direct: true };
                 let importer = Importer { name: stem.to_owned(), sites: vec![site], stub: None };
-                let verdict = Question::new(code, vec![importer], vec![&trace]).ask();
+                let verdict = detect(&Input::new(code, vec![importer], vec![&trace]));
                 let expected = if truth == "on" { (1, 0) } else { (0, 1) };
                 let found = (verdict.votes_on, verdict.votes_off);
                 check(&mut outcome, found == expected, || format!("{name} over {form}: votes {found:?}"));

@@ -6,11 +6,11 @@ use super::Choice;
 use super::options::BuildOptions;
 use crate::images::Bound;
 use crate::ipt::closure::reached;
+use crate::ipt::detect::Detection;
 use crate::ipt::input::Snapshot;
-use crate::ipt::question::Inquiry;
 use crate::ipt::touched::Touched;
-use crate::ipt::verdict::Verdict;
 use crate::snapshot::Architecture;
+use call_forms::Verdict;
 
 /// What the IPT data says about load-time changes.
 #[derive(Clone, Debug)]
@@ -33,9 +33,9 @@ pub(super) fn ask(
     if snapshots.is_empty() || !open || architecture != Architecture::Amd64 {
         return None;
     }
-    let inquiry = Inquiry::new(bound, stubs);
+    let detection = Detection::new(bound, stubs);
     let streams: Vec<&[u8]> = snapshots.iter().map(|snapshot| &*snapshot.bytes).collect();
-    Some(Evidence { verdict: inquiry.ask(&streams), modules: inquiry.modules().collect() })
+    Some(Evidence { verdict: detection.detect(&streams), modules: detection.modules().collect() })
 }
 
 /// Leaves out what the IPT data does not reach; `direct` says in which modules import calls are direct.

@@ -2,9 +2,9 @@
 //! Windows does by default.
 
 use super::evidence::Evidence;
-use crate::ipt::verdict::{Answer, MIN_VOTES, Verdict};
 use crate::report::ModeReport;
 use crate::snapshot::{Architecture, Machine};
+use call_forms::{Answer, MIN_VOTES, Verdict};
 
 /// An answer that the user may give, or leave to the tool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -182,8 +182,8 @@ fn counted(number: u32, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Choice, Evidence, import_optimization, retpoline};
-    use crate::ipt::verdict::{Answer, ModuleVerdict, RetpolineVotes, Verdict, Votes};
     use crate::snapshot::{Architecture, Machine};
+    use call_forms::{Answer, ModuleVerdict, RetpolineVotes, Verdict, Votes};
 
     fn machine(architecture: Architecture, build: u32) -> Machine {
         let mut machine = Machine { architecture, ..Machine::default() };

@@ -18,13 +18,13 @@ use super::report::{
     RetpolineReport, SnapshotFacts, SnapshotReport, ThreadHits, ThreadReport, UnknownPage, VerdictReport,
 };
 use super::touched::{Reach, Stream, StreamFacts, touched};
-use super::verdict::{Answer, Evidence, How, MIN_VOTES, ModuleVerdict, RetpolineVotes, Says, Verdict, Votes};
 use crate::build::Choice;
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::report::{Hex, Status};
 use crate::search::Search;
 use crate::source::Reading;
+use call_forms::{Answer, Evidence, How, MIN_VOTES, ModuleVerdict, RetpolineVotes, Says, Verdict, Votes};
 
 /// What to look at, and where module files are.
 #[derive(Clone, Debug, Default)]

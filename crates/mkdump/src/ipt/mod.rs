@@ -3,22 +3,18 @@
 pub mod analyse;
 pub mod choose;
 pub mod closure;
+pub mod detect;
 mod executed;
 pub mod flow;
 mod functions;
 mod hex;
 pub mod input;
 pub mod names;
-mod pieces;
 mod prepare;
-pub mod question;
 pub mod report;
 mod snapshots;
 pub mod touched;
 pub mod trace_flow;
-mod trial;
-pub mod verdict;
-mod witness;
 
 use crate::source::Reading;
 

@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use pe_image::{ImportCalls, MappedImage, Outcome, Policy, Reason, Unbound};
 
 use super::analyse::{Data, IptOptions};
+use super::detect::Detection;
 use super::flow::{Layout, Placed};
-use super::question::Inquiry;
-use super::verdict::{Answer, RetpolineVotes, Verdict};
 use crate::build::evidence::Evidence;
 use crate::build::modes::{self, Mode};
 use crate::error::Result;
@@ -16,6 +15,7 @@ use crate::progress::Progress;
 use crate::report::ModeReport;
 use crate::snapshot::{AddressMap, Module, ModuleId, Owners};
 use crate::source::Reading;
+use call_forms::{Answer, RetpolineVotes, Verdict};
 
 /// Everything that is known before the flow is followed.
 pub(super) struct Prepared<'a> {
@@ -74,10 +74,10 @@ pub(super) fn prepare<T>(
     });
 
     progress.phase("weighing import calls", None);
-    let inquiry = Inquiry::new(&bound, stubs.as_ref());
+    let detection = Detection::new(&bound, stubs.as_ref());
     let packets = data.packets();
-    let entries: Vec<usize> = inquiry.modules().collect();
-    let verdict = if entries.is_empty() { nothing_to_decide() } else { inquiry.ask(&packets) };
+    let entries: Vec<usize> = detection.modules().collect();
+    let verdict = if entries.is_empty() { nothing_to_decide() } else { detection.detect(&packets) };
     let evidence = Evidence { verdict, modules: entries };
     let said = Some(&evidence).filter(|evidence| !evidence.modules.is_empty());
     let import_modes = modes::import_optimization(options.import_optimization, &reading.snapshot.machine, said);
@@ -96,7 +96,7 @@ pub(super) fn prepare<T>(
     let image = |entry: usize| Some((ModuleId(entry), bound.map(entry, policy(entry), kernel_stubs)?));
     let images: Vec<(ModuleId, MappedImage<'_>)> = (0..modules.len()).filter_map(image).collect();
     let unknown_calls = unknown_calls(&bound, &direct);
-    let (layout, entries) = layout(&bound, &inquiry, retpoline.on);
+    let (layout, entries) = layout(&bound, &detection, retpoline.on);
     let prepared = Prepared {
         moment,
         bound: &bound,
@@ -195,10 +195,10 @@ fn displacement_warnings(modules: &[Module], owners: &Owners, data: &Data<'_>) -
 }
 
 /// The modules that were there, with the stub pages behind them when there are any.
-fn layout(bound: &Bound<'_>, inquiry: &Inquiry<'_, '_>, retpoline: bool) -> (Layout, Vec<usize>) {
+fn layout(bound: &Bound<'_>, detection: &Detection<'_, '_>, retpoline: bool) -> (Layout, Vec<usize>) {
     const PAGE: u64 = 0x1000;
     let entries: Vec<usize> = bound.owners().places_from(0).map(|place| place.module.0).collect();
-    let pages = inquiry.stub_pages().iter().filter(|_| retpoline);
+    let pages = detection.stub_pages().iter().filter(|_| retpoline);
     let pages: HashMap<u64, u64> = pages.map(|pages| (pages.start, pages.end)).collect();
     let placed = entries.iter().map(|&entry| {
         let module = &bound.entries()[entry].module;

@@ -1,5 +1,5 @@
-//! From the modules of a snapshot and their IPT data to the verdict's [`Question`]: which code the walks read, which
-//! sites are witnesses, where functions start, where retpoline stubs lie.
+//! From bound modules to the plain values that [`call_forms`] takes: the code that the walks read, the import sites, where
+//! functions start, where retpoline stubs lie.
 
 use std::ops::Range;
 
@@ -7,16 +7,16 @@ use pe_image::{Outcome, Policy, Reason, Site as ListedSite, SiteEncoding, SiteKi
 use rayon::prelude::*;
 
 use super::functions::Functions;
-use super::verdict::{Answer, Importer, IndirectReturn, Question, Site, Verdict};
 use crate::images::{AddressSpace, Bound};
 use crate::snapshot::ModuleId;
+use call_forms::{Answer, Importer, IndirectReturn, Input, Site, Verdict};
 
-/// What can be asked about the modules of one snapshot.
+/// The call forms of the modules of one snapshot.
 ///
-/// Everything is taken from modules that were there at the chosen moment and whose files are at hand, those left out by
-/// name included: they ran all the same.
+/// It covers all modules that were loaded at the chosen moment and whose files were found. Modules that the user leaves
+/// out by name are included, because their code ran too.
 #[derive(Debug)]
-pub struct Inquiry<'b, 'a> {
+pub struct Detection<'b, 'a> {
     modules: Vec<Known>,
     bound: &'b Bound<'a>,
     stubs: Option<&'b StubBlock>,
@@ -37,7 +37,7 @@ struct Known {
     stub: Option<u64>,
 }
 
-impl<'b, 'a> Inquiry<'b, 'a> {
+impl<'b, 'a> Detection<'b, 'a> {
     /// Reads what the files say. `stubs` are those of the snapshot's own kernel ([`Bound::stubs`]).
     pub fn new(bound: &'b Bound<'a>, stubs: Option<&'b StubBlock>) -> Self {
         let number = bound.entries().len();
@@ -64,17 +64,17 @@ impl<'b, 'a> Inquiry<'b, 'a> {
     ///
     /// Retpoline is decided first, over the code as linked. If it was on, code and import sites are looked at once more
     /// with the stubs in place.
-    pub fn ask(&self, streams: &[&[u8]]) -> Verdict {
-        let verdict = self.ask_as(streams, false);
+    pub fn detect(&self, streams: &[&[u8]]) -> Verdict {
+        let verdict = self.detect_with(streams, false);
         if verdict.retpoline != Answer::On || self.stubs.is_none() {
             return verdict;
         }
         // Walks over the right code see more, but what was proof before stays proof.
         let retpoline_votes = verdict.retpoline_votes;
-        Verdict { retpoline: Answer::On, retpoline_votes, ..self.ask_as(streams, true) }
+        Verdict { retpoline: Answer::On, retpoline_votes, ..self.detect_with(streams, true) }
     }
 
-    fn ask_as(&self, streams: &[&[u8]], retpoline: bool) -> Verdict {
+    fn detect_with(&self, streams: &[&[u8]], retpoline: bool) -> Verdict {
         let code = self.code(retpoline);
         let importers = self.modules.iter().map(|module| Importer {
             name: self.bound.entries()[module.entry].module.name.clone(),
@@ -82,13 +82,12 @@ impl<'b, 'a> Inquiry<'b, 'a> {
             stub: module.stub.filter(|_| retpoline),
         });
         let function_start = |address| self.function_start(address);
-        Question {
+        call_forms::detect(&Input {
             function_start: &function_start,
             stub_pages: self.stub_pages.clone(),
             indirect_returns: self.modules.iter().flat_map(|module| module.indirect_returns.iter().copied()).collect(),
-            ..Question::new(&code, importers.collect(), streams.to_vec())
-        }
-        .ask()
+            ..Input::new(&code, importers.collect(), streams.to_vec())
+        })
     }
 
     /// Whether a function starts at an address. Nothing where no table says.

@@ -2,9 +2,13 @@
 //!
 //! `MKDUMP_VERDICTS` says how many traces of each kind; 1,000 unless it is set.
 
+use call_forms::{Answer, Importer, Input, Site, Verdict, detect};
 use intel_pt::flow::Code;
-use mkdump::ipt::verdict::{Answer, Importer, Question, Site, Verdict, WITNESSES};
 use testkit::pt::{Hardware, Machine, Optimization, Program, Rng, Run, Shape};
+
+/// With this many witnesses a module must be decided: import sites executed, not counting those that packets leave open
+/// or that both forms explain. With fewer it may be undecided, because a witness is lost where the walk is out of step.
+const DECIDING_WITNESSES: usize = 16;
 
 /// The code as a tool has it: retpolined when the processor ran it so, import sites as linked either way.
 struct Image<'a> {
@@ -53,10 +57,10 @@ fn verdict(program: &Program, run: &Run, retpoline: bool) -> Verdict {
         let in_image = program.modules.iter().any(|module| (module.base..module.end()).contains(&address));
         in_image.then(|| functions.contains(&address))
     };
-    let mut question = Question::new(&image, importers, vec![&run.packets]);
-    question.function_start = &starts;
-    question.stub_pages = stubs.iter().map(|stubs| stubs.base..stubs.base + 0x1000).collect();
-    question.ask()
+    let mut input = Input::new(&image, importers, vec![&run.packets]);
+    input.function_start = &starts;
+    input.stub_pages = stubs.iter().map(|stubs| stubs.base..stubs.base + 0x1000).collect();
+    detect(&input)
 }
 
 #[derive(Debug, Default)]
@@ -117,10 +121,10 @@ fn check(kind: Optimization, retpoline: bool) {
             match found.import_optimization {
                 Answer::Irrelevant => assert!(module.sites.is_empty()),
                 Answer::Undecided => {
-                    // Where packets end before a form is refuted, or both explain all of them, a site is no witness.
+                    // Where packets end before a form is refuted, or both explain all of them, a site does not vote.
                     let witnesses = witnesses.saturating_sub((votes.open + votes.ambiguous) as usize);
                     assert!(
-                        witnesses < WITNESSES as usize,
+                        witnesses < DECIDING_WITNESSES,
                         "{kind:?} {seed} {}: undecided with {witnesses} witnesses: {votes:x?}",
                         module.name
                     );

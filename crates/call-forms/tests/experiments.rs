@@ -7,7 +7,7 @@
 //! 100015: nop; …; ret             the imported function
 //! ```
 
-use mkdump::ipt::verdict::{Answer, Importer, Question, Says, Site};
+use call_forms::{Answer, Importer, Input, Says, Site, detect};
 use testkit::pt::{Compression, PacketWriter};
 
 const BASE: u64 = 0x10_0000;
@@ -116,7 +116,7 @@ fn counter_examples() {
             };
             // One witness is too few for a verdict, but its vote is right; four of them decide.
             for (streams, expected) in [(1, Answer::Undecided), (4, experiment.truth)] {
-                let verdict = Question::new(code, vec![importer.clone()], vec![&trace; streams]).ask();
+                let verdict = detect(&Input::new(code, vec![importer.clone()], vec![&trace; streams]));
                 let votes = &verdict.per_module[0].votes;
                 let right = if experiment.truth == Answer::On { votes.on } else { votes.off };
                 assert_eq!((right, votes.on + votes.off), (streams as u32, streams as u32), "{}", experiment.name);
@@ -133,7 +133,34 @@ fn counter_examples() {
 fn no_sites_no_question() {
     let code: &[(u64, &[u8])] = &[];
     let importer = Importer { name: "old.sys".to_owned(), sites: Vec::new(), stub: None };
-    let verdict = Question::new(code, vec![importer], vec![]).ask();
+    let verdict = detect(&Input::new(code, vec![importer], vec![]));
     assert_eq!(verdict.import_optimization, Answer::Irrelevant);
     assert_eq!(verdict.per_module[0].import_optimization, Answer::Irrelevant);
+}
+
+/// Driver Verifier and shims let a slot point at a function of their own. Such a site votes for neither form, and what it
+/// shows is kept over all streams.
+#[test]
+fn redirected_slots_are_counted_and_told() {
+    let linked = [0x48, 0xff, 0x15, 0x13, 0, 0, 0, 0x0f, 0x1f, 0x44, 0, 0];
+    let bytes = [&linked[..], &PLAIN, BRANCHES].concat();
+    let hook = BASE + 0x1000;
+    let code: &[(u64, &[u8])] = &[(BASE, &bytes), (hook, STRAIGHT)];
+    let mut writer = PacketWriter::new();
+    writer.psb().fup(BASE, Compression::Signed48).mode(0, 1).psbend();
+    // As a direct call, the function would have to take a TNT bit before any TIP.
+    writer.tip(hook, Compression::Signed48).tnt(&[true, false]);
+    end(&mut writer, BASE + 0x10);
+    let trace = writer.finish();
+    let site = Site { va: BASE, slot: BASE + 0x1a, target: Some(FUNCTION), call: true, can_be_direct: true };
+    let importer = Importer { name: "driver.sys".to_owned(), sites: vec![site], stub: None };
+    let starts = |address| Some(address == hook || address == FUNCTION);
+    let input = Input { function_start: &starts, ..Input::new(code, vec![importer], vec![&trace; 3]) };
+    let verdict = detect(&input);
+    let votes = &verdict.per_module[0].votes;
+    assert_eq!((votes.redirected, votes.on, votes.off, votes.contradictory), (3, 0, 0, 0));
+    let told: Vec<(usize, Says)> = votes.evidence.iter().map(|evidence| (evidence.stream, evidence.says)).collect();
+    assert_eq!(told.len(), 3);
+    assert!(told.iter().all(|(_, says)| *says == Says::Redirected { to: hook }), "{told:?}");
+    assert_eq!(verdict.import_optimization, Answer::Undecided);
 }

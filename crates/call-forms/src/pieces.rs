@@ -1,9 +1,9 @@
-//! Streams in pieces: what is walked at a time.
+//! Streams cut into pieces that are walked independently.
 
 use intel_pt::sync_forward;
 
 /// A part of a stream, from a PSB (or the stream's start) on.
-pub(super) struct Piece<'a> {
+pub(crate) struct Piece<'a> {
     /// The bytes.
     pub bytes: &'a [u8],
     /// Index of the stream.
@@ -12,13 +12,13 @@ pub(super) struct Piece<'a> {
     pub offset: usize,
 }
 
-/// Bytes that a piece has at least, unless its stream ends.
+/// Least length of a piece, in bytes, unless its stream ends.
 const PIECE: usize = 256 << 10;
-/// Pieces of the first round of a verdict; each round has twice as many as the one before.
-pub(super) const FIRST_ROUND: usize = 16;
+/// Pieces of the first round of a verdict; each round has twice as many as the last.
+pub(crate) const FIRST_ROUND: usize = 16;
 
 /// The pieces of all streams, in an order in which each beginning is spread over all of them.
-pub(super) fn pieces<'a>(streams: &[&'a [u8]]) -> Vec<Piece<'a>> {
+pub(crate) fn pieces<'a>(streams: &[&'a [u8]]) -> Vec<Piece<'a>> {
     let mut pieces = Vec::new();
     for (stream, &bytes) in streams.iter().enumerate() {
         let mut offset = 0;

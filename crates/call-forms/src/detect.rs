@@ -1,0 +1,121 @@
+//! The detection: all streams are walked in rounds until the votes are enough.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use intel_pt::flow::Code;
+use intel_pt::scan;
+use rayon::prelude::*;
+
+use crate::arrival::SiteMap;
+use crate::input::{Importer, Input};
+use crate::pieces::{FIRST_ROUND, Piece, pieces};
+use crate::votes::{Answer, ENOUGH_VOTES, ModuleVerdict, RetpolineVotes, Verdict, Votes, overall};
+use crate::witness::Witnesses;
+
+/// Bytes of packets that are walked in any case: what runs first need not be typical.
+pub const LEAST_BYTES: usize = 8 << 20;
+
+/// After this many bytes of packets, [`ENOUGH_VOTES`] in which all decided modules agree are a verdict, and the rest is not
+/// walked. Where modules disagree, everything is walked.
+pub const ENOUGH_BYTES: usize = 64 << 20;
+
+/// Addresses in [`Verdict::missing`].
+const MAX_MISSING: usize = 4096;
+
+/// Decides whether import optimization and retpoline were on.
+///
+/// Streams are cut at PSBs, where a walk forgets its call stack anyway, and the pieces are walked in parallel, round by
+/// round, in an order that spreads over all streams. In the next round, the sites of a module with [`ENOUGH_VOTES`] are
+/// not tried any more. It ends when after [`LEAST_BYTES`] all modules met have as many, when after [`ENOUGH_BYTES`] the
+/// votes agree, or with the last piece. The result does not depend on the number of threads. Memory is that of the code
+/// cache ([`intel_pt::flow::Blocks`]) of each thread.
+pub fn detect<C: Code + Sync + ?Sized>(input: &Input<'_, C>) -> Verdict {
+    let sites = SiteMap::new(&input.importers, &input.indirect_returns);
+    let pieces = pieces(&input.streams);
+    let mut votes = vec![Votes::default(); input.importers.len()];
+    let mut missing = BTreeMap::new();
+    let mut retpoline_votes = RetpolineVotes::default();
+    let caches = Mutex::new(Vec::new());
+    let (mut left, mut walked, mut round) = (&pieces[..], 0, FIRST_ROUND);
+    while !left.is_empty() && !is_enough(&input.importers, &votes, walked) {
+        let (now, later) = left.split_at(round.min(left.len()));
+        (left, round) = (later, round * 2);
+        walked += now.iter().map(|piece| piece.bytes.len()).sum::<usize>();
+        let walk = |piece: &Piece<'_>| {
+            let lock = || caches.lock().unwrap_or_else(PoisonError::into_inner);
+            let cache = lock().pop();
+            let mut cache = cache.unwrap_or_else(|| sites.blocks(input.code));
+            let found = Witnesses::gather(input, &sites, &votes, piece, &mut cache);
+            lock().push(cache);
+            found
+        };
+        let found: Vec<Witnesses> = now.par_iter().map(walk).collect();
+        for witnesses in found {
+            for (sum, more) in votes.iter_mut().zip(witnesses.votes) {
+                sum.absorb(more);
+            }
+            retpoline_votes.linked_returns += witnesses.linked_returns;
+            retpoline_votes.rewritten_returns += witnesses.rewritten_returns;
+            for (address, times) in witnesses.missing {
+                if missing.len() < MAX_MISSING || missing.contains_key(&address) {
+                    *missing.entry(address).or_insert(0) += times;
+                }
+            }
+        }
+    }
+    retpoline_votes.in_stubs = hits_in(&input.stub_pages, &input.streams);
+    let per_module = per_module(&input.importers, votes);
+    let votes_on = per_module.iter().map(|module| module.votes.on).sum();
+    let votes_off = per_module.iter().map(|module| module.votes.off).sum();
+    Verdict {
+        import_optimization: overall(&per_module, votes_on, votes_off),
+        votes_on,
+        votes_off,
+        per_module,
+        retpoline: retpoline_votes.answer(),
+        retpoline_votes,
+        missing,
+    }
+}
+
+fn per_module(importers: &[Importer], votes: Vec<Votes>) -> Vec<ModuleVerdict> {
+    let module = |(importer, votes): (&Importer, Votes)| ModuleVerdict {
+        name: importer.name.clone(),
+        import_optimization: if importer.sites.is_empty() { Answer::Irrelevant } else { votes.answer() },
+        votes,
+    };
+    importers.iter().zip(votes).map(module).collect()
+}
+
+/// Whether votes suffice after so many bytes.
+fn is_enough(importers: &[Importer], votes: &[Votes], walked: usize) -> bool {
+    let mut met = votes.iter().filter(|votes| votes.tries() > 0);
+    let (on, off) = votes.iter().fold((0, 0), |(on, off), votes| (on + votes.on, off + votes.off));
+    if on + off < ENOUGH_VOTES || walked < LEAST_BYTES {
+        return false;
+    }
+    let agree = || matches!(overall(&per_module(importers, votes.to_vec()), on, off), Answer::On | Answer::Off);
+    met.all(|votes| votes.on + votes.off >= ENOUGH_VOTES && votes.answer() != Answer::Undecided)
+        || walked >= ENOUGH_BYTES && agree()
+}
+
+/// Addresses of packets that lie in stub pages. TIPs lead there only after an interrupt.
+fn hits_in(stub_pages: &[Range<u64>], streams: &[&[u8]]) -> u32 {
+    if stub_pages.is_empty() {
+        return 0;
+    }
+    let mut pages = stub_pages.to_vec();
+    pages.sort_unstable_by_key(|page| page.start);
+    let in_stream = |stream: &&[u8]| {
+        let mut hits = 0_u32;
+        scan(stream, |hit| {
+            let after = pages.partition_point(|page| page.start <= hit.ip);
+            let inside = pages[..after].last().is_some_and(|page| page.contains(&hit.ip));
+            hits = hits.saturating_add(inside.into());
+        });
+        hits
+    };
+    streams.par_iter().map(in_stream).sum()
+}

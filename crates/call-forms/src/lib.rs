@@ -1,0 +1,20 @@
+//! Which form of import calls and indirect branches the Windows kernel ran, as Intel PT packets show it.
+//!
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod arrival;
+mod detect;
+mod hypothesis;
+mod input;
+mod pieces;
+mod votes;
+mod witness;
+
+pub use detect::{ENOUGH_BYTES, LEAST_BYTES, detect};
+pub use input::{FunctionStarts, Importer, IndirectReturn, Input, Site};
+pub use votes::{
+    Answer, ENOUGH_VOTES, Evidence, How, MAX_EVIDENCE, MIN_AGREEMENT, MIN_VOTES, ModuleVerdict, RetpolineVotes, Says,
+    Verdict, Votes,
+};
+pub use witness::MOST_TRIES;
