@@ -16,7 +16,6 @@ const MAX_FUNCTION: usize = 80;
 const LONGER_FUNCTIONS: &[(&str, &str)] = &[
     ("crates/intel-pt/src/decode.rs", "extended"),
     ("crates/intel-pt/src/encode.rs", "encode"),
-    ("crates/mdmp/src/kernel/dump.rs", "plan"),
     ("crates/mkdump/src/build/mod.rs", "build"),
     ("crates/mkdump/src/source/etl.rs", "read"),
 ];

@@ -4,6 +4,7 @@
 //! them every part says that it did not run.
 
 mod build;
+mod cases;
 mod catalog;
 mod check;
 mod dumps;
@@ -28,6 +29,7 @@ struct Part {
 
 const PARTS: &[Part] = &[
     Part { name: "build", samples: "pe", run: build::run },
+    Part { name: "cases", samples: "../cases", run: cases::run },
     Part { name: "catalog", samples: "pe", run: catalog::run },
     Part { name: "check", samples: "dumps", run: check::run },
     Part { name: "dumps", samples: "dumps", run: dumps::run },
