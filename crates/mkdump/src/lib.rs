@@ -21,33 +21,36 @@
 //! ```
 #![deny(unsafe_code)]
 
-mod build;
 pub mod check;
 mod error;
-mod heat;
-pub mod images;
 pub mod ipt;
+mod jobs;
 pub mod keep;
 mod kind;
 mod list;
 mod map;
 mod output;
 mod progress;
+mod provenance;
 pub mod report;
 pub mod request;
 mod search;
 mod select;
 pub mod snapshot;
 mod source;
+pub mod system;
 pub mod threads;
 
-pub use build::{BuildOptions, Choice, Format, ListKind, PROVENANCE_STREAM, Provenance, Selection, UsedFile, build};
 pub use error::{Error, Result};
-pub use list::{ListOptions, how_to_record, list_modules, why_no_modules};
+pub use jobs::build_dump::{BuildOptions, Format, ListKind, Selection};
+pub use list::{ListOptions, how_to_record, why_no_modules};
 pub use map::FileBytes;
 pub use output::{Output, remove_unfinished};
 pub use progress::{Progress, Silent};
+pub use provenance::{PROVENANCE_STREAM, Provenance, UsedFile};
+pub use report::{build, list_modules};
 pub use search::{Search, missing};
 pub use select::NameFilter;
 pub use source::dump;
-pub use source::{Held, Reading, Source, Wanted};
+pub use source::{Held, Reading, Source, SourceKind, Summary, Wanted};
+pub use system::Choice;

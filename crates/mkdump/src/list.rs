@@ -1,10 +1,9 @@
 //! `mkdump modules`: what a source names.
 
 use crate::error::Result;
-use crate::report::{Hex, ModuleReport, ModulesReport, PdbReport};
 use crate::select::NameFilter;
 use crate::snapshot::Module;
-use crate::source::Reading;
+use crate::source::{Reading, SourceKind};
 
 /// Which modules to list.
 #[derive(Clone, Debug, Default)]
@@ -17,48 +16,21 @@ pub struct ListOptions {
     pub user: bool,
 }
 
-/// Lists the modules of a reading.
-pub fn list_modules(reading: &Reading<'_>, options: &ListOptions) -> Result<ModulesReport> {
+/// The modules of a reading that are asked for.
+pub(crate) fn listed_modules<'r>(reading: &'r Reading<'_>, options: &ListOptions) -> Result<Vec<&'r Module>> {
     let moment = options.at.as_deref().map(|at| reading.moment(Some(at))).transpose()?;
     let modules = reading.snapshot.modules.iter().filter(|module| {
         (options.user || module.kernel)
             && options.names.rejects(&module.name).is_none()
             && moment.is_none_or(|moment| module.live_at(moment))
     });
-    Ok(ModulesReport {
-        source: reading.summary.clone(),
-        modules: modules.map(ModuleReport::from).collect(),
-        warnings: reading.warnings.clone(),
-    })
-}
-
-impl From<&Module> for ModuleReport {
-    fn from(module: &Module) -> Self {
-        Self {
-            name: module.name.clone(),
-            path: module.path.clone(),
-            kernel: module.kernel,
-            process: module.process,
-            base: Hex(module.base),
-            size: Hex(module.size),
-            timestamp: module.timestamp.map(|value| Hex(value.into())),
-            checksum: module.checksum.map(|value| Hex(value.into())),
-            pdb: module.pdb.as_ref().map(|pdb| PdbReport {
-                name: pdb.name.clone(),
-                guid: pdb.id.guid.to_string(),
-                age: pdb.id.age,
-            }),
-            image_key: module.image_key(),
-            loaded: module.loaded,
-            unloaded: module.unloaded,
-        }
-    }
+    Ok(modules.collect())
 }
 
 /// Why a source lists no kernel modules.
 pub fn why_no_modules(reading: &Reading<'_>) -> String {
     let summary = &reading.summary;
-    if summary.kind != "etl" {
+    if summary.kind != SourceKind::Trace {
         return format!("{} names no kernel modules", summary.name);
     }
     let events = if summary.events == 1 { "1 event".to_owned() } else { format!("{} events", summary.events) };

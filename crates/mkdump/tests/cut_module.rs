@@ -4,9 +4,8 @@
 use std::io::{Cursor, Write};
 use std::path::Path;
 
-use mkdump::images::Files;
-use mkdump::report::Status;
 use mkdump::snapshot::Module;
+use mkdump::system::{Files, Inclusion};
 use symstore::{Cache, Index, IndexOptions};
 use testkit::image::{Built, Driver};
 
@@ -47,13 +46,13 @@ fn a_file_that_became_shorter_is_left_out() {
         std::fs::write(&path, &built.bytes).unwrap();
         let index = index(dir.path());
         std::fs::File::options().write(true).open(&path).unwrap().set_len(length as u64).unwrap();
-        let mut files = Files::find(&modules, &[None], &index);
+        let mut files = Files::find(&modules, &index);
         files.parse();
         let entry = &files.entries[0];
         if length == built.bytes.len() {
-            assert_eq!((entry.status, &entry.reason), (Status::Included, &None));
+            assert_eq!((entry.inclusion, &entry.reason), (Inclusion::Included, &None));
         } else {
-            assert_ne!(entry.status, Status::Included, "{length:#x}");
+            assert_ne!(entry.inclusion, Inclusion::Included, "{length:#x}");
             let reason = entry.reason.as_deref().unwrap_or_default();
             let cut = (0x400..built.bytes.len()).contains(&length);
             assert!(!reason.is_empty() && (!cut || reason.contains("cut short")), "{length:#x}: {reason}");
@@ -63,9 +62,9 @@ fn a_file_that_became_shorter_is_left_out() {
     std::fs::write(&path, &built.bytes).unwrap();
     let index = index(dir.path());
     std::fs::remove_file(&path).unwrap();
-    let files = Files::find(&modules, &[None], &index);
+    let files = Files::find(&modules, &index);
     let reason = files.entries[0].reason.as_deref().unwrap_or_default();
-    assert!(files.entries[0].status == Status::Missing && reason.contains("driver.sys"), "{reason}");
+    assert!(files.entries[0].inclusion == Inclusion::Missing && reason.contains("driver.sys"), "{reason}");
 }
 
 #[test]
@@ -76,7 +75,7 @@ fn a_cut_member_of_an_archive_is_left_out() {
     zip.start_file("drivers/driver.sys", zip::write::SimpleFileOptions::default()).unwrap();
     zip.write_all(&built.bytes[..built.bytes.len() / 2]).unwrap();
     std::fs::write(dir.path().join("sent.zip"), zip.finish().unwrap().into_inner()).unwrap();
-    let files = Files::find(&[module(&built)], &[None], &index(dir.path()));
+    let files = Files::find(&[module(&built)], &index(dir.path()));
     let reason = files.entries[0].reason.as_deref().unwrap_or_default();
-    assert!(files.entries[0].status != Status::Included && reason.contains("cut short"), "{reason}");
+    assert!(files.entries[0].inclusion != Inclusion::Included && reason.contains("cut short"), "{reason}");
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use mkdump::Choice;
 use mkdump::ipt::choose::parse_numbers;
 use mkdump::ipt::input::Inputs;
-use mkdump::ipt::report::{FileStatus, FlowEntry, FlowReport, IptReport, ReachedBy, ThreadHits};
+use mkdump::report::ipt::{FileStatus, FlowEntry, FlowReport, IptReport, ReachedBy, ThreadHits};
 use recorded::{MODES, Recorded, runs};
 use testkit::dump::pdb_symbols;
 use testkit::pt::{Compression, Optimization, PacketWriter, Run, System};

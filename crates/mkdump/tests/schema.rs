@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mkdump::ipt::report::FlowEntry;
+use mkdump::report::ipt::FlowEntry;
 use mkdump::report::{
     BuildReport, BuiltModule, HeatReport, Hex, ImportSites, ModeReport, ModuleReport, ModulesReport, OsReport,
     PdbReport, RewrittenSites, SitesReport, SourceReport, Status, UnresolvedReport,

@@ -8,11 +8,11 @@ use anyhow::{Context, Result, ensure};
 use mdmp::read::Triage;
 use mdmp::{MemoryRange, validate};
 use mkdump::dump::{Boot, Dump, ReadMemory};
-use mkdump::images::{Files, Image};
 use mkdump::keep::{self, Kept};
-use mkdump::snapshot::{AddressMap, Module};
+use mkdump::snapshot::Module;
+use mkdump::system::{Choice, Detect, Files, Image, Setting, System};
 use mkdump::threads::{Found, Thread, ThreadOptions, threads};
-use pe_image::{Policy, Selection};
+use pe_image::Selection;
 use symstore::{Cache, Index, IndexOptions};
 use xtask::outcome::Outcome;
 use xtask::paths;
@@ -109,10 +109,20 @@ fn rebuild(
     let wanted = boot.modules.iter().map(Module::wanted).collect();
     let options = IndexOptions { roots: vec![data.join("pe")], wanted, cache: Cache::Off, ..IndexOptions::default() };
     let index = Index::build(&options)?;
-    let mut files = Files::find(&boot.modules, &vec![None; boot.modules.len()], &index);
+    let mut files = Files::find(&boot.modules, &index);
     let parsed = files.parse();
-    let bound = parsed.bind(&AddressMap::of(&boot.modules), f64::INFINITY);
-    let images = bound.images(|_| Policy::AS_LINKED, None);
+    let machine = &source.snapshot().machine;
+    let setting = Setting {
+        machine,
+        moment: f64::INFINITY,
+        moment_name: "in the dump",
+        import_optimization: Choice::Off,
+        retpoline: Choice::Off,
+        packets: &[],
+        detect: Detect::WhenOpen,
+    };
+    let system = System::reconstruct(&parsed, &setting);
+    let images = system.images();
     let code = || -> Vec<MemoryRange<'_>> {
         images.iter().flat_map(|image: &Image<'_>| image.memory(Selection::Headers, true)).collect()
     };
@@ -129,7 +139,6 @@ fn rebuild(
         entries.retain(|module| module.base != entry.base);
         entries.push(entry);
     }
-    let machine = &source.snapshot().machine;
     fs::write(&user_path, keep::user(kept, machine, entries, found, code()).plan()?.to_vec()?)?;
 
     for path in [&triage_path, &user_path] {

@@ -52,10 +52,7 @@ pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outco
     fetch_missing(command, &reading, &mut options, &bars)?;
     // Created before the long work: a place that cannot be written to is found out at once.
     let page = command.report.as_deref().map(Output::create).transpose()?;
-    let mut report = mkdump::build(&source, &reading, &options, &bars)?;
-    if !report.modules.iter().any(|module| module.status == Status::Included) {
-        report.warnings.push("no module's file is there: the dump holds no code".to_owned());
-    }
+    let report = mkdump::build(&source, &reading, &options, &bars)?;
     let job = Job { source: &command.source, modules: Some(&command.modules), select: &command.select };
     let next = after_build(&report, format, &job, &options.output);
     if let Some(page) = page {
@@ -74,7 +71,9 @@ pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outco
         print_json(&report)?;
     }
     let amiss = report.modules.iter().any(|m| matches!(m.status, Status::Missing | Status::Mismatch));
-    Ok((if command.strict && amiss { Outcome::Amiss } else { Outcome::Done }, next))
+    // A dump without code serves no purpose, whatever was asked for.
+    let empty = !report.modules.iter().any(|module| module.status == Status::Included);
+    Ok((if empty || command.strict && amiss { Outcome::Amiss } else { Outcome::Done }, next))
 }
 
 fn write_page(mut output: Output, report: &BuildReport, next: &[Next]) -> Result<()> {

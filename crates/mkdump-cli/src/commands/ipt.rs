@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 
 use anyhow::Result;
-use mkdump::ipt::analyse::{IptOptions, analyse};
+use mkdump::ipt::IptOptions;
 use mkdump::ipt::choose::{SnapshotChoice, parse_numbers};
-use mkdump::ipt::report::{FileStatus, FlowReport, FlowSummary, IptReport};
-use mkdump::ipt::trace_flow::trace_flow;
 use mkdump::ipt::why_no_data;
+use mkdump::report::ipt::{FileStatus, FlowReport, FlowSummary, IptReport};
+use mkdump::report::ipt::{analyse, trace_flow};
 use mkdump::{Reading, Wanted};
 
 use super::{Outcome, explain_no_modules, open, print, print_json, search, suggest, warn};

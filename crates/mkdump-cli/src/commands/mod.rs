@@ -86,7 +86,7 @@ fn warn(warnings: &[String], talk: TalkArgs) {
 /// Says on stderr why a source names no kernel modules, and how to record one that does.
 fn explain_no_modules(reading: &Reading<'_>) {
     eprintln!("{}", text::printable(&mkdump::why_no_modules(reading)));
-    if reading.summary.kind == "etl" {
+    if reading.summary.kind == mkdump::SourceKind::Trace {
         for line in mkdump::how_to_record().lines() {
             eprintln!("  {line}");
         }

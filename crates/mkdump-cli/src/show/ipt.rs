@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use mkdump::ipt::report::{
+use mkdump::report::ipt::{
     FileStatus, FlowEntry, FlowReport, FlowSummary, IptReport, MissingModule, PlaceReport, ReachedBy, ReachedModule,
     SnapshotFacts, UnknownPage,
 };

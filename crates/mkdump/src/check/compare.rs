@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use pe_image::StubBlock;
 use rayon::prelude::*;
 
 use super::classify::Classifier;
@@ -11,55 +10,35 @@ use super::known::{Known, Witness};
 use super::memory::{PageBudget, both};
 use super::report::{CommonModule, ComparisonReport, Differences, DumpReport, OtherModule, Totals};
 use super::scan::{SiteScan, headers};
-use crate::images::Bound;
-use crate::report::{Hex, Status};
+use crate::report::Hex;
 use crate::snapshot::{AddressMap, Architecture, Module, ModuleId};
 use crate::source::dump::{Dump, ReadMemory};
+use crate::system::{Inclusion, System};
 
-/// The module files that a comparison may ask, by the modules of the real dump.
-#[derive(Debug, Default)]
-pub struct Files<'a> {
-    bound: Option<&'a Bound<'a>>,
-    stubs: Option<StubBlock>,
-    warnings: Vec<String>,
-}
-
-impl<'a> Files<'a> {
-    /// Files that were found for the real dump's modules, in the order of its snapshot.
-    pub fn new(bound: &'a Bound<'a>) -> Self {
-        let mut warnings = Vec::new();
-        let stubs = bound.stubs().unwrap_or_else(|error| {
-            warnings.push(format!("the kernel's retpoline stubs: {error}"));
-            None
-        });
-        Self { bound: Some(bound), stubs, warnings }
-    }
-
-    /// What is known of a module of the real dump, or why nothing is.
-    fn known(&self, index: usize) -> Result<(Known<'_>, String), String> {
-        let Some(bound) = self.bound else { return Err("no module files were given".into()) };
-        let entry = &bound.entries()[index];
-        match bound.file(index) {
-            Some((file, binding)) => {
-                let known = Known::new(file, entry.module.base, binding, self.stubs.as_ref());
-                Ok((known, entry.file.clone().unwrap_or_default()))
-            }
-            None if entry.status == Status::Missing => Err("its file was not found".into()),
-            None => Err(entry.reason.clone().unwrap_or_else(|| "its file was not found".into())),
+/// What the module files say of a module of the real dump, or why nothing is known.
+fn known<'s>(system: &'s System<'_>, index: usize) -> Result<(Known<'s>, String), String> {
+    let (modules, id) = (system.modules(), ModuleId(index));
+    let entry = modules.entry(id);
+    match modules.file(id) {
+        Some((file, binding)) => {
+            let known = Known::new(file, entry.module.base, binding, system.stubs());
+            Ok((known, entry.file.clone().unwrap_or_default()))
         }
+        None if entry.inclusion == Inclusion::Missing => Err("its file was not found".into()),
+        None => Err(entry.reason.clone().unwrap_or_else(|| "its file was not found".into())),
     }
 }
 
-/// Compares the modules that two dumps share, byte by byte. `files` are those of `real`'s modules; `against` is
-/// the real dump, summed up.
-pub fn compare(ours: &Dump<'_>, real: &Dump<'_>, files: &Files<'_>, against: DumpReport) -> ComparisonReport {
+/// Compares the modules that two dumps share, byte by byte. `system` is `real`'s, from module files;
+/// `against` is the real dump, summed up.
+pub(super) fn compare(ours: &Dump<'_>, real: &Dump<'_>, system: &System<'_>, against: DumpReport) -> ComparisonReport {
     let budget = PageBudget::new();
     let (our_scan, real_scan) = (SiteScan::new(ours), SiteScan::new(real));
     let Pairs { common, others } = pair(&ours.snapshot().modules, &real.snapshot().modules);
     let modules = common.par_iter().map(|&(our_index, real_index)| {
         let ours = Witness::new(ours, &our_scan, our_index);
         let real = Witness::new(real, &real_scan, real_index);
-        module(ours, real, files, &budget)
+        module(ours, real, system, &budget)
     });
     let modules: Vec<CommonModule> = modules.collect();
     let mut totals = Totals { modules: modules.len() as u64, ..Totals::default() };
@@ -69,7 +48,7 @@ pub fn compare(ours: &Dump<'_>, real: &Dump<'_>, files: &Files<'_>, against: Dum
         totals.differences.add(&module.differences);
     }
     let mut warnings = real.warnings().to_vec();
-    warnings.extend(files.warnings.iter().cloned());
+    warnings.extend(system.warnings().iter().cloned());
     if budget.is_spent() {
         warnings.push("the modules' address ranges add up to more than 4 GiB: the rest was not compared".into());
     }
@@ -82,7 +61,7 @@ struct Pairs {
     others: Vec<OtherModule>,
 }
 
-/// The same image at the same base is the same module; its name is nobody's concern.
+/// The same image at the same base is the same module; its name does not matter.
 fn pair(ours: &[Module], real: &[Module]) -> Pairs {
     let owners = |modules: &[Module]| AddressMap::of(modules).at(f64::INFINITY);
     let (our_owners, real_owners) = (owners(ours), owners(real));
@@ -148,7 +127,7 @@ fn difference(ours: &Module, real: &Module) -> Option<String> {
 fn module(
     ours: Witness<'_, '_, '_>,
     real: Witness<'_, '_, '_>,
-    files: &Files<'_>,
+    system: &System<'_>,
     budget: &PageBudget,
 ) -> CommonModule {
     let listed = &real.dump.snapshot().modules[real.module];
@@ -170,15 +149,15 @@ fn module(
     if parts.is_empty() {
         return result;
     }
-    let mut known = None;
-    match files.known(real.module) {
+    let mut file_of_it = None;
+    match known(system, real.module) {
         Ok((found, file)) => {
             // The stub pages behind the image are the image's too.
             if let Some(stubs) = found.stubs() {
                 parts.extend(both(ours.dump, real.dump, &stubs, budget));
             }
             result.file = Some(file);
-            known = Some(found);
+            file_of_it = Some(found);
         }
         Err(why) => {
             result.note = Some(format!(
@@ -193,14 +172,23 @@ fn module(
         Architecture::X86 => Some(32),
         Architecture::Arm64 => None,
     };
-    let headers = match &known {
+    let headers = match &file_of_it {
         Some(_) => None,
         None => headers(real.dump, listed.base).or_else(|| headers(ours.dump, listed.base)),
     };
     result.bytes = parts.iter().map(|part| part.end - part.start).sum();
     let (our_dump, real_dump) = (ours.dump, real.dump);
-    let mut classifier =
-        Classifier { module: &mut result, ours, real, known, headers, bitness, done: 0, decoded: 0, open: None };
+    let mut classifier = Classifier {
+        module: &mut result,
+        ours,
+        real,
+        known: file_of_it,
+        headers,
+        bitness,
+        done: 0,
+        decoded: 0,
+        open: None,
+    };
     for part in &parts {
         runs(our_dump, real_dump, part, |start, ours, real| classifier.run(start, ours, real));
     }

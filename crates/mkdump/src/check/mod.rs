@@ -28,7 +28,7 @@ mod validate;
 
 use std::path::PathBuf;
 
-pub use compare::{Files, compare};
+use compare::compare;
 pub use report::{
     AssumedReport, CheckReport, Class, CommonModule, ComparisonReport, Count, Difference, Differences, DumpReport,
     FindingReport, OtherModule, ProvenanceReport, SeverityReport, SitesFound, Totals, UsedFileReport, ValidationReport,
@@ -38,12 +38,11 @@ pub use scan::{FoundSite, Reached, SiteScan};
 pub use validate::{provenance, validate};
 
 use crate::error::{Error, Result};
-use crate::images;
 use crate::map::FileBytes;
 use crate::progress::Progress;
 use crate::search::Search;
-use crate::snapshot::AddressMap;
 use crate::source::dump::Dump;
+use crate::system::{Choice, Detect, Files, Setting, System};
 
 /// What to check.
 #[derive(Clone, Debug, Default)]
@@ -83,13 +82,24 @@ pub fn check(options: &CheckOptions, progress: &dyn Progress) -> Result<CheckRep
     let real = Dump::open(&real_file).map_err(|error| cannot_open(against, Err(error)))?;
     let kernel: Vec<_> = real.snapshot().modules.clone();
     let index = options.search.index(&kernel, progress)?;
-    let mut files = images::Files::find(&kernel, &vec![None; kernel.len()], &index);
-    let map = AddressMap::of(&kernel);
+    let mut files = Files::find(&kernel, &index);
     let parsed = files.parse();
-    let bound = parsed.bind(&map, f64::INFINITY);
+    let system = System::reconstruct(
+        &parsed,
+        &Setting {
+            machine: &real.snapshot().machine,
+            moment: f64::INFINITY,
+            moment_name: "in the other dump",
+            // Every form is compared, whatever the kernel chose.
+            import_optimization: Choice::Off,
+            retpoline: Choice::Off,
+            packets: &[],
+            detect: Detect::WhenOpen,
+        },
+    );
     progress.phase("comparing", None);
     let against = DumpReport::new(against, &real_file, Some(&real));
-    report.comparison = Some(compare(&dump, &real, &Files::new(&bound), against));
+    report.comparison = Some(compare(&dump, &real, &system, against));
     Ok(report)
 }
 

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use crate::provenance::{Assumed, Provenance, UsedFile};
 use crate::report::Hex;
 use crate::source::dump::Dump;
 
@@ -148,7 +149,7 @@ pub struct FindingReport {
 }
 
 /// What made a dump, as the dump itself says: untrusted text.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct ProvenanceReport {
     /// `mkdump` and its version.
     pub tool: String,
@@ -165,7 +166,7 @@ pub struct ProvenanceReport {
 }
 
 /// What was assumed of a load-time change.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct AssumedReport {
     /// On, off or mixed.
     pub mode: String,
@@ -174,7 +175,7 @@ pub struct AssumedReport {
 }
 
 /// A module file that went into a dump.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct UsedFileReport {
     /// Module name.
     pub name: String,
@@ -182,6 +183,22 @@ pub struct UsedFileReport {
     pub base: String,
     /// The symbol server's key of the file.
     pub image_key: String,
+}
+
+impl From<Provenance> for ProvenanceReport {
+    fn from(made: Provenance) -> Self {
+        let Provenance { tool, source, source_sha256, import_optimization, retpoline, files } = made;
+        let assumed = |Assumed { mode, reason }| AssumedReport { mode, reason };
+        let used = |UsedFile { name, base, image_key, .. }| UsedFileReport { name, base, image_key };
+        Self {
+            tool,
+            source,
+            source_sha256,
+            import_optimization: assumed(import_optimization),
+            retpoline: assumed(retpoline),
+            files: files.into_iter().map(used).collect(),
+        }
+    }
 }
 
 /// Two dumps side by side.

@@ -5,7 +5,7 @@ use mdmp::user::{Directory, StreamType};
 use mdmp::{Finding, Severity};
 
 use super::report::{FindingReport, ProvenanceReport, SeverityReport, ValidationReport};
-use crate::build::PROVENANCE_STREAM;
+use crate::provenance::{PROVENANCE_STREAM, Provenance};
 use crate::report::Hex;
 use crate::source::dump::Dump;
 
@@ -98,9 +98,10 @@ pub fn provenance(file: &[u8]) -> (Option<ProvenanceReport>, Vec<String>, Vec<St
     let Ok(directory) = Directory::parse(file) else { return (None, Vec::new(), warnings) };
     let stream = |kind| directory.find(kind).and_then(|entry| Some((entry.offset, directory.stream(entry).ok()?)));
     let provenance = stream(StreamType(PROVENANCE_STREAM)).and_then(|(offset, json)| {
-        let parsed = serde_json::from_slice(json);
+        let parsed = Provenance::parse(json);
         parsed.map_err(|error| warnings.push(format!("provenance stream at {offset:#x}: {error}"))).ok()
     });
+    let provenance = provenance.map(ProvenanceReport::from);
     let narrow = stream(StreamType::COMMENT_A).map(|(_, text)| {
         let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
         String::from_utf8_lossy(text).into_owned()

@@ -6,11 +6,12 @@ use intel_pt::flow::{BlockId, Blocks, Code, Error, ErrorKind, Event, Options, St
 use rayon::prelude::*;
 
 use super::flow::{self, Layout};
+use crate::snapshot::ModuleId;
 
 /// The sums of one snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Executed {
-    /// Instructions, for each module of the layout.
+    /// Instructions, by the number of the module.
     pub modules: Vec<u64>,
     /// Instructions in no module.
     pub elsewhere: u64,
@@ -33,7 +34,7 @@ impl Executed {
 }
 
 /// Follows `snapshots` (rings in order) over `code`, in parallel; as in [`flow::follow`], `unknown_calls` are direct calls
-/// of which nobody knows where they lead. `done` is told the bytes of each when it is finished.
+/// whose targets are not known. `done` is told the bytes of each when it is finished.
 ///
 /// Takes memory for the blocks of code decoded by each thread, and for the addresses at which code is missing.
 pub fn executed<C: Code + Sync + ?Sized>(
@@ -46,7 +47,7 @@ pub fn executed<C: Code + Sync + ?Sized>(
     let follow = |blocks: &mut Blocks<&C>, snapshot: &&[u8]| {
         let mut sums = Sums {
             layout,
-            found: Executed { modules: vec![0; layout.modules().len()], ..Executed::default() },
+            found: Executed { modules: vec![0; layout.module_count()], ..Executed::default() },
             near: vec![Near::default(); Near::COUNT],
         };
         let mut walker = Walker::with_options(snapshot, Options::default());
@@ -71,7 +72,7 @@ pub fn executed<C: Code + Sync + ?Sized>(
 #[derive(Clone, Copy)]
 struct Near {
     start: u64,
-    module: Option<usize>,
+    module: Option<ModuleId>,
 }
 
 impl Near {
@@ -100,7 +101,7 @@ impl Sums<'_> {
             *near = Near { start, module: self.layout.place(start).module };
         }
         match near.module {
-            Some(module) => self.found.modules[module] += u64::from(instructions),
+            Some(ModuleId(module)) => self.found.modules[module] += u64::from(instructions),
             None => self.found.elsewhere += u64::from(instructions),
         }
     }

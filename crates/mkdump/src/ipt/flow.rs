@@ -7,41 +7,43 @@ use std::collections::BTreeMap;
 use intel_pt::flow::{Blocks, Code, ErrorKind, Event, Options, Ranges, Stop, Table, Visitor, Walker};
 use rayon::prelude::*;
 
-/// A module of the address space.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use crate::snapshot::ModuleId;
+
+/// A module in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placed {
-    /// File name.
-    pub name: String,
+    /// The module.
+    pub module: ModuleId,
     /// Load address.
     pub base: u64,
-    /// Bytes that the image takes, stub pages behind it included.
+    /// Bytes that the image takes, stub pages after it included.
     pub size: u64,
 }
 
 /// The modules of an address space, by address.
 #[derive(Clone, Debug, Default)]
 pub struct Layout {
-    modules: Vec<Placed>,
+    placed: Vec<Placed>,
 }
 
 impl Layout {
     /// Sorts modules by address. They are those that have their places at one moment, so that none overlaps another.
-    pub fn new(mut modules: Vec<Placed>) -> Self {
-        modules.sort_by_key(|module| module.base);
-        Self { modules }
+    pub fn new(mut placed: Vec<Placed>) -> Self {
+        placed.sort_by_key(|module| module.base);
+        Self { placed }
     }
 
-    /// The modules, by address.
-    pub fn modules(&self) -> &[Placed] {
-        &self.modules
+    /// A number greater than those of all modules in it.
+    pub fn module_count(&self) -> usize {
+        self.placed.iter().map(|placed| placed.module.0 + 1).max().unwrap_or(0)
     }
 
     /// Where an address lies.
     pub fn place(&self, address: u64) -> Place {
-        let after = self.modules.partition_point(|module| module.base <= address);
-        let found = after.checked_sub(1).filter(|m| address - self.modules[*m].base < self.modules[*m].size);
+        let after = self.placed.partition_point(|placed| placed.base <= address);
+        let found = self.placed[..after].last().filter(|placed| address - placed.base < placed.size);
         match found {
-            Some(module) => Place { module: Some(module), offset: address - self.modules[module].base },
+            Some(placed) => Place { module: Some(placed.module), offset: address - placed.base },
             None => Place { module: None, offset: address },
         }
     }
@@ -50,8 +52,8 @@ impl Layout {
 /// An address as module and offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// Index in [`Layout::modules`]; nothing for an address in no module.
-    pub module: Option<usize>,
+    /// The module; nothing for an address in no module.
+    pub module: Option<ModuleId>,
     /// RVA in the module, or the address itself.
     pub offset: u64,
 }
@@ -141,8 +143,8 @@ impl Default for Limits {
     }
 }
 
-/// Follows `snapshots` (rings in order) over `code`. At `unknown_calls`, direct calls of which nobody knows where they
-/// lead, the walk breaks off and goes on where packets name an address.
+/// Follows `snapshots` (rings in order) over `code`. At `unknown_calls`, direct calls whose targets are not known, the
+/// walk breaks off and goes on where packets name an address.
 pub fn follow<C: Code + Sync + ?Sized>(
     code: &C,
     layout: &Layout,
@@ -162,15 +164,6 @@ pub(super) fn blocks<C: Code>(code: C, breaks: &[u64]) -> Blocks<C> {
         blocks.break_at(breaks.iter().copied());
     }
     blocks
-}
-
-/// Adds up the missing addresses of traces by module: those in no module are under nothing.
-pub fn missing_modules(layout: &Layout, traces: &[Trace]) -> BTreeMap<Option<usize>, u32> {
-    let mut sum = BTreeMap::new();
-    for (address, times) in traces.iter().flat_map(|trace| &trace.missing) {
-        *sum.entry(layout.place(*address).module).or_insert(0) += times;
-    }
-    sum
 }
 
 fn follow_one<C: Code>(blocks: &mut Blocks<C>, layout: &Layout, snapshot: &[u8], limits: Limits) -> Trace {
@@ -267,14 +260,15 @@ impl Visitor for Recorder<'_> {
 mod tests {
     use testkit::pt::{Compression, PacketWriter};
 
-    use super::{Entry, Layout, Limits, Place, Placed, Range, follow, missing_modules};
+    use super::{Entry, Layout, Limits, Place, Placed, Range, follow};
+    use crate::snapshot::ModuleId;
 
     #[test]
     fn snapshots_are_followed_each_for_itself() {
         // 1000: jmp rax · 2000: nop; jmp rax · 3000 is not in the image
         let code: &[(u64, &[u8])] = &[(0x1000, &[0xff, 0xe0]), (0x2000, &[0x90, 0xff, 0xe0])];
-        let placed = |name: &str, base| Placed { name: name.to_owned(), base, size: 0x100 };
-        let layout = Layout::new(vec![placed("c", 0x3000), placed("a", 0x1000), placed("b", 0x2000)]);
+        let placed = |module, base| Placed { module: ModuleId(module), base, size: 0x100 };
+        let layout = Layout::new(vec![placed(2, 0x3000), placed(0, 0x1000), placed(1, 0x2000)]);
         let trace = |targets: &[u64]| {
             let mut writer = PacketWriter::new();
             writer.psb().mode(0, 1).fup(0x1000, Compression::Signed48).psbend();
@@ -285,13 +279,14 @@ mod tests {
         };
         let (here, away) = (trace(&[0x2000, 0x1000]), trace(&[0x2000, 0x3010, 0x2001]));
         let traces = follow(code, &layout, &[], &[&here, &away], Limits::default());
-        let executed =
-            |module, offset, len| Entry::Executed(Range { start: Place { module: Some(module), offset }, len });
+        let executed = |module, offset, len| {
+            Entry::Executed(Range { start: Place { module: Some(ModuleId(module)), offset }, len })
+        };
         assert_eq!(traces[0].entries, [executed(0, 0, 2), executed(1, 0, 3)]);
         assert_eq!(traces[1].entries[..2], [executed(0, 0, 2), executed(1, 0, 3)]);
         let Entry::Missing { at, .. } = traces[1].entries[2] else { panic!("{:?}", traces[1].entries) };
-        assert_eq!(at, Place { module: Some(2), offset: 0x10 });
-        assert_eq!(missing_modules(&layout, &traces), [(Some(2), 1)].into());
+        assert_eq!(at, Place { module: Some(ModuleId(2)), offset: 0x10 });
+        assert_eq!(traces[1].missing, [(0x3010, 1)].into());
     }
 
     #[test]

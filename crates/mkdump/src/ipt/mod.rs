@@ -1,29 +1,29 @@
 //! What Intel PT data says about the system that it was recorded on.
 
-pub mod analyse;
+pub(crate) mod analyse;
 pub mod choose;
-pub mod closure;
-pub mod detect;
-mod executed;
-pub mod flow;
-mod functions;
+pub(crate) mod chosen;
+pub(crate) mod closure;
+pub(crate) mod executed;
+pub(crate) mod execution;
+pub(crate) mod flow;
 mod hex;
 pub mod input;
 pub mod names;
-mod prepare;
-pub mod report;
 mod snapshots;
-pub mod touched;
-pub mod trace_flow;
+pub(crate) mod touched;
+pub(crate) mod trace_flow;
 
-use crate::source::Reading;
+pub use analyse::IptOptions;
+
+use crate::source::{Reading, SourceKind};
 
 /// Why there is no Intel PT data, and how to record some.
 pub fn why_no_data(reading: &Reading<'_>) -> String {
     let summary = &reading.summary;
     let found = match summary.kind {
-        "etl" => format!("{} events, none of them with Intel PT data", summary.events),
-        _ => "dumps hold no Intel PT data that is read".to_owned(),
+        SourceKind::Trace => format!("{} events, none of them with Intel PT data", summary.events),
+        SourceKind::Dump(_) => "dumps hold no Intel PT data that is read".to_owned(),
     };
     format!(
         "{found}.\n\

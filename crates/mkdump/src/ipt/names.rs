@@ -10,14 +10,14 @@ use pdb2::{FallibleIterator, SymbolData};
 use pe_image::MappedImage;
 use symstore::{FileName, PdbId, Store, Volume, pdb_key};
 
-use super::flow::Layout;
 use crate::search::Search;
+use crate::snapshot::ModuleId;
 use crate::threads::msf;
 
-/// The names of the modules of a layout. A module's PDB is read when the first of its names is asked for.
+/// The names of modules. A module's PDB is read when the first of its names is asked for.
 #[derive(Debug)]
 pub struct Names<'a> {
-    /// In the order of the layout.
+    /// By number.
     modules: Vec<Module<'a>>,
 }
 
@@ -60,15 +60,13 @@ pub enum PdbError {
 }
 
 impl<'a> Names<'a> {
-    /// Looks for the PDBs of the layout's modules where module files are looked for: beside a module's own file, below
-    /// the roots, in the symbol stores among them and in the directories of the symbol path. `files` gives for each
-    /// module of the layout its file's image and path.
-    pub fn find(layout: &Layout, files: &[ModuleFile<'a>], search: &Search) -> Self {
+    /// Looks for the PDBs of modules where module files are looked for: beside a module's own file, below the roots, in
+    /// the symbol stores among them and in the directories of the symbol path.
+    pub fn find(files: &[ModuleFile<'a>], search: &Search) -> Self {
         // A Windows volume is too large to look through, and has no PDBs of its own.
         let roots = search.roots.iter().filter(|root| Volume::detect(root).is_none());
         let below: Vec<PathBuf> = roots.flat_map(|root| pdbs_below(root)).collect();
         let stores: Vec<Store> = search.roots.iter().chain(&search.symbol_path).map(Store::open).collect();
-        debug_assert_eq!(layout.modules().len(), files.len());
         let modules = files.iter().map(|file| {
             let mut pdbs = Vec::new();
             if let (Some(name), Some(id)) = (file.pdb_name.as_deref().and_then(|n| FileName::new(n).ok()), file.pdb) {
@@ -87,9 +85,9 @@ impl<'a> Names<'a> {
         Self { modules: modules.collect() }
     }
 
-    /// The nearest symbol at or before `rva` in a module of the layout, with the distance: `KiSwapContext+0x42`.
-    pub fn name(&self, module: usize, rva: u64) -> Option<String> {
-        let module = self.modules.get(module)?;
+    /// The nearest symbol at or before `rva` in a module, with the distance: `KiSwapContext+0x42`.
+    pub fn name(&self, module: ModuleId, rva: u64) -> Option<String> {
+        let module = self.modules.get(module.0)?;
         let symbols = module.symbols.get_or_init(|| module.read());
         let (name, distance) = symbols.nearest(u32::try_from(rva).ok()?)?;
         Some(if distance == 0 { name.to_owned() } else { format!("{name}+{distance:#x}") })

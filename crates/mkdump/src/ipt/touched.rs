@@ -33,8 +33,8 @@ pub struct Stream<'a> {
 pub struct Touched {
     /// For each module of the map, in its order.
     pub modules: Vec<ModuleHits>,
-    /// Addresses in no module, by page, in the order of addresses.
-    pub unknown: Vec<UnknownPage>,
+    /// Pages in no module, in the order of addresses: the first address, and how often packets name an address in it.
+    pub unknown: Vec<(u64, u64)>,
     /// For each stream, in order.
     pub streams: Vec<StreamFacts>,
 }
@@ -48,15 +48,6 @@ pub struct ModuleHits {
     pub by_thread: BTreeMap<Thread, u64>,
     /// The same for each page of the module that has any: pages from the base on, in order.
     pub by_page: BTreeMap<u64, u64>,
-}
-
-/// Addresses in no module.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownPage {
-    /// The page's first address.
-    pub address: u64,
-    /// How often packets name an address in it.
-    pub hits: u64,
 }
 
 /// What a scan of one stream went over.
@@ -111,7 +102,7 @@ pub fn touched(map: &AddressMap, moment: f64, streams: &[Stream<'_>]) -> Touched
             *module.by_page.entry(page - map.claims()[index].base / PAGE).or_insert(0) += hits;
         }
     }
-    found.unknown = unknown.into_iter().map(|(page, hits)| UnknownPage { address: page * PAGE, hits }).collect();
+    found.unknown = unknown.into_iter().map(|(page, hits)| (page * PAGE, hits)).collect();
     found
 }
 
@@ -208,7 +199,7 @@ mod tests {
     use proptest::prelude::*;
     use testkit::pt::{Compression, PacketWriter, mixed_trace};
 
-    use super::{PAGE, Reach, Stream, Thread, UnknownPage, closure, touched};
+    use super::{PAGE, Reach, Stream, Thread, closure, touched};
     use crate::snapshot::{AddressMap, Claim};
 
     fn module(base: u64, size: u64) -> Claim {
@@ -242,7 +233,7 @@ mod tests {
         assert_eq!(found.modules[1].by_thread, BTreeMap::from([(threads[0], 4), (threads[1], 1)]));
         assert_eq!(found.modules[1].by_page, BTreeMap::from([(0, 3), (1, 2)]));
         assert_eq!(found.modules[0].by_page, BTreeMap::from([(2, 2)]));
-        assert_eq!(found.unknown, [UnknownPage { address: KERNEL + 0x2000, hits: 4 }]);
+        assert_eq!(found.unknown, [(KERNEL + 0x2000, 4)]);
         let facts = &found.streams[1];
         assert_eq!((facts.psb, facts.hits, facts.before_sync, facts.gap_count), (1, 1, 2, 1));
         assert_eq!(facts.gaps[0].offset(), second.len() - 1);
@@ -251,7 +242,7 @@ mod tests {
     /// Hits of each module, then those in no module.
     fn hits(claims: &[Claim], moment: f64, stream: Stream<'_>) -> (Vec<u64>, u64) {
         let found = touched(&AddressMap::new(claims.iter().copied()), moment, &[stream]);
-        let unknown = found.unknown.iter().map(|page| page.hits).sum();
+        let unknown = found.unknown.iter().map(|page| page.1).sum();
         (found.modules.iter().map(|module| module.hits).collect(), unknown)
     }
 
@@ -320,7 +311,7 @@ mod tests {
                 None => unknown += 1,
             });
             prop_assert_eq!(found.modules.iter().map(|module| module.hits).collect::<Vec<_>>(), expected);
-            prop_assert_eq!(found.unknown.iter().map(|page| page.hits).sum::<u64>(), unknown);
+            prop_assert_eq!(found.unknown.iter().map(|page| page.1).sum::<u64>(), unknown);
         }
     }
 }

@@ -1,133 +1,151 @@
 //! `mkdump ipt --trace-flow`: the executed code of each snapshot, in order, as places in modules with names.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use pe_image::CodeView;
+use pe_image::{CodeView, MappedImage};
 use symstore::{Guid, PdbId};
 
-use super::analyse::{Data, IptOptions};
-use super::choose::Facts;
-use super::flow::{Entry, Limits, Place, Trace, follow};
-use super::input::snapshots;
+use super::analyse::{IptOptions, with_execution};
+use super::chosen::Chosen;
+use super::execution::Execution;
+use super::flow::{Limits, Place, Trace, follow};
 use super::names::{ModuleFile, Names};
-use super::prepare::{Prepared, prepare};
-use super::report::{FlowEntry, FlowReport, FlowSummary, MissingModule, PlaceReport, UnknownPage};
 use super::touched::PAGE;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::report::Hex;
+use crate::snapshot::ModuleId;
 use crate::source::Reading;
 
 /// Packets that are followed at once. A byte of packets gives up to six entries of less than 100 bytes each.
 const AT_ONCE: usize = 1 << 20;
 
+/// The flow of one snapshot.
+pub(crate) struct Traced<'t, 'a> {
+    /// All snapshots.
+    pub chosen: &'t Chosen<'t>,
+    /// The number of this one.
+    pub number: usize,
+    /// What happened.
+    pub trace: Trace,
+    /// The code that it was followed over.
+    pub execution: &'t Execution<'t, 'a>,
+    names: &'t Names<'t>,
+}
+
+impl Traced<'_, '_> {
+    /// A place as an address.
+    pub fn address(&self, place: Place) -> u64 {
+        place.module.map_or(0, |module| self.execution.entry(module).module.base).wrapping_add(place.offset)
+    }
+
+    /// The nearest symbol at or before a place, with the distance.
+    pub fn symbol(&self, place: Place) -> Option<String> {
+        self.names.name(place.module?, place.offset)
+    }
+}
+
+/// What the flow over all chosen snapshots lacked.
+pub(crate) struct Lacking<'t, 'a> {
+    /// The code that they were followed over.
+    pub execution: &'t Execution<'t, 'a>,
+    /// Modules that the flow came to and whose files are missing, and how often.
+    pub modules: BTreeMap<ModuleId, u64>,
+    /// Pages in no module: number, and how often the flow came to them.
+    pub pages: BTreeMap<u64, u64>,
+    /// What went wrong on the way.
+    pub warnings: Vec<String>,
+}
+
 /// Follows the chosen snapshots over the code as it was in memory, and hands the flow of each to `sink`, in order. What
-/// is missing is collected over all of them.
+/// is missing is collected over all of them, for `then`.
 ///
 /// Snapshots are followed in parallel, a megabyte at once; a single larger one takes memory of up to 1 GiB, where its
 /// list is cut.
-///
-/// # Errors
-/// As [`analyse`](super::analyse::analyse), and when there is no data, no module file, or `sink` fails.
-pub fn trace_flow(
+pub(crate) fn trace_flow_with<T>(
     reading: &Reading<'_>,
     options: &IptOptions,
     progress: &dyn Progress,
-    sink: &mut dyn FnMut(&FlowReport) -> std::io::Result<()>,
-) -> Result<FlowSummary> {
+    sink: &mut dyn FnMut(Traced<'_, '_>) -> io::Result<()>,
+    then: impl FnOnce(Lacking<'_, '_>) -> T,
+) -> Result<T> {
     let saved = options.inputs.open()?;
-    let all = snapshots(reading, &saved);
-    let facts: Vec<Facts> = all.iter().map(|snapshot| Facts::of(reading, snapshot)).collect();
-    let chosen = options.choice.apply(&facts)?;
-    let data = Data { facts: &facts, all: &all, chosen: &chosen };
-    if chosen.is_empty() {
+    let chosen = Chosen::new(reading, &saved, &options.choice)?;
+    if chosen.numbers.is_empty() {
         return Err(Error::NoIpt { name: reading.summary.name.clone(), why: super::why_no_data(reading) });
     }
-    prepare(reading, options, &data, progress, |prepared| {
-        if !prepared.has_code() {
-            return Err(Error::NoFiles { roots: options.search.roots.clone(), looked_at: prepared.looked_at });
+    with_execution(reading, options, &chosen, progress, |execution, looked_at, warnings| {
+        if !execution.has_code() {
+            return Err(Error::NoFiles { roots: options.search.roots.clone(), looked_at });
         }
-        run(reading, options, &data, prepared, progress, sink)
+        let names = Names::find(&files(execution), &options.search);
+        let mut lacking = Lacking { execution, modules: BTreeMap::new(), pages: BTreeMap::new(), warnings };
+        follow_all(&chosen, execution, &names, progress, &mut lacking, sink)
+            .map_err(|source| Error::Write { path: PathBuf::from("the flow"), source })?;
+        // A module whose file is there is not missing: what was wanted of it is not code.
+        lacking.modules.retain(|module, _| !execution.is_present(*module));
+        Ok(then(lacking))
     })
 }
 
-fn run(
-    reading: &Reading<'_>,
-    options: &IptOptions,
-    data: &Data<'_>,
-    prepared: &Prepared<'_>,
+fn follow_all(
+    chosen: &Chosen<'_>,
+    execution: &Execution<'_, '_>,
+    names: &Names<'_>,
     progress: &dyn Progress,
-    sink: &mut dyn FnMut(&FlowReport) -> std::io::Result<()>,
-) -> Result<FlowSummary> {
-    let packets = data.packets();
-    let names = Names::find(&prepared.layout, &files(prepared), &options.search);
-    let printer = Printer { prepared, names: &names };
-    let unknown_calls = prepared.unknown_call_addresses();
+    lacking: &mut Lacking<'_, '_>,
+    sink: &mut dyn FnMut(Traced<'_, '_>) -> io::Result<()>,
+) -> io::Result<()> {
+    let packets = chosen.packets();
+    let unknown_calls = execution.unknown_calls();
     progress.phase("following the flow", Some(packets.iter().map(|bytes| bytes.len() as u64).sum()));
-    let (mut missing, mut unknown) = (BTreeMap::new(), BTreeMap::new());
-    let mut rest = data.chosen.iter().zip(&packets).peekable();
+    let mut rest = chosen.numbers.iter().zip(&packets).peekable();
     while rest.peek().is_some() {
         let mut size = 0;
         let mut batch = Vec::new();
-        while let Some((index, bytes)) = rest.next_if(|(_, bytes)| batch_has_room(size, bytes.len())) {
+        while let Some((number, bytes)) = rest.next_if(|(_, bytes)| size == 0 || size + bytes.len() <= AT_ONCE) {
             size += bytes.len();
-            batch.push((*index, *bytes));
+            batch.push((*number, *bytes));
         }
         let streams: Vec<&[u8]> = batch.iter().map(|(_, bytes)| *bytes).collect();
-        let traces = follow(&prepared.code, &prepared.layout, &unknown_calls, &streams, Limits::default());
-        for ((index, bytes), trace) in batch.into_iter().zip(traces) {
-            for (address, times) in &trace.missing {
-                match prepared.layout.place(*address).module {
-                    Some(module) => *missing.entry(prepared.entries[module]).or_insert(0) += u64::from(*times),
-                    None => *unknown.entry(address / PAGE).or_insert(0) += u64::from(*times),
-                }
-            }
-            for (site, times) in &trace.unknown_calls {
-                if let Some(entry) = prepared.callee(*site) {
-                    *missing.entry(entry).or_insert(0) += u64::from(*times);
-                }
-            }
-            let report = FlowReport { snapshot: data.snapshot(index), cut: trace.cut, flow: printer.entries(trace) };
-            sink(&report).map_err(|source| Error::Write { path: PathBuf::from("the flow"), source })?;
+        let traces = follow(&execution.code, &execution.layout, &unknown_calls, &streams, Limits::default());
+        for ((number, bytes), trace) in batch.into_iter().zip(traces) {
+            lacking.add(&trace);
+            sink(Traced { chosen, number, trace, execution, names })?;
             progress.advance(bytes.len() as u64);
         }
     }
-    let mut warnings = reading.warnings.clone();
-    warnings.extend(prepared.warnings.iter().cloned());
-    let lacking = |(entry, times): (usize, u64)| {
-        let known = &prepared.bound.entries()[entry];
-        MissingModule {
-            name: known.module.name.clone(),
-            base: Hex(known.module.base),
-            size: Hex(known.module.size),
-            image_key: known.module.image_key(),
-            times,
-            reason: known.reason.clone(),
+    Ok(())
+}
+
+impl Lacking<'_, '_> {
+    fn add(&mut self, trace: &Trace) {
+        for (address, times) in &trace.missing {
+            let count = match self.execution.layout.place(*address).module {
+                Some(module) => self.modules.entry(module).or_insert(0),
+                None => self.pages.entry(address / PAGE).or_insert(0),
+            };
+            *count += u64::from(*times);
         }
-    };
-    // A module that is there is no missing one: what was wanted of it is no code.
-    let absent = missing.into_iter().filter(|(entry, _)| !prepared.is_present(*entry));
-    let mut missing: Vec<MissingModule> = absent.map(lacking).collect();
-    missing.sort_by_key(|module| module.base);
-    Ok(FlowSummary {
-        missing,
-        unknown: unknown.into_iter().map(|(page, hits)| UnknownPage { address: Hex(page * PAGE), hits }).collect(),
-        import_optimization: prepared.import_optimization.clone(),
-        retpoline: prepared.retpoline.report(),
-        warnings,
-    })
+        for (site, times) in &trace.unknown_calls {
+            if let Some(module) = self.execution.callee(*site) {
+                *self.modules.entry(module).or_insert(0) += u64::from(*times);
+            }
+        }
+    }
 }
 
-fn batch_has_room(size: usize, more: usize) -> bool {
-    size == 0 || size + more <= AT_ONCE
-}
-
-/// The files of the layout's modules.
-fn files<'p>(prepared: &'p Prepared<'_>) -> Vec<ModuleFile<'p>> {
-    let file = |&entry: &usize| {
-        let known = &prepared.bound.entries()[entry];
-        let image = prepared.code.images().iter().find(|image| image.base() == known.module.base);
+/// The files of a system's modules.
+fn files<'e>(execution: &'e Execution<'_, '_>) -> Vec<ModuleFile<'e>> {
+    let modules = execution.system.modules();
+    let mut images: Vec<Option<&MappedImage<'_>>> = vec![None; modules.entries().len()];
+    for (module, image) in execution.code.images() {
+        images[module.0] = Some(image);
+    }
+    let file = |module: ModuleId| {
+        let known = modules.entry(module);
+        let image = images[module.0];
         let identity = image.map(|image| image.file().identity());
         let in_file = identity.as_ref().and_then(|identity| identity.pdb.as_ref());
         ModuleFile {
@@ -137,67 +155,12 @@ fn files<'p>(prepared: &'p Prepared<'_>) -> Vec<ModuleFile<'p>> {
             pdb_name: in_file.map(CodeView::name).or(known.module.pdb.as_ref().map(|pdb| pdb.name.clone())),
         }
     };
-    prepared.entries.iter().map(file).collect()
+    modules.ids().map(file).collect()
 }
 
 fn rsds(pdb: &CodeView) -> Option<PdbId> {
     match *pdb {
         CodeView::Rsds { guid, age, .. } => Some(PdbId { guid: Guid(guid), age }),
         _ => None,
-    }
-}
-
-struct Printer<'p, 'a, 'n> {
-    prepared: &'p Prepared<'a>,
-    names: &'p Names<'n>,
-}
-
-impl Printer<'_, '_, '_> {
-    fn entries(&self, trace: Trace) -> Vec<FlowEntry> {
-        let mut out: Vec<FlowEntry> = Vec::new();
-        for entry in trace.entries {
-            if let Entry::Executed(range) = &entry
-                && let Some(FlowEntry::Executed { at, size, times }) = out.last_mut()
-                && (at.address.0, *size) == (self.address(range.start), range.len)
-            {
-                *times += 1;
-                continue;
-            }
-            out.push(self.entry(entry));
-        }
-        out
-    }
-
-    fn entry(&self, entry: Entry) -> FlowEntry {
-        match entry {
-            Entry::Executed(range) => FlowEntry::Executed { at: self.place(range.start), size: range.len, times: 1 },
-            Entry::Interrupt { from, to } => FlowEntry::Interrupt { from: self.place(from), to: self.place(to) },
-            Entry::Overflow => FlowEntry::Overflow,
-            Entry::Enabled => FlowEntry::Enabled,
-            Entry::Disabled => FlowEntry::Disabled,
-            Entry::Paging { cr3 } => FlowEntry::Paging { cr3: Hex(cr3) },
-            Entry::Missing { offset, at } => FlowEntry::Missing { offset, at: self.place(at) },
-            Entry::UnknownCall { offset, at } => {
-                let to = self.prepared.callee(self.address(at));
-                let to = to.map(|entry| self.prepared.bound.entries()[entry].module.name.clone());
-                FlowEntry::UnknownCall { offset, at: self.place(at), to }
-            }
-            Entry::Gap { offset, at, what, likely } => {
-                FlowEntry::Gap { offset, at: at.map(|at| self.place(at)), what, likely }
-            }
-        }
-    }
-
-    fn address(&self, place: Place) -> u64 {
-        place.module.map_or(0, |module| self.prepared.layout.modules()[module].base).wrapping_add(place.offset)
-    }
-
-    fn place(&self, place: Place) -> PlaceReport {
-        PlaceReport {
-            address: Hex(self.address(place)),
-            module: place.module.map(|module| self.prepared.layout.modules()[module].name.clone()),
-            rva: place.module.map(|_| Hex(place.offset)),
-            symbol: place.module.and_then(|module| self.names.name(module, place.offset)),
-        }
     }
 }

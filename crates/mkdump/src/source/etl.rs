@@ -3,11 +3,10 @@
 use etl_file::{LogFileMode, Survey, SurveyOptions, Trace};
 use symstore::{Guid, PdbId};
 
-use super::{Reading, Wanted};
+use super::{Reading, SourceKind, Summary, Wanted};
 use crate::error::{Error, Result};
 use crate::map::FileBytes;
 use crate::progress::Progress;
-use crate::report::{OsReport, SourceReport};
 use crate::snapshot::{Architecture, Machine, Module, OsVersion, Pdb, Snapshot};
 
 /// Goes over the trace once.
@@ -45,15 +44,10 @@ pub(super) fn read<'a>(bytes: &'a FileBytes, wanted: Wanted, progress: &dyn Prog
         computer_name: system.computer_name.clone(),
     };
     let start = clock.start_time();
-    let summary = SourceReport {
-        kind: "etl",
+    let summary = Summary {
+        kind: SourceKind::Trace,
         name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        os: OsReport {
-            major: machine.os.major,
-            minor: machine.os.minor,
-            build: machine.os.build,
-            revision: machine.os.revision,
-        },
+        os: machine.os,
         processors: machine.processors,
         pointer_size: machine.pointer_size,
         start: (start.0 > 0).then(|| start.to_string()),

@@ -9,8 +9,7 @@ use self::dump::{Boot, Dump};
 use crate::error::Result;
 use crate::map::FileBytes;
 use crate::progress::Progress;
-use crate::report::SourceReport;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{OsVersion, Snapshot};
 
 pub mod dump;
 mod etl;
@@ -43,7 +42,7 @@ pub struct Reading<'a> {
     /// The machine and its modules.
     pub snapshot: Snapshot,
     /// The source, summed up.
-    pub summary: SourceReport,
+    pub summary: Summary,
     /// Intel PT data in the source.
     pub ipt: Vec<etl_file::IptSnapshot<'a>>,
     /// Processes, by id and time; collected with Intel PT data.
@@ -57,6 +56,52 @@ pub struct Reading<'a> {
     /// The moment that `--at` names when it is not given: the end, in seconds from the start.
     pub end: f64,
     clock: Option<etl_file::Clock>,
+}
+
+/// A source, summed up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// What it is.
+    pub kind: SourceKind,
+    /// File name.
+    pub name: String,
+    /// Windows version.
+    pub os: OsVersion,
+    /// Number of logical processors, when known.
+    pub processors: Option<u32>,
+    /// 4 or 8.
+    pub pointer_size: u8,
+    /// When the trace began or the dump was taken: UTC, ISO 8601.
+    pub start: Option<String>,
+    /// Seconds that the trace covers; `None` for one that was never finalised, and for a dump.
+    pub duration: Option<f64>,
+    /// Every event with a whole header and body.
+    pub events: u64,
+    /// Events that the session lost, as the log file header says.
+    pub events_lost: u64,
+    /// Every buffer whose header is there.
+    pub buffers: u64,
+    /// Events that carry Intel PT data.
+    pub ipt_events: u64,
+}
+
+/// What a source is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// An ETW trace.
+    Trace,
+    /// A dump.
+    Dump(dump::Kind),
+}
+
+impl SourceKind {
+    /// The name in JSON: `etl`, or the kind of dump.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trace => "etl",
+            Self::Dump(kind) => kind.name(),
+        }
+    }
 }
 
 /// What to collect from a source.
@@ -107,7 +152,7 @@ impl Source {
 }
 
 impl Reading<'_> {
-    /// Seconds from the start of the trace to a tick of its clock; `None` when the source is no trace.
+    /// Seconds from the start of the trace to a tick of its clock; `None` when the source is not a trace.
     pub fn seconds(&self, tick: etl_file::Tick) -> Option<f64> {
         self.clock.as_ref().map(|clock| clock.seconds(tick))
     }

@@ -166,7 +166,7 @@ pub fn list_threads(
 
     let used = layout.or_debugger_data(dump.debugger_data());
     Ok(ThreadsReport {
-        source: reading.summary.clone(),
+        source: (&reading.summary).into(),
         layout: LayoutReport {
             origin: if from_file.is_some() { "pdb" } else { "built-in" },
             pdb: from_file.map(|(_, path)| path.to_string_lossy().into_owned()),
@@ -216,7 +216,7 @@ fn no_triage(reading: &Reading<'_>) -> Error {
     let summary = &reading.summary;
     let why = format!(
         "found a source of kind {}, allowed are triage dumps (PAGEDU64 of type 4, as in C:\\Windows\\Minidump)",
-        summary.kind
+        summary.kind.name()
     );
     Error::NoThreads { path: Path::new(&summary.name).to_owned(), why }
 }

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use mkdump::ipt::analyse::{IptOptions, analyse};
-use mkdump::ipt::report::{FlowReport, FlowSummary, IptReport};
-use mkdump::ipt::trace_flow::trace_flow;
+use mkdump::ipt::IptOptions;
+use mkdump::report::ipt::{FlowReport, FlowSummary, IptReport};
+use mkdump::report::ipt::{analyse, trace_flow};
 use mkdump::{Search, Silent, Source, Wanted};
 use testkit::pt::{Machine, Optimization, Run, System};
 use testkit::trace::TraceFile;

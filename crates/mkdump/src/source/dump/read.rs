@@ -1,11 +1,10 @@
 //! Opened dump files as a reading of a source.
 
-use super::super::{Held, Reading};
-use super::{Boot, Dump};
+use super::super::{Held, Reading, SourceKind, Summary};
+use super::{Boot, Dump, Kind};
 use crate::error::{Error, Result};
 use crate::map::FileBytes;
 use crate::progress::Progress;
-use crate::report::{OsReport, SourceReport};
 use crate::snapshot::Snapshot;
 
 /// Reads the dumps: one of any kind, or several triage dumps of one boot.
@@ -16,7 +15,7 @@ pub(in crate::source) fn read<'a>(files: &'a [FileBytes], progress: &dyn Progres
     };
     let mut dumps: Vec<Dump<'a>> = files.iter().map(open).collect::<Result<_>>()?;
     let path = files.first().map(|file| file.path().to_owned()).unwrap_or_default();
-    let kind = dumps.first().map_or("dump", |dump| dump.kind().name());
+    let kind = dumps.first().map_or(Kind::KernelTriage, Dump::kind);
     let other_than_triage = dumps.len() == 1 && dumps[0].triage().is_none();
     let (snapshot, warnings, held) = if other_than_triage {
         let dump = dumps.remove(0);
@@ -28,15 +27,10 @@ pub(in crate::source) fn read<'a>(files: &'a [FileBytes], progress: &dyn Progres
         (snapshot, boot.warnings.clone(), Held::Boot(Box::new(boot)))
     };
     let machine = &snapshot.machine;
-    let summary = SourceReport {
-        kind,
+    let summary = Summary {
+        kind: SourceKind::Dump(kind),
         name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        os: OsReport {
-            major: machine.os.major,
-            minor: machine.os.minor,
-            build: machine.os.build,
-            revision: machine.os.revision,
-        },
+        os: machine.os,
         processors: machine.processors,
         pointer_size: machine.pointer_size,
         start: snapshot.time.and_then(|time| i64::try_from(time).ok()).map(|time| etl_file::FileTime(time).to_string()),

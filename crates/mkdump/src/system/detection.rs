@@ -3,13 +3,14 @@
 
 use std::ops::Range;
 
+use call_forms::{Answer, Importer, IndirectReturn, Input, Site, Verdict};
 use pe_image::{Outcome, Policy, Reason, Site as ListedSite, SiteEncoding, SiteKind, StubBlock};
 use rayon::prelude::*;
 
+use super::address_space::AddressSpace;
+use super::binding::Bound;
 use super::functions::Functions;
-use crate::images::{AddressSpace, Bound};
 use crate::snapshot::ModuleId;
-use call_forms::{Answer, Importer, IndirectReturn, Input, Site, Verdict};
 
 /// The call forms of the modules of one snapshot.
 ///
@@ -26,8 +27,7 @@ pub struct Detection<'b, 'a> {
 /// A module with a file.
 #[derive(Debug)]
 struct Known {
-    /// Index of its entry.
-    entry: usize,
+    module: ModuleId,
     base: u64,
     end: u64,
     functions: Functions,
@@ -40,15 +40,15 @@ struct Known {
 impl<'b, 'a> Detection<'b, 'a> {
     /// Reads what the files say. `stubs` are those of the snapshot's own kernel ([`Bound::stubs`]).
     pub fn new(bound: &'b Bound<'a>, stubs: Option<&'b StubBlock>) -> Self {
-        let number = bound.entries().len();
-        let modules: Vec<Known> = (0..number).into_par_iter().filter_map(|entry| known(bound, stubs, entry)).collect();
+        let ids: Vec<ModuleId> = bound.ids().collect();
+        let modules: Vec<Known> = ids.into_par_iter().filter_map(|module| known(bound, stubs, module)).collect();
         let stub_pages = stub_pages(bound, stubs);
         Self { modules, bound, stubs, stub_pages }
     }
 
-    /// The entry of each module that a verdict is about, in the order of [`Verdict::per_module`].
-    pub fn modules(&self) -> impl ExactSizeIterator<Item = usize> + '_ {
-        self.modules.iter().map(|module| module.entry)
+    /// The modules that a verdict is about, in the order of [`Verdict::per_module`].
+    pub fn modules(&self) -> impl ExactSizeIterator<Item = ModuleId> + '_ {
+        self.modules.iter().map(|known| known.module)
     }
 
     /// The code as linked, or with `retpoline` with indirect branches through stubs. Import sites are as linked, or go
@@ -56,7 +56,7 @@ impl<'b, 'a> Detection<'b, 'a> {
     pub fn code(&self, retpoline: bool) -> AddressSpace<'b> {
         let policy = Policy { retpoline, ..Policy::AS_LINKED };
         let stubs = self.stubs.filter(|_| retpoline);
-        let image = |module: &Known| Some((ModuleId(module.entry), self.bound.map(module.entry, policy, stubs)?));
+        let image = |known: &Known| Some((known.module, self.bound.map(known.module, policy, stubs)?));
         AddressSpace::new(self.bound.owners(), self.modules.iter().filter_map(image))
     }
 
@@ -77,7 +77,7 @@ impl<'b, 'a> Detection<'b, 'a> {
     fn detect_with(&self, streams: &[&[u8]], retpoline: bool) -> Verdict {
         let code = self.code(retpoline);
         let importers = self.modules.iter().map(|module| Importer {
-            name: self.bound.entries()[module.entry].module.name.clone(),
+            name: self.bound.entry(module.module).module.name.clone(),
             sites: module.sites.clone(),
             stub: module.stub.filter(|_| retpoline),
         });
@@ -103,17 +103,17 @@ impl<'b, 'a> Detection<'b, 'a> {
     }
 }
 
-fn known(bound: &Bound<'_>, stubs: Option<&StubBlock>, entry: usize) -> Option<Known> {
+fn known(bound: &Bound<'_>, stubs: Option<&StubBlock>, module: ModuleId) -> Option<Known> {
     // With import optimization, since that says where each site would lead; nothing of it is read here.
-    let second_mapping = Policy::is_second_mapping(&bound.entries()[entry].module.name);
-    let mapped = bound.map(entry, Policy { second_mapping, ..Policy::default() }, None)?;
+    let second_mapping = Policy::is_second_mapping(&bound.entry(module).module.name);
+    let mapped = bound.map(module, Policy { second_mapping, ..Policy::default() }, None)?;
     let base = mapped.base();
     let mut sites = Vec::new();
     let mut indirect_returns = Vec::new();
     for listed in mapped.sites() {
         match listed.kind {
             SiteKind::Import { call, .. } => {
-                sites.extend(import_site(bound, entry, base, &listed, call));
+                sites.extend(import_site(bound, module, base, &listed, call));
             }
             SiteKind::Indirect { call: true, .. } => {
                 let end = |encoding| {
@@ -128,9 +128,9 @@ fn known(bound: &Bound<'_>, stubs: Option<&StubBlock>, entry: usize) -> Option<K
         }
     }
     Some(Known {
-        entry,
+        module,
         base,
-        end: bound.entries()[entry].module.end(),
+        end: bound.entry(module).module.end(),
         functions: Functions::of(mapped.file()),
         sites,
         indirect_returns,
@@ -139,12 +139,12 @@ fn known(bound: &Bound<'_>, stubs: Option<&StubBlock>, entry: usize) -> Option<K
 }
 
 /// An import site as the verdict sees it; nothing for bytes that no linker wrote, or a site without a slot.
-fn import_site(bound: &Bound<'_>, entry: usize, base: u64, listed: &ListedSite, call: bool) -> Option<Site> {
+fn import_site(bound: &Bound<'_>, module: ModuleId, base: u64, listed: &ListedSite, call: bool) -> Option<Site> {
     if listed.outcome == Outcome::AsLinked(Reason::UnexpectedBytes) {
         return None;
     }
     let slot = listed.slot?;
-    let target = bound.binding(entry).import_of(listed).and_then(|slot| slot.result.as_ref().ok());
+    let target = bound.binding(module).import_of(listed).and_then(|slot| slot.result.as_ref().ok());
     Some(Site {
         va: base.wrapping_add(listed.rva.0.into()),
         slot: base.wrapping_add(slot.0.into()),
@@ -159,10 +159,9 @@ fn stub_pages(bound: &Bound<'_>, stubs: Option<&StubBlock>) -> Vec<Range<u64>> {
     const PAGE: u64 = 0x1000;
     // Without the kernel's file the size is not known; there is one page at least.
     let size = stubs.map_or(PAGE, |stubs| stubs.bytes().len() as u64);
-    let loaded = |entry: &usize| bound.was_loaded(*entry);
-    let pages = (0..bound.entries().len()).filter(loaded).filter_map(|entry| {
-        let own = bound.map(entry, Policy::AS_LINKED, None).map(|mapped| mapped.address(mapped.stub_rva()));
-        let start = own.or_else(|| bound.entries()[entry].module.end().checked_next_multiple_of(PAGE))?;
+    let pages = bound.ids().filter(|&module| bound.was_loaded(module)).filter_map(|module| {
+        let own = bound.map(module, Policy::AS_LINKED, None).map(|mapped| mapped.address(mapped.stub_rva()));
+        let start = own.or_else(|| bound.entry(module).module.end().checked_next_multiple_of(PAGE))?;
         let next = bound.owners().places_from(start).find(|place| place.first >= start);
         Some(start..start.saturating_add(size).min(next.map_or(u64::MAX, |place| place.first)))
     });

@@ -2,22 +2,19 @@
 //! stream for programs.
 
 use std::fmt::Write;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-
-use crate::error::{Error, Result};
-use crate::report::{Hex, ModeReport};
 
 /// Type of the user stream that holds the provenance as JSON (UTF-8, no BOM, no NUL). User streams start at 0x10000;
 /// this one spells "mk", then 1.
 pub const PROVENANCE_STREAM: u32 = 0x6d6b_0001;
 
 /// What made a dump, and from what. Holds no paths and no times of the machine that it was built on, so that the same
-/// input gives the same bytes.
-#[derive(Clone, Debug, Serialize)]
+/// input gives the same bytes. Read from a dump, all of it is untrusted text.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Provenance {
     /// `mkdump` and its version.
     pub tool: String,
@@ -26,23 +23,33 @@ pub struct Provenance {
     /// SHA-256 of the trace or dump, in hexadecimal.
     pub source_sha256: String,
     /// What was assumed of import optimization.
-    pub import_optimization: ModeReport,
+    pub import_optimization: Assumed,
     /// What was assumed of retpolines.
-    pub retpoline: ModeReport,
+    pub retpoline: Assumed,
     /// The files that the code comes from.
     pub files: Vec<UsedFile>,
 }
 
+/// What was assumed of a load-time change.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Assumed {
+    /// `on`, `off` or `mixed`.
+    pub mode: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// A module file that went into a dump.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct UsedFile {
     /// Module name.
     pub name: String,
-    /// Where it lies in the dump.
-    pub base: Hex,
+    /// Where it lies in the dump: an address, as `0x` and hexadecimal digits.
+    pub base: String,
     /// The symbol server's key of the file.
     pub image_key: String,
     /// Whether its import calls were made direct, where they can be.
+    #[serde(default)]
     pub import_calls_direct: bool,
 }
 
@@ -64,15 +71,23 @@ impl Provenance {
     pub fn json(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
+
+    /// Reads the contents of a user stream.
+    ///
+    /// # Errors
+    /// When they are not the JSON that mkdump writes.
+    pub fn parse(json: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(json)
+    }
 }
 
 /// SHA-256 of a file, in hexadecimal.
-pub fn sha256(path: &Path) -> Result<String> {
-    let mut file = std::fs::File::open(path).map_err(|e| Error::read(path, e))?;
+pub fn sha256(path: &Path) -> io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
-        match file.read(&mut buffer).map_err(|e| Error::read(path, e))? {
+        match file.read(&mut buffer)? {
             0 => break,
             n => hasher.update(&buffer[..n]),
         }

@@ -7,13 +7,12 @@ use mdmp::user::{
 use mdmp::{MemoryRange, Plan, RawDirectory, amd64, arm64, elf};
 
 use super::options::{BuildOptions, ListKind, Selection};
-use super::provenance::{PROVENANCE_STREAM, Provenance};
-use crate::images::{Entry, Image};
 use crate::keep::{self, Kept};
-use crate::report::Status;
+use crate::provenance::{PROVENANCE_STREAM, Provenance};
 use crate::snapshot::{self, Machine, Snapshot};
 use crate::source::dump::Boot;
 use crate::source::{Held, Reading};
+use crate::system::{Entry, Image, Inclusion};
 use crate::threads::{self, Found, ThreadLayout, ThreadOptions};
 
 /// Id of the one thread of a minidump of which no thread is known. Debuggers want one, and not 0.
@@ -43,7 +42,7 @@ pub(super) struct Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    /// Collects the modules and the memory of images. Modules without a file are listed all the same: a debugger then
+    /// Collects the modules and the memory of images. Modules without a file are listed too: a debugger then
     /// names their addresses, and finds their symbols.
     pub fn new(
         reading: &'a Reading<'a>,
@@ -57,7 +56,7 @@ impl<'a> Content<'a> {
             Some(Held::Boot(boot)) => Some(&**boot),
             _ => None,
         };
-        let absent = entries.iter().filter(|entry| matches!(entry.status, Status::Missing | Status::Mismatch));
+        let absent = entries.iter().filter(|entry| matches!(entry.inclusion, Inclusion::Missing | Inclusion::Mismatch));
         let mut modules: Vec<Module> = absent.filter_map(absent_module).collect();
         modules.extend(images.iter().map(Image::module_entry));
         // The kernel first, as in every list that Windows itself writes, then by address.
@@ -166,7 +165,7 @@ impl<'a> Content<'a> {
     }
 }
 
-/// Where the made-up thread of a triage dump has its stack: kernel addresses that Windows gives to nobody.
+/// Where the made-up thread of a triage dump has its stack: kernel addresses that Windows does not use.
 const STACK: u64 = 0xffff_f680_0100_0000;
 /// Bytes of a triage dump's comment, terminator not counted.
 const COMMENT: usize = 127;
@@ -180,7 +179,7 @@ fn system_info(machine: &Machine) -> SystemInfo {
     info
 }
 
-/// A module that the source names and nobody has the file of.
+/// A module that the source names and whose file is missing.
 fn absent_module(entry: &Entry) -> Option<Module> {
     let module = &entry.module;
     let size = u32::try_from(module.size).ok().filter(|&size| size > 0)?;

@@ -1,10 +1,34 @@
-//! Was import optimization on, was retpoline? What the user says, else what the IPT data says, else what the build of
-//! Windows does by default.
+//! Load-time changes: was import optimization on, was retpoline? What the user says, else what the IPT data says, else
+//! what the build of Windows does by default.
 
-use super::evidence::Evidence;
-use crate::report::ModeReport;
-use crate::snapshot::{Architecture, Machine};
 use call_forms::{Answer, MIN_VOTES, Verdict};
+
+use crate::snapshot::{Architecture, Machine, ModuleId};
+
+/// What the IPT data says about load-time changes.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Each module of [`Verdict::per_module`].
+    pub modules: Vec<ModuleId>,
+}
+
+impl Evidence {
+    /// What no module and no packet says.
+    pub fn nothing() -> Self {
+        let verdict = Verdict {
+            import_optimization: Answer::Undecided,
+            votes_on: 0,
+            votes_off: 0,
+            per_module: Vec::new(),
+            retpoline: Answer::Undecided,
+            retpoline_votes: Default::default(),
+            missing: Default::default(),
+        };
+        Self { verdict, modules: Vec::new() }
+    }
+}
 
 /// An answer that the user may give, or leave to the tool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,23 +58,44 @@ impl Mode {
     fn new(on: bool, reason: impl Into<String>) -> Self {
         Self { on, reason: reason.into() }
     }
+}
 
-    /// As the report has it.
-    pub fn report(&self) -> ModeReport {
-        ModeReport { mode: word(self.on), reason: self.reason.clone() }
+/// A change over all modules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// In every module.
+    On,
+    /// In none.
+    Off,
+    /// In some.
+    Mixed,
+}
+
+impl Extent {
+    /// The word for it, in reports and in a dump's provenance.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+            Self::Mixed => "mixed",
+        }
     }
 }
 
-fn word(on: bool) -> &'static str {
-    if on { "on" } else { "off" }
+impl From<bool> for Extent {
+    fn from(on: bool) -> Self {
+        if on { Self::On } else { Self::Off }
+    }
 }
 
 /// Import optimization for each module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportModes {
-    /// All together: `on`, `off` or `mixed`.
-    pub report: ModeReport,
-    /// Modules that the IPT data decides, by entry.
+    /// All together.
+    pub extent: Extent,
+    /// Why.
+    pub reason: String,
+    /// Modules that the IPT data decides, by number.
     decided: Vec<Option<Mode>>,
     /// The others.
     others: Mode,
@@ -59,12 +104,12 @@ pub struct ImportModes {
 impl ImportModes {
     /// The same for all.
     fn same(mode: Mode) -> Self {
-        Self { report: mode.report(), decided: Vec::new(), others: mode }
+        Self { extent: mode.on.into(), reason: mode.reason.clone(), decided: Vec::new(), others: mode }
     }
 
-    /// What holds for the module of an entry.
-    pub fn of(&self, entry: usize) -> &Mode {
-        self.decided.get(entry).and_then(Option::as_ref).unwrap_or(&self.others)
+    /// What holds for a module.
+    pub fn of(&self, module: ModuleId) -> &Mode {
+        self.decided.get(module.0).and_then(Option::as_ref).unwrap_or(&self.others)
     }
 }
 
@@ -94,14 +139,14 @@ pub fn import_optimization(choice: Choice, machine: &Machine, evidence: Option<&
     }
 }
 
-fn decided(verdict: &Verdict, modules: &[usize], default: Mode) -> ImportModes {
+fn decided(verdict: &Verdict, modules: &[ModuleId], default: Mode) -> ImportModes {
     let (on, off) = (verdict.votes_on, verdict.votes_off);
     let calls = format!("{} executed in the trace", counted(on + off, "import call"));
-    let mut decided = vec![None; modules.iter().max().map_or(0, |last| last + 1)];
-    for (module, &entry) in verdict.per_module.iter().zip(modules) {
+    let mut decided = vec![None; modules.iter().max().map_or(0, |last| last.0 + 1)];
+    for (module, &id) in verdict.per_module.iter().zip(modules) {
         let votes = module.votes.on + module.votes.off;
         let mode = |on| Mode::new(on, format!("decided from {} executed in the trace", counted(votes, "import call")));
-        decided[entry] = match module.import_optimization {
+        decided[id.0] = match module.import_optimization {
             Answer::On => Some(mode(true)),
             Answer::Off => Some(mode(false)),
             Answer::Undecided | Answer::Irrelevant => None,
@@ -113,18 +158,23 @@ fn decided(verdict: &Verdict, modules: &[usize], default: Mode) -> ImportModes {
     match verdict.import_optimization {
         Answer::On | Answer::Off => {
             let on = verdict.import_optimization == Answer::On;
-            let report = ModeReport { mode: word(on), reason: format!("decided from {calls}: {votes}") };
-            ImportModes { report, decided, others: Mode::new(on, "as the modules that the trace decides") }
+            let reason = format!("decided from {calls}: {votes}");
+            ImportModes {
+                extent: on.into(),
+                reason,
+                decided,
+                others: Mode::new(on, "as the modules that the trace decides"),
+            }
         }
         _ if modules_on > 0 && modules_off > 0 => {
             let reason = format!(
                 "decided module by module from {calls}: on in {}, off in {}; in the others {}, because {}",
                 counted(modules_on, "module"),
                 counted(modules_off, "module"),
-                word(default.on),
+                Extent::from(default.on).name(),
                 default.reason
             );
-            ImportModes { report: ModeReport { mode: "mixed", reason }, decided, others: default }
+            ImportModes { extent: Extent::Mixed, reason, decided, others: default }
         }
         _ => {
             let neither: u32 = verdict.per_module.iter().map(|module| module.votes.contradictory).sum();
@@ -142,8 +192,8 @@ fn decided(verdict: &Verdict, modules: &[usize], default: Mode) -> ImportModes {
             let others = Mode::new(default.on, format!("{}; the IPT data does not decide: {why}", default.reason));
             // One module may be decided by votes that are too few of all.
             let differ = decided.iter().flatten().any(|mode: &Mode| mode.on != others.on);
-            let mode = if differ { "mixed" } else { word(others.on) };
-            ImportModes { report: ModeReport { mode, reason: others.reason.clone() }, decided, others }
+            let extent = if differ { Extent::Mixed } else { others.on.into() };
+            ImportModes { extent, reason: others.reason.clone(), decided, others }
         }
     }
 }
@@ -182,8 +232,9 @@ fn counted(number: u32, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Choice, Evidence, import_optimization, retpoline};
-    use crate::snapshot::{Architecture, Machine};
     use call_forms::{Answer, ModuleVerdict, RetpolineVotes, Verdict, Votes};
+
+    use crate::snapshot::{Architecture, Machine, ModuleId};
 
     fn machine(architecture: Architecture, build: u32) -> Machine {
         let mut machine = Machine { architecture, ..Machine::default() };
@@ -192,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_build_decides_when_nobody_else_does() {
+    fn the_build_decides_when_nothing_else_does() {
         let cases = [
             (Choice::Auto, Architecture::Amd64, 17763, true),
             (Choice::Auto, Architecture::Amd64, 17134, false),
@@ -202,12 +253,12 @@ mod tests {
         ];
         for (choice, architecture, build, expected) in cases {
             let modes = import_optimization(choice, &machine(architecture, build), None);
-            let mode = modes.of(7);
+            let mode = modes.of(ModuleId(7));
             assert_eq!(mode.on, expected, "{choice:?} {architecture:?} {build}: {}", mode.reason);
         }
     }
 
-    /// Modules by their votes; entry 0 has no file, so the first module of the verdict is entry 1.
+    /// Modules by their votes; module 0 has no file, so the first one of the verdict is module 1.
     fn evidence(votes: &[(u32, u32)], overall: Answer) -> Evidence {
         let module = |&(on, off): &(u32, u32)| {
             let votes = Votes { on, off, ..Votes::default() };
@@ -222,12 +273,12 @@ mod tests {
             retpoline_votes: RetpolineVotes::default(),
             missing: Default::default(),
         };
-        Evidence { verdict, modules: (1..=votes.len()).collect() }
+        Evidence { verdict, modules: (1..=votes.len()).map(ModuleId).collect() }
     }
 
     #[test]
     fn the_trace_decides_module_by_module() {
-        /// Votes, overall answer; expected: all together, entries 0 to 3, words of the reason.
+        /// Votes, overall answer; expected: all together, modules 0 to 3, words of the reason.
         type Case<'a> = (&'a [(u32, u32)], Answer, &'a str, [bool; 4], &'a str);
         let cases: &[Case<'_>] = &[
             (
@@ -259,11 +310,11 @@ mod tests {
         for (votes, overall, mode, on, words) in cases {
             let evidence = evidence(votes, *overall);
             let modes = import_optimization(Choice::Auto, &machine(Architecture::Amd64, 26100), Some(&evidence));
-            assert_eq!(modes.report.mode, *mode, "{votes:?}");
-            assert_eq!([0, 1, 2, 3].map(|entry| modes.of(entry).on), *on, "{votes:?}");
-            assert!(modes.report.reason.contains(words), "{votes:?}: {}", modes.report.reason);
+            assert_eq!(modes.extent.name(), *mode, "{votes:?}");
+            assert_eq!([0, 1, 2, 3].map(|module| modes.of(ModuleId(module)).on), *on, "{votes:?}");
+            assert!(modes.reason.contains(words), "{votes:?}: {}", modes.reason);
             let asked = import_optimization(Choice::Off, &machine(Architecture::Amd64, 26100), Some(&evidence));
-            assert!(!asked.of(2).on, "the user's word comes first");
+            assert!(!asked.of(ModuleId(2)).on, "the user's word comes first");
         }
     }
 

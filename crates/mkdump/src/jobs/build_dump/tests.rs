@@ -7,7 +7,8 @@ use mdmp::kernel::{Driver, Dump as KernelDump, Synthetic};
 use mdmp::user::{Architecture, Dump, Module, SystemInfo};
 use mdmp::{Memory, MemoryRange, Protection, RawDirectory, amd64, elf};
 
-use super::{Output, OutputDirectory, write_directory, write_file};
+use super::target::{write_directory, write_file};
+use crate::output::{Output, OutputDirectory};
 use crate::progress::Silent;
 
 const BASE: u64 = 0xffff_f804_1234_0000;

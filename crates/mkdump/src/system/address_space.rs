@@ -11,7 +11,7 @@ use crate::snapshot::{ModuleId, Owners};
 /// they decoded.
 #[derive(Debug)]
 pub struct AddressSpace<'a> {
-    images: Vec<MappedImage<'a>>,
+    images: Vec<(ModuleId, MappedImage<'a>)>,
     /// Disjoint, ascending.
     parts: Vec<Part>,
 }
@@ -40,14 +40,14 @@ impl<'a> AddressSpace<'a> {
     /// it, gives way to the modules that own the addresses; of two such parts the lower one keeps its bytes.
     pub fn new(owners: &Owners, images: impl IntoIterator<Item = (ModuleId, MappedImage<'a>)>) -> Self {
         let mut parts: Vec<Part> = Vec::new();
-        let (modules, images): (Vec<ModuleId>, Vec<_>) = images.into_iter().unzip();
-        for (number, image) in images.iter().enumerate() {
+        let images: Vec<(ModuleId, MappedImage<'a>)> = images.into_iter().collect();
+        for (number, (module, image)) in images.iter().enumerate() {
             for range in image.ranges(Selection::Executable) {
                 let start = image.address(range.rva);
                 let whole = Part { start, end: start.saturating_add(range.size.into()), rva: range.rva, image: number };
                 let mut at = start;
                 for place in owners.places_from(start).take_while(|place| place.first < whole.end) {
-                    if place.module != modules[number] {
+                    if place.module != *module {
                         parts.extend(whole.between(at, place.first));
                         at = place.last.saturating_add(1);
                     }
@@ -68,8 +68,8 @@ impl<'a> AddressSpace<'a> {
         Self { images, parts }
     }
 
-    /// The images, in the order given.
-    pub fn images(&self) -> &[MappedImage<'a>] {
+    /// The images and their modules, in the order given.
+    pub fn images(&self) -> &[(ModuleId, MappedImage<'a>)] {
         &self.images
     }
 
@@ -84,7 +84,7 @@ impl Code for AddressSpace<'_> {
         let Some(part) = self.part_at(address) else { return 0 };
         let size = usize::try_from(part.end - address).unwrap_or(usize::MAX).min(out.len());
         let Some(rva) = part.rva.checked_add((address - part.start) as u32) else { return 0 };
-        self.images[part.image].read(rva, &mut out[..size]);
+        self.images[part.image].1.read(rva, &mut out[..size]);
         size
     }
 }

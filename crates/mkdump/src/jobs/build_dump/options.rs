@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::build::Choice;
 use crate::ipt::input::Inputs;
 use crate::search::Search;
 use crate::select::NameFilter;
+use crate::system::Choice;
 
 /// A dump to build from a source.
 #[derive(Clone, Debug, Default)]

@@ -1,9 +1,16 @@
-//! What `mkdump ipt` says, as plain values with stable names: addresses as hexadecimal strings, `null` for what is not
-//! known. `docs/schema/ipt.json` and `docs/schema/ipt-flow.json` describe the JSON.
+//! `mkdump ipt`: `docs/schema/ipt.json` and `docs/schema/ipt-flow.json` describe the JSON.
 
 use serde::Serialize;
 
-use crate::report::{Hex, ModeReport, SourceReport};
+use super::{Hex, ModeReport, SourceReport};
+use crate::ipt::choose::Facts;
+use crate::ipt::chosen::Chosen;
+
+mod analysis;
+mod flow;
+
+pub use analysis::analyse;
+pub use flow::{FlowEntry, FlowReport, FlowSummary, MissingModule, PlaceReport, trace_flow};
 
 /// What the Intel PT data of a trace says.
 #[derive(Clone, Debug, Serialize)]
@@ -47,11 +54,11 @@ pub struct SnapshotReport {
     pub psb: u64,
     /// Addresses in packets.
     pub hits: u64,
-    /// Stretches that are lost: overflows of the processor's buffer, and bytes that are no packets.
+    /// Stretches that are lost: overflows of the processor's buffer, and bytes that are not packets.
     pub gaps: u64,
     /// How many of them are overflows.
     pub overflows: u64,
-    /// Bytes before the first synchronisation point, which nobody can read.
+    /// Bytes before the first synchronisation point, which cannot be read.
     pub before_sync: u64,
     /// What is odd about it.
     pub remarks: Vec<String>,
@@ -225,7 +232,7 @@ pub struct EvidenceReport {
     pub says: &'static str,
     /// Where the call went instead, when redirected.
     pub to: Option<Hex>,
-    /// `walked`: both forms were tried; `returned`: a return to the address behind the call gives it away.
+    /// `walked`: both forms were tried; `returned`: a return to the address after the call gives it away.
     pub how: &'static str,
 }
 
@@ -259,19 +266,8 @@ pub struct IptErrorReport {
     pub place: Option<String>,
     /// What is wrong, with libipt's name for it first.
     pub kind: String,
-    /// What usually is behind it.
+    /// The usual cause.
     pub likely: &'static str,
-}
-
-/// The flow of one snapshot.
-#[derive(Clone, Debug, Serialize, PartialEq)]
-pub struct FlowReport {
-    /// The snapshot.
-    pub snapshot: SnapshotFacts,
-    /// What was executed, and what happened, in order.
-    pub flow: Vec<FlowEntry>,
-    /// True when the list is cut at its limit.
-    pub cut: bool,
 }
 
 /// What identifies a snapshot.
@@ -299,108 +295,11 @@ pub struct SnapshotFacts {
     pub bytes: u64,
 }
 
-/// One thing of a flow.
-#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum FlowEntry {
-    /// Code was executed without a jump.
-    Executed {
-        /// Where it begins.
-        #[serde(flatten)]
-        at: PlaceReport,
-        /// Bytes.
-        size: u64,
-        /// How often in a row.
-        times: u64,
-    },
-    /// An interrupt or exception.
-    Interrupt {
-        /// The instruction that was not executed any more.
-        from: PlaceReport,
-        /// The handler.
-        to: PlaceReport,
-    },
-    /// The processor lost packets.
-    Overflow,
-    /// Tracing began.
-    Enabled,
-    /// Tracing ended.
-    Disabled,
-    /// Another address space.
-    Paging {
-        /// CR3.
-        cr3: Hex,
-    },
-    /// The walk came to code that is not there.
-    Missing {
-        /// Offset in the snapshot.
-        offset: usize,
-        /// Where the code would be.
-        at: PlaceReport,
-    },
-    /// A direct call to an import whose module's file is missing: where it leads is not known.
-    UnknownCall {
-        /// Offset in the snapshot.
-        offset: usize,
-        /// The call.
-        at: PlaceReport,
-        /// The module that it leads to.
-        to: Option<String>,
-    },
-    /// The walk fell out of step and goes on behind.
-    Gap {
-        /// Offset in the snapshot.
-        offset: usize,
-        /// Where the walk was.
-        at: Option<PlaceReport>,
-        /// What is wrong, with libipt's name for it first.
-        what: String,
-        /// What usually is behind it.
-        likely: &'static str,
-    },
-}
-
-/// An address.
-#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
-pub struct PlaceReport {
-    /// The address.
-    pub address: Hex,
-    /// The module, by file name.
-    pub module: Option<String>,
-    /// Offset in the module.
-    pub rva: Option<Hex>,
-    /// Nearest symbol at or before it, with the distance in hexadecimal.
-    pub symbol: Option<String>,
-}
-
-/// What a flow over all chosen snapshots lacked, and its sums.
-#[derive(Clone, Debug, Serialize)]
-pub struct FlowSummary {
-    /// Modules that the flow came to and whose files are missing, by address.
-    pub missing: Vec<MissingModule>,
-    /// Addresses without code that are in no kernel module, by page.
-    pub unknown: Vec<UnknownPage>,
-    /// Import optimization, as assumed for modules without a verdict of their own, and why.
-    pub import_optimization: ModeReport,
-    /// Retpoline, as assumed, and why.
-    pub retpoline: ModeReport,
-    /// What went wrong on the way.
-    pub warnings: Vec<String>,
-}
-
-/// A module whose file is missing.
-#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
-pub struct MissingModule {
-    /// File name.
-    pub name: String,
-    /// First address.
-    pub base: Hex,
-    /// SizeOfImage.
-    pub size: Hex,
-    /// The symbol server's key.
-    pub image_key: Option<String>,
-    /// How often the flow came to it.
-    pub times: u64,
-    /// Why it is missing.
-    pub reason: Option<String>,
+impl SnapshotFacts {
+    /// What identifies one of all snapshots.
+    fn of(chosen: &Chosen<'_>, index: usize) -> Self {
+        let Facts { file, time, cpu, pid, tid, process, thread, trigger } = chosen.facts[index].clone();
+        let bytes = chosen.all[index].bytes.len() as u64;
+        Self { index, time, cpu, pid, tid, process, thread, trigger, file, bytes }
+    }
 }

@@ -1,0 +1,208 @@
+//! The main job: from a source and module files to a dump.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use pe_image::ImportCalls;
+use symstore::Index;
+
+use crate::error::{Error, Result};
+use crate::ipt::closure::reached;
+use crate::ipt::input::{Snapshot, snapshots};
+use crate::ipt::touched::{Touched, touched};
+use crate::progress::Progress;
+use crate::provenance::{Assumed, Provenance, UsedFile};
+use crate::snapshot::{Architecture, Module};
+use crate::source::{Reading, Source};
+use crate::system::{Detect, Exporter, Files, Image, Setting, System};
+use crate::threads::layout_at_hand;
+
+mod layout;
+mod options;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use layout::Content;
+pub use options::{BuildOptions, Format, ListKind, Selection};
+use target::Target;
+
+/// A dump that was built.
+#[derive(Debug)]
+pub(crate) struct Built<'b> {
+    /// The source of its modules.
+    pub reading: &'b Reading<'b>,
+    /// What was asked for.
+    pub options: &'b BuildOptions,
+    /// The system that it shows.
+    pub system: &'b System<'b>,
+    /// The images in it, in the order of the system's modules.
+    pub images: &'b [Image<'b>],
+    /// Its size.
+    pub bytes: u64,
+    /// Where Intel PT packets name addresses, when that was asked for and there is such data.
+    pub page_hits: Option<PageHits>,
+    /// What went wrong on the way.
+    pub warnings: Vec<String>,
+}
+
+/// Where Intel PT packets name addresses.
+#[derive(Clone, Debug)]
+pub(crate) struct PageHits {
+    /// Pieces of Intel PT data.
+    pub snapshots: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The addresses.
+    pub touched: Touched,
+}
+
+/// Builds a dump of a source's kernel modules as `options` ask, and hands the result to `then`.
+pub(crate) fn build_with<T>(
+    source: &Source,
+    reading: &Reading<'_>,
+    options: &BuildOptions,
+    progress: &dyn Progress,
+    then: impl FnOnce(&Built<'_>) -> T,
+) -> Result<T> {
+    let modules: Vec<Module> = reading.snapshot.modules.iter().filter(|module| module.kernel).cloned().collect();
+    if modules.is_empty() {
+        return Err(Error::NoModules { path: source.path().to_owned(), why: crate::list::why_no_modules(reading) });
+    }
+    if options.format == Format::Triage && reading.snapshot.machine.architecture == Architecture::X86 {
+        let why = "triage dumps of 32-bit systems are not written; use minidump".to_owned();
+        return Err(Error::Option { option: "--format", value: options.format.name().into(), why });
+    }
+    let target = Target::create(options)?;
+    let moment = reading.moment(options.at.as_deref())?;
+    let saved = options.ipt.open()?;
+    let snapshots = snapshots(reading, &saved);
+    if options.touched && snapshots.is_empty() {
+        let why = "there is no IPT data, neither in the source nor by --ipt-hex or --ipt-bin".to_owned();
+        return Err(Error::Option { option: "--touched", value: String::new(), why });
+    }
+
+    std::thread::scope(|scope| {
+        // The hash reads the whole source, which nothing else here waits for.
+        let hash = scope.spawn(|| sha256(source.path()));
+
+        let index = options.search.index_some(&modules, progress)?;
+        progress.phase("reading module files", None);
+        let mut files = Files::find(&modules, &index);
+        let parsed = files.parse();
+        progress.phase("reading the IPT data", None);
+        let packets: Vec<&[u8]> = snapshots.iter().map(|snapshot| &*snapshot.bytes).collect();
+        let mut system = System::reconstruct(
+            &parsed,
+            &Setting {
+                machine: &reading.snapshot.machine,
+                moment,
+                moment_name: "at the chosen time",
+                import_optimization: options.import_optimization,
+                retpoline: options.retpoline,
+                packets: &packets,
+                detect: Detect::WhenOpen,
+            },
+        );
+        system.exclude(|_, entry| options.names.rejects(&entry.module.name).map(str::to_owned));
+        let page_hits = choose_touched(&mut system, &snapshots, options);
+        let images = system.images();
+        let mut warnings = warnings(reading, &index, &system, &images);
+        let provenance = Provenance {
+            source_sha256: hash.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
+            ..provenance(reading, &system, &images)
+        };
+        let mut content = Content::new(reading, system.modules().entries(), &images, &provenance, options);
+        if options.threads {
+            content.threads = Some(layout_at_hand(reading, &index, &options.search, &mut warnings));
+        }
+        let bytes = target.write(content, options, progress)?;
+        let (system, images) = (&system, &*images);
+        Ok(then(&Built { reading, options, system, images, bytes, page_hits, warnings }))
+    })
+}
+
+/// Scans the IPT data once, if something asks for it: leaves out the modules that it does not reach, and counts hits.
+fn choose_touched(system: &mut System<'_>, snapshots: &[Snapshot<'_>], options: &BuildOptions) -> Option<PageHits> {
+    if !(options.touched || options.page_hits) || snapshots.is_empty() {
+        return None;
+    }
+    let streams: Vec<_> = snapshots.iter().map(Snapshot::stream).collect();
+    let touched = touched(system.modules().address_map(), system.moment(), &streams);
+    if options.touched {
+        let reach = reached(system, &touched);
+        system.exclude(|module, _| reach[module.0].is_none().then(|| "not touched by the IPT data".to_owned()));
+    }
+    options.page_hits.then(|| PageHits {
+        snapshots: streams.len() as u64,
+        bytes: streams.iter().map(|stream| stream.bytes.len() as u64).sum(),
+        touched,
+    })
+}
+
+fn warnings(reading: &Reading<'_>, index: &Index, system: &System<'_>, images: &[Image<'_>]) -> Vec<String> {
+    let mut warnings = reading.warnings.clone();
+    warnings.extend(system.warnings().iter().cloned());
+    warnings.extend(index.notes().iter().cloned());
+    warnings.extend(images.iter().flat_map(Image::warnings));
+    warnings.extend(missing_exporters(system, images));
+    if images.is_empty() {
+        warnings.push("None of the module files was found, so the dump contains no code.".to_owned());
+    }
+    warnings
+}
+
+/// Import calls that memory had as direct ones, and that keep the form of their file because the module that they lead
+/// to has none.
+fn missing_exporters(system: &System<'_>, images: &[Image<'_>]) -> Option<String> {
+    /// Modules that the warning names.
+    const NAMED: usize = 5;
+    let mut sites = BTreeMap::<String, u64>::new();
+    let mut all = 0;
+    for image in images.iter().filter(|image| system.has_direct_imports(image.module)) {
+        all += image.counts().import.listed;
+        for import in system.modules().direct_imports(image.module) {
+            if let Exporter::WithoutFile(name) = import.exporter {
+                *sites.entry(name.to_ascii_lowercase()).or_insert(0) += 1;
+            }
+        }
+    }
+    let unbound: u64 = sites.values().sum();
+    let mut sites: Vec<(String, u64)> = sites.into_iter().collect();
+    sites.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let more = sites.len().saturating_sub(NAMED);
+    let named: Vec<String> = sites.iter().take(NAMED).map(|(name, count)| format!("{name} ({count})")).collect();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (unbound > 0).then(|| {
+        format!(
+            "{unbound} of {all} import call sites keep the form of their file, unlike memory: the files of the modules \
+             that they call are missing: {}{more}",
+            named.join(", ")
+        )
+    })
+}
+
+fn provenance(reading: &Reading<'_>, system: &System<'_>, images: &[Image<'_>]) -> Provenance {
+    let (imports, retpoline) = (system.import_optimization(), system.retpoline());
+    let used = |image: &Image<'_>| UsedFile {
+        name: image.entry.module.name.clone(),
+        base: format!("{:#x}", image.mapped.base()),
+        image_key: image.image_key(),
+        import_calls_direct: image.mapped.policy().import_calls == ImportCalls::Optimized,
+    };
+    Provenance {
+        tool: concat!("mkdump ", env!("CARGO_PKG_VERSION")).into(),
+        source: reading.summary.name.clone(),
+        source_sha256: String::new(),
+        import_optimization: Assumed { mode: imports.extent.name().into(), reason: imports.reason.clone() },
+        retpoline: Assumed {
+            mode: crate::system::Extent::from(retpoline.on).name().into(),
+            reason: retpoline.reason.clone(),
+        },
+        files: images.iter().map(used).collect(),
+    }
+}
+
+fn sha256(path: &Path) -> Result<String> {
+    crate::provenance::sha256(path).map_err(|source| Error::read(path, source))
+}

@@ -1,0 +1,270 @@
+//! `mkdump …`: a dump that was built.
+
+use pe_image::{Counts, RewriteCounts};
+use serde::Serialize;
+
+use super::{Hex, ModeReport, SourceReport};
+use crate::error::Result;
+use crate::jobs::build_dump::{BuildOptions, Built, PageHits, build_with};
+use crate::progress::Progress;
+use crate::source::{Reading, Source};
+use crate::system::{Entry, Image, Inclusion};
+
+/// Builds a dump of a source's kernel modules as `options` ask.
+///
+/// # Errors
+/// When the source names no kernel module, a directory of modules cannot be read, or the dump cannot be laid out or
+/// written. A module that is missing, or a file that is not the right one, is not an error: the report says so.
+pub fn build(
+    source: &Source,
+    reading: &Reading<'_>,
+    options: &BuildOptions,
+    progress: &dyn Progress,
+) -> Result<BuildReport> {
+    build_with(source, reading, options, progress, |built| BuildReport::from(built))
+}
+
+/// `mkdump …`: a dump that was built.
+#[derive(Clone, Debug, Serialize)]
+pub struct BuildReport {
+    /// The file.
+    pub output: String,
+    /// `minidump`, `triage`, `elf` or `raw`.
+    pub format: &'static str,
+    /// Its size.
+    pub bytes: u64,
+    /// What was assumed of import optimization.
+    pub import_optimization: ModeReport,
+    /// What was assumed of retpolines.
+    pub retpoline: ModeReport,
+    /// Every module that the source names, in or out.
+    pub modules: Vec<BuiltModule>,
+    /// The trace or dump that named them.
+    pub source: SourceReport,
+    /// What went wrong on the way.
+    pub warnings: Vec<String>,
+    /// Where the source's Intel PT data was: for a picture, and no part of the JSON, which `mkdump ipt` has in full.
+    /// `None` when there is no such data, or it was not asked for.
+    #[serde(skip)]
+    pub heat: Option<HeatReport>,
+}
+
+/// Where Intel PT packets name addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeatReport {
+    /// Pieces of Intel PT data.
+    pub snapshots: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// For each module of the build, in its order.
+    pub modules: Vec<ModuleHeat>,
+    /// Pages in no module: first address, and how often packets name an address in it.
+    pub unknown: Vec<(u64, u64)>,
+}
+
+/// Where Intel PT packets name addresses in a module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModuleHeat {
+    /// Number of a 4 KiB page counted from the base, and how often packets name an address in it; in the order of pages.
+    pub pages: Vec<(u64, u64)>,
+}
+
+/// What became of a module.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Its code is in the dump.
+    Included,
+    /// No file of that name was found.
+    Missing,
+    /// A file of that name was found, of another build.
+    Mismatch,
+    /// Left out by option, or because another module held its addresses.
+    Excluded,
+}
+
+/// One module of a build.
+#[derive(Clone, Debug, Serialize)]
+pub struct BuiltModule {
+    /// File name.
+    pub name: String,
+    /// First address.
+    pub base: Hex,
+    /// SizeOfImage.
+    pub size: Hex,
+    /// The symbol server's key.
+    pub image_key: Option<String>,
+    /// In or out.
+    pub status: Status,
+    /// The file that its bytes come from, or the nearest one in case of a mismatch.
+    pub file: Option<String>,
+    /// Why it is out, or what to know about it.
+    pub reason: Option<String>,
+    /// Address ranges in the dump: first address, one past the last.
+    pub ranges: Vec<[Hex; 2]>,
+    /// Whether its import calls were made direct, and why; nothing when it is not in the dump or lists no import sites.
+    pub import_optimization: Option<ModeReport>,
+    /// Sites listed in the file's Dynamic Value Relocation Table.
+    pub sites: SitesReport,
+    /// Base relocations applied.
+    pub relocations: u64,
+    /// Imports that stayed unbound.
+    pub unresolved: Vec<UnresolvedReport>,
+}
+
+/// Site counts by kind.
+#[derive(Clone, Copy, Debug, Default, Serialize, PartialEq, Eq)]
+pub struct SitesReport {
+    /// Symbol 3.
+    pub import: ImportSites,
+    /// Symbol 4.
+    pub indirect: RewrittenSites,
+    /// Symbol 5.
+    pub switch: RewrittenSites,
+}
+
+/// Import call sites: `listed` is the sum of the others, or, with the optimization off, of the others and the sites
+/// that would have been optimized.
+#[derive(Clone, Copy, Debug, Default, Serialize, PartialEq, Eq)]
+pub struct ImportSites {
+    /// Records in the table.
+    pub listed: u64,
+    /// Rewritten as direct calls or jumps.
+    pub optimized: u64,
+    /// Records without an import address table index.
+    pub no_index: u64,
+    /// The import could not be resolved.
+    pub unbound: u64,
+    /// The target is more than 2 GiB away.
+    pub out_of_range: u64,
+    /// The bytes are not what a linker writes there.
+    pub unexpected_bytes: u64,
+}
+
+/// Sites of the retpoline kinds.
+#[derive(Clone, Copy, Debug, Default, Serialize, PartialEq, Eq)]
+pub struct RewrittenSites {
+    /// Records in the table.
+    pub listed: u64,
+    /// Rewritten as calls to a stub.
+    pub rewritten: u64,
+}
+
+/// An import that stayed unbound.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct UnresolvedReport {
+    /// Exporting module.
+    pub dll: String,
+    /// Function name, or `#ordinal`.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl From<&Built<'_>> for BuildReport {
+    fn from(built: &Built<'_>) -> Self {
+        let system = built.system;
+        let mut modules: Vec<BuiltModule> = system.modules().entries().iter().map(BuiltModule::from).collect();
+        for image in built.images {
+            let module = &mut modules[image.module.0];
+            module.add(image, built.options.memory.into());
+            if module.sites.import.listed > 0 {
+                module.import_optimization = Some(system.import_optimization().of(image.module).into());
+            }
+        }
+        Self {
+            output: built.options.output.to_string_lossy().into_owned(),
+            format: built.options.format.name(),
+            bytes: built.bytes,
+            import_optimization: system.import_optimization().into(),
+            retpoline: system.retpoline().into(),
+            modules,
+            source: (&built.reading.summary).into(),
+            warnings: built.warnings.clone(),
+            heat: built.page_hits.as_ref().map(HeatReport::from),
+        }
+    }
+}
+
+impl From<&Entry> for BuiltModule {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            name: entry.module.name.clone(),
+            base: Hex(entry.module.base),
+            size: Hex(entry.module.size),
+            image_key: entry.module.image_key(),
+            status: entry.inclusion.into(),
+            file: entry.file.clone(),
+            reason: entry.reason.clone(),
+            ranges: Vec::new(),
+            import_optimization: None,
+            sites: SitesReport::default(),
+            relocations: 0,
+            unresolved: Vec::new(),
+        }
+    }
+}
+
+impl BuiltModule {
+    /// Adds what is known of a module that is in the dump.
+    fn add(&mut self, image: &Image<'_>, selection: pe_image::Selection) {
+        self.ranges = image.ranges(selection).into_iter().map(|range| [Hex(range.start), Hex(range.end)]).collect();
+        self.sites = image.counts().into();
+        self.relocations = image.counts().relocations;
+        let unresolved = image.binding().unresolved();
+        self.unresolved = unresolved
+            .iter()
+            .map(|slot| UnresolvedReport {
+                dll: slot.dll.to_string(),
+                name: slot.name.to_string(),
+                reason: slot.result.as_ref().err().map(ToString::to_string).unwrap_or_default(),
+            })
+            .collect();
+    }
+}
+
+impl From<&Counts> for SitesReport {
+    fn from(counts: &Counts) -> Self {
+        let import = &counts.import;
+        let rewritten = |c: &RewriteCounts| RewrittenSites { listed: c.listed, rewritten: c.rewritten };
+        Self {
+            import: ImportSites {
+                listed: import.listed,
+                optimized: import.optimized,
+                no_index: import.no_index,
+                unbound: import.unbound,
+                out_of_range: import.out_of_range,
+                unexpected_bytes: import.unexpected_bytes,
+            },
+            indirect: rewritten(&counts.indirect),
+            switch: rewritten(&counts.switch),
+        }
+    }
+}
+
+impl From<Inclusion> for Status {
+    fn from(inclusion: Inclusion) -> Self {
+        match inclusion {
+            Inclusion::Included => Self::Included,
+            Inclusion::Missing => Self::Missing,
+            Inclusion::Mismatch => Self::Mismatch,
+            Inclusion::Excluded => Self::Excluded,
+        }
+    }
+}
+
+impl From<&PageHits> for HeatReport {
+    fn from(hits: &PageHits) -> Self {
+        let modules = hits
+            .touched
+            .modules
+            .iter()
+            .map(|module| ModuleHeat { pages: module.by_page.iter().map(|(&page, &hits)| (page, hits)).collect() });
+        Self {
+            snapshots: hits.snapshots,
+            bytes: hits.bytes,
+            modules: modules.collect(),
+            unknown: hits.touched.unknown.clone(),
+        }
+    }
+}

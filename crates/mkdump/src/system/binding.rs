@@ -1,0 +1,187 @@
+//! Modules in their places, their imports resolved against each other.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use pe_image::{Binding, MappedImage, Modules, Outcome, PeFile, Policy, Reason, SiteKind, StubBlock, Unbound};
+use rayon::prelude::*;
+
+use super::files::{Entry, Inclusion, Parsed};
+use crate::snapshot::{AddressMap, Claim, ModuleId, Owners};
+
+/// Modules whose imports are resolved against each other at a moment.
+#[derive(Debug)]
+pub struct Bound<'a> {
+    parsed: &'a Parsed<'a>,
+    entries: Vec<Entry>,
+    map: AddressMap,
+    owners: Owners,
+    /// Number of each module in `set`; nothing for a module that does not have its place.
+    numbers: Vec<Option<usize>>,
+    /// The module of each number.
+    by_number: Vec<ModuleId>,
+    set: Modules<'a>,
+    bindings: Vec<Binding<'a>>,
+}
+
+impl<'a> Bound<'a> {
+    /// Gives the modules their places at a moment and resolves every import of those that have one. Where nothing about
+    /// time decides between two modules, the one whose file is at hand gets the place. Modules without their places
+    /// export nothing, and are left out for the reason that `displaced` gives; it is told the winner.
+    pub(super) fn new(parsed: &'a Parsed<'a>, moment: f64, displaced: impl Fn(&Entry) -> String) -> Self {
+        let mut entries = parsed.entries.to_vec();
+        let claim = |(index, entry): (usize, &Entry)| Claim {
+            has_file: parsed.file(ModuleId(index)).is_some(),
+            ..Claim::from(&entry.module)
+        };
+        let map = AddressMap::new(entries.iter().enumerate().map(claim));
+        let owners = map.at(moment);
+        for &(module, winner) in owners.displaced() {
+            let reason = displaced(&entries[winner.0]);
+            entries[module.0].exclude(reason);
+        }
+        let (mut numbers, mut by_number, mut loaded) = (vec![None; entries.len()], Vec::new(), Vec::new());
+        for (index, entry) in parsed.entries.iter().enumerate() {
+            let id = ModuleId(index);
+            if entry.module.kernel && owners.displaced_by(id).is_none() {
+                numbers[index] = Some(loaded.len());
+                by_number.push(id);
+                let name = Cow::Borrowed(entry.module.name.as_str());
+                loaded.push(pe_image::Module { name, base: entry.module.base, file: parsed.file(id) });
+            }
+        }
+        let set = Modules::new(loaded);
+        let bindings = numbers.par_iter().map(|number| number.map(|n| set.bind(n)).unwrap_or_default()).collect();
+        Self { parsed, entries, map, owners, numbers, by_number, set, bindings }
+    }
+
+    /// Every module's number.
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = ModuleId> + ExactSizeIterator + Clone + use<> {
+        (0..self.entries.len()).map(ModuleId)
+    }
+
+    /// The modules with what was found for them.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// One of them.
+    ///
+    /// # Panics
+    /// When there is no such module; so do the methods below.
+    pub fn entry(&self, module: ModuleId) -> &Entry {
+        &self.entries[module.0]
+    }
+
+    /// The modules' addresses over time.
+    pub fn address_map(&self) -> &AddressMap {
+        &self.map
+    }
+
+    /// The modules' addresses at the moment of the binding.
+    pub fn owners(&self) -> &Owners {
+        &self.owners
+    }
+
+    /// Leaves modules out after all: `reason` says why, or nothing for a module that stays as it is. Others go on to
+    /// import from them. Those that are out already keep their reason.
+    pub fn exclude(&mut self, reason: impl Fn(ModuleId, &Entry) -> Option<String>) {
+        for (index, entry) in self.entries.iter_mut().enumerate() {
+            if entry.inclusion != Inclusion::Excluded
+                && let Some(reason) = reason(ModuleId(index), entry)
+            {
+                entry.exclude(reason);
+            }
+        }
+    }
+
+    /// Where the imports of a module lead. Empty when its file is not at hand.
+    pub fn binding(&self, module: ModuleId) -> &Binding<'a> {
+        &self.bindings[module.0]
+    }
+
+    /// The module that an import leads to.
+    pub fn exporter(&self, target: &pe_image::Target) -> Option<ModuleId> {
+        self.by_number.get(target.module).copied()
+    }
+
+    /// Whether the module has its place at the moment.
+    pub fn was_loaded(&self, module: ModuleId) -> bool {
+        self.numbers[module.0].is_some()
+    }
+
+    /// The image of a module that has its place and a file, left out or not, under a policy.
+    pub fn map<'b>(
+        &'b self,
+        module: ModuleId,
+        policy: Policy,
+        stubs: Option<&'b StubBlock>,
+    ) -> Option<MappedImage<'b>> {
+        let file = self.parsed.file(module).filter(|_| self.was_loaded(module))?;
+        let mapped = MappedImage::new(file, self.entry(module).module.base, Some(self.binding(module)), policy);
+        Some(match stubs {
+            Some(stubs) => mapped.with_stubs(stubs),
+            None => mapped,
+        })
+    }
+
+    /// The file of a module that is included, and where its imports lead.
+    pub fn file(&self, module: ModuleId) -> Option<(&PeFile<'a>, &Binding<'a>)> {
+        let included = self.entry(module).inclusion == Inclusion::Included;
+        Some((self.parsed.file(module).filter(|_| included)?, self.binding(module)))
+    }
+
+    /// The retpoline stubs of the snapshot's own kernel.
+    pub fn stubs(&self) -> Result<Option<StubBlock>, pe_image::Error> {
+        let Some(number) = self.set.kernel() else { return Ok(None) };
+        let module = self.set.module(number);
+        let Some(file) = module.file else { return Ok(None) };
+        StubBlock::from_kernel(&MappedImage::new(file, module.base, None, Policy::AS_LINKED))
+    }
+
+    /// The modules that have their places, by name in lower case. Of several of one name the first.
+    pub fn by_name(&self) -> HashMap<String, ModuleId> {
+        let loaded = self.ids().rev().filter(|&id| self.was_loaded(id));
+        loaded.map(|id| (self.entry(id).module.name.to_ascii_lowercase(), id)).collect()
+    }
+
+    /// The import sites of a module that the kernel would make direct: the address of each, and the module that it leads
+    /// to, or where the file of that module is missing, its name.
+    pub fn direct_imports(&self, module: ModuleId) -> Vec<DirectImport> {
+        let second_mapping = Policy::is_second_mapping(&self.entry(module).module.name);
+        let Some(mapped) = self.map(module, Policy { second_mapping, ..Policy::default() }, None) else {
+            return Vec::new();
+        };
+        let import = |site: pe_image::Site| {
+            let SiteKind::Import { .. } = site.kind else { return None };
+            let exporter = match site.outcome {
+                Outcome::Direct(target) => Exporter::Known(self.exporter(&target)?),
+                Outcome::AsLinked(Reason::Unbound) => match &self.binding(module).import_of(&site)?.result {
+                    Err(Unbound::NoFile(exporter)) => Exporter::WithoutFile(exporter.to_string()),
+                    _ => return None,
+                },
+                _ => return None,
+            };
+            Some(DirectImport { site: mapped.address(site.rva), exporter })
+        };
+        mapped.sites().filter_map(import).collect()
+    }
+}
+
+/// An import site that the kernel would make direct.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectImport {
+    /// Its address.
+    pub site: u64,
+    /// Where it leads.
+    pub exporter: Exporter,
+}
+
+/// The module that an import site leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exporter {
+    /// Its file says where in it.
+    Known(ModuleId),
+    /// Its file is missing: the name that the importing file gives.
+    WithoutFile(String),
+}

@@ -1,0 +1,211 @@
+//! A machine's code at one moment, put together once from a snapshot and module files; the jobs work on it.
+//!
+//! ```text
+//! files     which file is which module, by identity, opened and parsed
+//!   └► binding    who has their place at the moment, and where each import leads
+//!        └► changes    what the kernel did to code when it loaded it: import optimization, retpoline
+//!             └► image            one module at its base: ranges, bytes on demand
+//!                address_space    all modules' code, from address to address
+//! ```
+
+use std::ops::Range;
+
+use pe_image::{ImportCalls, MappedImage, Policy, StubBlock};
+use rayon::prelude::*;
+
+use crate::snapshot::{Architecture, Machine, ModuleId};
+
+mod address_space;
+mod binding;
+mod changes;
+mod detection;
+mod files;
+mod functions;
+mod image;
+
+use detection::Detection;
+
+pub use address_space::AddressSpace;
+pub use binding::{Bound, DirectImport, Exporter};
+pub use changes::{Choice, Evidence, Extent, ImportModes, Mode};
+pub use files::{Entry, Files, Inclusion, Parsed};
+pub use image::Image;
+
+/// What a system is put together from, besides the modules and their files.
+#[derive(Clone, Debug)]
+pub struct Setting<'s> {
+    /// The machine.
+    pub machine: &'s Machine,
+    /// The moment, in seconds from the start of the trace.
+    pub moment: f64,
+    /// The moment in words, for reasons: `at 1.500 s`.
+    pub moment_name: &'s str,
+    /// Whether import calls were rewritten.
+    pub import_optimization: Choice,
+    /// Whether indirect branches were rewritten.
+    pub retpoline: Choice,
+    /// Intel PT packets that may tell: each stream in the order in which it was written.
+    pub packets: &'s [&'s [u8]],
+    /// When the packets are looked at.
+    pub detect: Detect,
+}
+
+/// When Intel PT packets are looked at for what the kernel did to code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detect {
+    /// When there are any, and one of the answers is not given.
+    WhenOpen,
+    /// Always: the verdict itself is wanted.
+    Always,
+}
+
+/// A machine's code at a moment.
+#[derive(Debug)]
+pub struct System<'a> {
+    bound: Bound<'a>,
+    moment: f64,
+    stubs: Option<StubBlock>,
+    stub_pages: Vec<Range<u64>>,
+    evidence: Option<Evidence>,
+    import_optimization: ImportModes,
+    retpoline: Mode,
+    warnings: Vec<String>,
+}
+
+impl<'a> System<'a> {
+    /// Puts the system together.
+    pub fn reconstruct(parsed: &'a Parsed<'a>, setting: &Setting<'_>) -> Self {
+        let held = |winner: &Entry| format!("{} held these addresses {}", winner.module.name, setting.moment_name);
+        let bound = Bound::new(parsed, setting.moment, held);
+        let mut warnings = contradictions(&bound, setting.moment);
+        let stubs = bound.stubs().unwrap_or_else(|error| {
+            warnings.push(format!("the kernel's retpoline stubs: {error}"));
+            None
+        });
+        let open = setting.import_optimization == Choice::Auto || setting.retpoline == Choice::Auto;
+        let wanted = match setting.detect {
+            Detect::Always => true,
+            Detect::WhenOpen => open && !setting.packets.is_empty(),
+        };
+        let (mut evidence, mut stub_pages) = (None, Vec::new());
+        if wanted && setting.machine.architecture == Architecture::Amd64 {
+            let detection = Detection::new(&bound, stubs.as_ref());
+            let modules: Vec<ModuleId> = detection.modules().collect();
+            stub_pages = detection.stub_pages().to_vec();
+            evidence = Some(match modules.is_empty() {
+                true => Evidence::nothing(),
+                false => Evidence { verdict: detection.detect(setting.packets), modules },
+            });
+        }
+        let said = evidence.as_ref().filter(|evidence| !evidence.modules.is_empty());
+        let import_optimization = changes::import_optimization(setting.import_optimization, setting.machine, said);
+        let retpoline = changes::retpoline(setting.retpoline, said);
+        if retpoline.on && stubs.is_none() {
+            warnings.push(
+                "retpoline is on, but the kernel's file with the stubs is not there: sites stay as linked".into(),
+            );
+        }
+        Self { bound, moment: setting.moment, stubs, stub_pages, evidence, import_optimization, retpoline, warnings }
+    }
+
+    /// The modules in their places.
+    pub fn modules(&self) -> &Bound<'a> {
+        &self.bound
+    }
+
+    /// Leaves modules out, as [`Bound::exclude`] does.
+    pub fn exclude(&mut self, reason: impl Fn(ModuleId, &Entry) -> Option<String>) {
+        self.bound.exclude(reason);
+    }
+
+    /// The moment, in seconds from the start of the trace.
+    pub fn moment(&self) -> f64 {
+        self.moment
+    }
+
+    /// The kernel's retpoline stubs, when its file has them.
+    pub fn stubs(&self) -> Option<&StubBlock> {
+        self.stubs.as_ref()
+    }
+
+    /// Where stub pages lie when retpoline is on; nothing when it is off, or no packets were looked at.
+    pub fn stub_pages(&self) -> &[Range<u64>] {
+        if self.retpoline.on { &self.stub_pages } else { &[] }
+    }
+
+    /// What the packets say, if they were looked at.
+    pub fn evidence(&self) -> Option<&Evidence> {
+        self.evidence.as_ref()
+    }
+
+    /// Import optimization.
+    pub fn import_optimization(&self) -> &ImportModes {
+        &self.import_optimization
+    }
+
+    /// Whether a module's import calls are direct ones.
+    pub fn has_direct_imports(&self, module: ModuleId) -> bool {
+        self.import_optimization.of(module).on
+    }
+
+    /// Retpoline.
+    pub fn retpoline(&self) -> &Mode {
+        &self.retpoline
+    }
+
+    /// Doubts about the system.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// How the kernel changed a module's code.
+    pub fn policy(&self, module: ModuleId) -> Policy {
+        Policy {
+            import_calls: match self.has_direct_imports(module) {
+                true => ImportCalls::Optimized,
+                false => ImportCalls::AsLinked,
+            },
+            retpoline: self.retpoline.on,
+            second_mapping: Policy::is_second_mapping(&self.bound.entry(module).module.name),
+        }
+    }
+
+    /// The image of a module that has its place and a file, left out or not.
+    pub fn map(&self, module: ModuleId) -> Option<MappedImage<'_>> {
+        self.bound.map(module, self.policy(module), self.stubs.as_ref().filter(|_| self.retpoline.on))
+    }
+
+    /// The images of the modules that are included, in their order.
+    pub fn images(&self) -> Vec<Image<'_>> {
+        let image = |index: usize| {
+            let (module, entry) = (ModuleId(index), &self.bound.entries()[index]);
+            let mapped = self.map(module).filter(|_| entry.inclusion == Inclusion::Included)?;
+            Some(Image::new(module, entry, mapped, self.bound.binding(module)))
+        };
+        (0..self.bound.entries().len()).into_par_iter().filter_map(image).collect()
+    }
+
+    /// The code of all modules that have their places and files.
+    pub fn code(&self) -> AddressSpace<'_> {
+        let images = self.bound.ids().filter_map(|module| Some((module, self.map(module)?)));
+        AddressSpace::new(self.bound.owners(), images)
+    }
+}
+
+/// Modules that the source lists as loaded at the same addresses at the same time, and which of them was taken.
+fn contradictions(bound: &Bound<'_>, moment: f64) -> Vec<String> {
+    let told = |&(loser, winner): &(ModuleId, ModuleId)| {
+        let (loser, winner) = (&bound.entry(loser).module, &bound.entry(winner).module);
+        (loser.live_at(moment) && winner.live_at(moment)).then(|| {
+            format!(
+                "{} and {} are both listed as loaded at {:#x}: {} is taken, {} left out",
+                winner.name,
+                loser.name,
+                winner.base.max(loser.base),
+                winner.name,
+                loser.name
+            )
+        })
+    };
+    bound.owners().displaced().iter().filter_map(told).collect()
+}

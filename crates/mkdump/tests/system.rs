@@ -1,0 +1,99 @@
+//! What a build says when the source contradicts itself or files are missing.
+
+use std::path::Path;
+
+use mkdump::report::{BuildReport, Status};
+use mkdump::{BuildOptions, Choice, Search, Silent, Source, Wanted, build};
+use testkit::image::{At, Driver};
+use testkit::trace::{Module, TraceFile};
+
+const KERNEL: u64 = 0xffff_f800_1000_0000;
+const DRIVER: u64 = 0xffff_f800_2000_0000;
+const START: i64 = 1_000_000;
+const SECOND: i64 = 10_000_000;
+
+/// Builds a dump of `trace` with the files in `dir`, import calls direct.
+fn built(dir: &Path, trace: &TraceFile) -> BuildReport {
+    let path = dir.join("trace.etl");
+    std::fs::write(&path, trace.finish()).unwrap();
+    let mut search = Search::new(vec![dir.to_owned()], &Default::default());
+    search.cache = symstore::Cache::Off;
+    let output = dir.join("out.dmp");
+    let options = BuildOptions { search, output, import_optimization: Choice::On, ..BuildOptions::default() };
+    let source = Source::open_etl(&path).unwrap();
+    let reading = source.read(Wanted::default(), &Silent).unwrap();
+    build(&source, &reading, &options, &Silent).unwrap()
+}
+
+/// Writes a driver's file; returns it as the trace names it.
+fn file(dir: &Path, driver: &Driver, base: u64) -> Module {
+    let built = driver.build();
+    std::fs::write(dir.join(&driver.name), &built.bytes).unwrap();
+    let module = Module::kernel(&driver.name, base, built.size_of_image.into());
+    module.with_identity(driver.timestamp, driver.checksum)
+}
+
+fn with_code(name: &str) -> Driver {
+    let mut driver = Driver::new(name);
+    driver.code(".text", 0x1000);
+    driver
+}
+
+fn statuses(report: &BuildReport) -> Vec<(&str, Status)> {
+    report.modules.iter().map(|module| (&*module.name, module.status)).collect()
+}
+
+#[test]
+fn of_modules_at_one_place_the_one_with_a_file_is_in_and_the_contradiction_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut trace = TraceFile::new();
+    let inside = file(dir.path(), &with_code("kd.dll"), DRIVER + 0x1000_0000);
+    let around = Module::kernel("mid.sys", DRIVER, 0x2000_0000);
+    trace.module(0, START + 1, &inside).module(0, START + 1, &around);
+    let report = built(dir.path(), &trace);
+    assert_eq!(statuses(&report), [("mid.sys", Status::Excluded), ("kd.dll", Status::Included)]);
+    let told = "kd.dll and mid.sys are both listed as loaded at 0xfffff80030000000: kd.dll is taken, mid.sys left out";
+    assert_eq!(report.warnings, [told]);
+}
+
+#[test]
+fn of_modules_at_one_place_the_later_load_is_in_whoever_has_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut trace = TraceFile::new();
+    let first = file(dir.path(), &with_code("first.sys"), DRIVER);
+    let second = Module::kernel("second.sys", DRIVER + 0x1000, 0x40000);
+    trace.load(0, START + SECOND, &first).load(0, START + 2 * SECOND, &second);
+    let report = built(dir.path(), &trace);
+    assert_eq!(statuses(&report), [("first.sys", Status::Excluded), ("second.sys", Status::Missing)]);
+    assert_eq!(
+        report.warnings,
+        [
+            "second.sys and first.sys are both listed as loaded at 0xfffff80020001000: second.sys is taken, first.sys \
+             left out",
+            "None of the module files was found, so the dump contains no code.",
+        ]
+    );
+}
+
+#[test]
+fn calls_into_a_module_without_a_file_are_counted_and_the_module_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut trace = TraceFile::new();
+    let mut driver = Driver::new("driver.sys");
+    let text = driver.section(".text", testkit::image::CODE, vec![0xcc; 0x100]);
+    for at in 0..3 {
+        let import = driver.import("ntoskrnl.exe", &format!("Function{at}"));
+        driver.call(At(text, at * 0x20), import);
+    }
+    let import = driver.import("hal.dll", "Present");
+    driver.call(At(text, 0x80), import);
+    let mut hal = with_code("hal.dll");
+    hal.export("Present", At(0, 0));
+    trace.module(0, START + 1, &file(dir.path(), &driver, DRIVER));
+    trace.module(0, START + 1, &file(dir.path(), &hal, KERNEL + 0x100_0000));
+    trace.module(0, START + 1, &Module::kernel("ntoskrnl.exe", KERNEL, 0x80_0000));
+    let report = built(dir.path(), &trace);
+    let told = "3 of 4 import call sites keep the form of their file, unlike memory: the files of the modules that they \
+                call are missing: ntoskrnl.exe (3)";
+    assert_eq!(report.warnings, [told]);
+}
