@@ -17,7 +17,7 @@ pub struct BufferHeader {
     pub filled: u32,
     /// When the buffer was flushed, in ticks; in merged files a FILETIME (measured).
     pub flushed: Tick,
-    /// Counts the buffers of one processor; need not start at 0.
+    /// Counts the session's buffers, those of all processors together; need not start at 0.
     pub sequence: i64,
     /// Processor whose events the buffer holds.
     pub processor: u16,

@@ -8,25 +8,79 @@
 //!   A            ●─────────────────────────────────────────●         loaded: not seen    unloaded: not seen
 //!   B                       ●──────────────────●                     loaded and unloaded
 //!   C                                          ●                     was there before, unloaded
+//!   D                       ●●─────────────────●●                    two loggers: still one life
 //! ```
 //!
-//! Measured in real traces, and why the rules below are not simpler:
+//! What real traces hold, and why the rules below are not simpler:
 //! * A stamp or checksum of 0 means "not said" and matches any: user images of Windows 10 rundowns have none, nor have
 //!   some kernel unload events.
-//! * The same image appears under two paths, so identity is base, size and file name.
-//! * Exact duplicates of image events occur; taken as two, the second unload would be that of another module.
+//! * The same image appears under two paths, and a path may be cut short in one of its events. Base, size, stamp and
+//!   checksum identify a module; the file name decides only where the events do not say them.
+//! * Two loggers (or the Loader events and Microsoft-Windows-Kernel-Process together) report each load and unload twice,
+//!   some ticks apart. A repeated unload belongs to the life that just ended: a new life begins with a load or a rundown.
+//! * Anonymised traces replace file names by a row of `#`; the notes of a merge may still hold the original name.
 
 use crate::clock::Tick;
 use crate::guid::Guid;
 use crate::records::{DebugId, Image, ImageAction, ImageId};
-use crate::survey::{Module, Pdb};
 use std::collections::HashMap;
+
+/// A module: an image at an address for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// File name, such as `ntoskrnl.exe`.
+    pub name: String,
+    /// The most telling path that the trace gives, such as `\Device\HarddiskVolume3\Windows\System32\ntdll.dll`.
+    pub path: String,
+    /// Process id; 0 for kernel modules.
+    pub process: u32,
+    /// True for a module in the kernel's half of the address space, told by process id and address, never by name.
+    pub kernel: bool,
+    /// Address of the first byte.
+    pub base: u64,
+    /// SizeOfImage in bytes.
+    pub size: u64,
+    /// TimeDateStamp of the PE header.
+    pub timestamp: Option<u32>,
+    /// CheckSum of the PE header.
+    pub checksum: Option<u32>,
+    /// Debug information, from merged traces.
+    pub pdb: Option<Pdb>,
+    /// When it was loaded, if the trace saw it.
+    pub loaded: Option<Tick>,
+    /// When it was unloaded, if the trace saw it.
+    pub unloaded: Option<Tick>,
+    /// The first event that mentions it.
+    pub first_seen: Tick,
+    /// The last event that mentions it.
+    pub last_seen: Tick,
+}
+
+impl Module {
+    /// True when the module may have been loaded at `tick`: not yet unloaded, and not loaded later.
+    pub fn covers(&self, tick: Tick) -> bool {
+        self.loaded.is_none_or(|loaded| loaded <= tick) && self.unloaded.is_none_or(|unloaded| tick < unloaded)
+    }
+}
+
+/// Names a module's debug information (an RSDS record).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pdb {
+    /// As recorded: a file name, or now and then a whole path.
+    pub name: String,
+    /// Identity.
+    pub guid: Guid,
+    /// Age.
+    pub age: u32,
+}
 
 /// What a merge noted about the image event with the same base, process and timestamp.
 #[derive(Clone, Debug, Default)]
 struct Note {
     timestamp: u32,
-    pdb: Option<(Guid, u32, String)>,
+    /// The file's original name, or an empty text.
+    original_name: String,
+    pdb: Option<Pdb>,
 }
 
 /// Merges image events, of any order and with duplicates, into modules: by kernel or not, process, base and time.
@@ -36,57 +90,105 @@ pub(crate) fn modules(
     debug_ids: Vec<(Tick, DebugId)>,
     pointer_size: u8,
 ) -> Vec<Module> {
-    let place = |process: u32, base: u64| {
-        let kernel = is_kernel(Some(process), base, pointer_size);
-        // Kernel images are pid 0's, but the notes of a merge may call them the System process's.
-        (!kernel, if kernel { 0 } else { process }, base)
+    let notes = Notes::new(image_ids, debug_ids, pointer_size);
+    let key = |(tick, image): &(Tick, Image)| {
+        (place(image.process.unwrap_or(0), image.base, pointer_size), *tick, image.action)
     };
-    let mut notes: HashMap<_, Note> = HashMap::new();
-    for (tick, id) in image_ids {
-        notes.entry((place(id.process, id.base), tick)).or_default().timestamp = id.timestamp;
-    }
-    for (tick, id) in debug_ids {
-        // The native record is the module's own; that of managed code stands next to it.
-        let note = notes.entry((place(id.process, id.base), tick)).or_default();
-        if note.pdb.is_none() || !id.managed {
-            note.pdb = Some((id.guid, id.age, id.name));
-        }
-    }
-
-    let key = |(tick, image): &(Tick, Image)| (place(image.process.unwrap_or(0), image.base), *tick, image.action);
     images.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.1.path.cmp(&b.1.path)));
     let mut modules = Vec::new();
     for events in images.chunk_by(|a, b| key(a).0 == key(b).0) {
-        let mut open: Option<Module> = None;
-        let mut last: Option<(Tick, ImageAction, u64)> = None;
+        let mut lives = Lives::default();
         for (tick, image) in events {
-            let here = Some((*tick, image.action, image.size));
-            let duplicate = std::mem::replace(&mut last, here) == here;
-            let mut seen = module(*tick, image, pointer_size);
-            if let Some(note) = notes.get(&(key(&(*tick, image.clone())).0, *tick)) {
-                seen.timestamp = seen.timestamp.or(said(note.timestamp));
-                seen.pdb = note.pdb.clone().map(|(guid, age, name)| Pdb { name, guid, age });
-            }
-            if duplicate && (open.is_none() || image.action != ImageAction::Unload) {
-                // The same event again; it may name the image by another path.
-                if let Some(known) = open.as_mut().or_else(|| modules.last_mut()) {
-                    merge(known, seen);
-                }
-                continue;
-            }
-            match open.as_mut() {
-                Some(known) if same(known, &seen) => merge(known, seen),
-                // Another module at this base: the unload of the first one was not logged.
-                Some(_) => modules.extend(open.replace(seen)),
-                None => open = Some(seen),
-            }
-            if image.action == ImageAction::Unload {
-                modules.extend(open.take());
-            }
+            let mut seen = mention(*tick, image, pointer_size);
+            notes.add_to(&mut seen, pointer_size);
+            lives.add(seen, image.action);
         }
-        modules.extend(open);
+        modules.extend(lives.settle());
     }
     modules
+}
+
+/// The modules at one base of one process, in the order of time.
+#[derive(Default)]
+struct Lives {
+    settled: Vec<Module>,
+    /// The module that is loaded after the events so far.
+    open: Option<Module>,
+    /// The last event: two equal ones are one event that was logged twice, whatever path each names.
+    last: Option<(Tick, ImageAction, u64)>,
+}
+
+impl Lives {
+    fn add(&mut self, seen: Module, action: ImageAction) {
+        let this = Some((seen.first_seen, action, seen.size));
+        let repeated = std::mem::replace(&mut self.last, this) == this;
+        match &mut self.open {
+            Some(known) if repeated || same(known, &seen) => merge(known, seen),
+            // Another module at this base: the unload of the first one was not logged.
+            Some(_) => self.settled.extend(self.open.replace(seen)),
+            None => match self.settled.last_mut() {
+                Some(ended) if action == ImageAction::Unload && (repeated || same(ended, &seen)) => merge(ended, seen),
+                _ => self.open = Some(seen),
+            },
+        }
+        if action == ImageAction::Unload {
+            self.settled.extend(self.open.take());
+        }
+    }
+
+    fn settle(mut self) -> Vec<Module> {
+        self.settled.extend(self.open);
+        self.settled
+    }
+}
+
+/// The notes of a merge, by the place and time of the image event that they belong to.
+struct Notes(HashMap<(Place, Tick), Note>);
+
+/// Kernel or not (the kernel first), process and base: what tells modules apart that live at the same time.
+type Place = (bool, u32, u64);
+
+fn place(process: u32, base: u64, pointer_size: u8) -> Place {
+    let kernel = is_kernel(Some(process), base, pointer_size);
+    // Kernel images are pid 0's, but the notes of a merge may call them the System process's.
+    (!kernel, if kernel { 0 } else { process }, base)
+}
+
+impl Notes {
+    fn new(image_ids: Vec<(Tick, ImageId)>, debug_ids: Vec<(Tick, DebugId)>, pointer_size: u8) -> Self {
+        let mut notes: HashMap<_, Note> = HashMap::new();
+        for (tick, id) in image_ids {
+            let note = notes.entry((place(id.process, id.base, pointer_size), tick)).or_default();
+            (note.timestamp, note.original_name) = (id.timestamp, id.original_name);
+        }
+        for (tick, id) in debug_ids {
+            // The native record is the module's own; that of managed code stands next to it.
+            let note = notes.entry((place(id.process, id.base, pointer_size), tick)).or_default();
+            if note.pdb.is_none() || !id.managed {
+                note.pdb = Some(Pdb { name: id.name, guid: id.guid, age: id.age });
+            }
+        }
+        Self(notes)
+    }
+
+    /// Adds what the notes say about the image event that `seen` was made of.
+    fn add_to(&self, seen: &mut Module, pointer_size: u8) {
+        let Some(note) = self.0.get(&(place(seen.process, seen.base, pointer_size), seen.first_seen)) else { return };
+        seen.timestamp = seen.timestamp.or(said(note.timestamp));
+        seen.pdb = note.pdb.clone();
+        if is_name(&seen.name) {
+            return;
+        }
+        // A PDB is named after its module, but for the extension.
+        let pdb = note.pdb.as_ref().map(|pdb| file_name(&pdb.name));
+        let stem = pdb.map(|name| name.rsplit_once('.').map_or(name, |(stem, _)| stem));
+        let names = [Some(file_name(&note.original_name)), stem];
+        if let Some(name) = names.into_iter().flatten().find(|name| is_name(name)) {
+            seen.path.truncate(seen.path.len() - seen.name.len());
+            seen.path.push_str(name);
+            seen.name = name.to_owned();
+        }
+    }
 }
 
 /// True for an image in the kernel's half of the address space. A user process's mapping of a kernel file is none, and
@@ -103,10 +205,11 @@ fn said(value: u32) -> Option<u32> {
     (value != 0).then_some(value)
 }
 
-fn module(tick: Tick, image: &Image, pointer_size: u8) -> Module {
+/// A module of which only one event is known.
+fn mention(tick: Tick, image: &Image, pointer_size: u8) -> Module {
     let kernel = is_kernel(image.process, image.base, pointer_size);
     Module {
-        name: image.path.rsplit(['\\', '/']).next().unwrap_or_default().to_owned(),
+        name: file_name(&image.path).to_owned(),
         path: image.path.clone(),
         process: if kernel { 0 } else { image.process.unwrap_or(0) },
         kernel,
@@ -122,12 +225,34 @@ fn module(tick: Tick, image: &Image, pointer_size: u8) -> Module {
     }
 }
 
+fn file_name(path: &str) -> &str {
+    path.rsplit(['\\', '/']).next().unwrap_or_default()
+}
+
+/// False for what stands where a name should be and is not one: nothing, or the row of `#` of an anonymised trace.
+fn is_name(name: &str) -> bool {
+    name.chars().any(char::is_alphanumeric)
+}
+
 /// True when two mentions can be of one module. Their base and process are equal already.
 fn same(a: &Module, b: &Module) -> bool {
     let agree = |a: Option<u32>, b: Option<u32>| a.is_none() || b.is_none() || a == b;
-    a.size == b.size && agree(a.timestamp, b.timestamp) && a.name.eq_ignore_ascii_case(&b.name)
+    let identified = a.timestamp.is_some() && a.timestamp == b.timestamp;
+    let named_alike =
+        || a.name.eq_ignore_ascii_case(&b.name) || !is_name(&a.name) || !is_name(&b.name) || is_cut(&a.path, &b.path);
+    a.size == b.size
+        && agree(a.timestamp, b.timestamp)
+        && agree(a.checksum, b.checksum)
+        && (identified || named_alike())
 }
 
+/// True when one of two paths is the other one cut short.
+fn is_cut(a: &str, b: &str) -> bool {
+    let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
+    !short.is_empty() && long.get(..short.len()).is_some_and(|start| start.eq_ignore_ascii_case(short))
+}
+
+/// Adds what another mention of the same module says.
 fn merge(known: &mut Module, seen: Module) {
     known.timestamp = known.timestamp.or(seen.timestamp);
     known.checksum = known.checksum.or(seen.checksum);
@@ -136,8 +261,19 @@ fn merge(known: &mut Module, seen: Module) {
     known.unloaded = known.unloaded.or(seen.unloaded);
     known.first_seen = known.first_seen.min(seen.first_seen);
     known.last_seen = known.last_seen.max(seen.last_seen);
-    if telling(&seen.path) > telling(&known.path) {
-        known.path = seen.path;
+    if known.name.eq_ignore_ascii_case(&seen.name) {
+        if telling(&seen.path) > telling(&known.path) {
+            known.path = seen.path;
+        }
+        return;
+    }
+    let better = match (is_name(&known.name), is_name(&seen.name)) {
+        (true, true) if is_cut(&known.path, &seen.path) => seen.path.len() > known.path.len(),
+        (true, true) => seen.name.len() > known.name.len(),
+        (known, seen) => seen && !known,
+    };
+    if better {
+        (known.name, known.path) = (seen.name, seen.path);
     }
 }
 

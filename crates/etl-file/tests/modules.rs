@@ -1,7 +1,7 @@
 //! The module timeline: which intervals come of which events.
 
 use etl_file::{Module as Found, Survey, SurveyOptions, Trace, survey};
-use testkit::trace::{Module, Payload, TraceFile};
+use testkit::trace::{Event, Header, Module, Payload, TraceFile};
 
 const BASE: u64 = 0xffff_f800_1000_0000;
 
@@ -73,12 +73,20 @@ fn a_base_is_used_again() {
     );
     // The unload between the two was lost.
     check(&[(START, 10, a()), (LOAD, 40, b())], &[("a.sys", None, None), ("b.sys", Some(40), None)]);
-    // Another build of the same driver is another module.
+    // Another build of the same driver is another module, whether or not its unload was logged.
     let newer = a().with_identity(0x7000_0000, 1);
     check(
-        &[(START, 10, a()), (UNLOAD, 30, a()), (LOAD, 40, newer)],
+        &[(START, 10, a()), (UNLOAD, 30, a()), (LOAD, 40, newer.clone())],
         &[("a.sys", None, Some(30)), ("a.sys", Some(40), None)],
     );
+    check(&[(START, 10, a()), (LOAD, 40, newer)], &[("a.sys", None, None), ("a.sys", Some(40), None)]);
+    // So is one that differs in a single field.
+    let Module { timestamp, checksum, .. } = a();
+    for other in [a().with_identity(timestamp + 1, checksum), a().with_identity(timestamp, checksum + 1)] {
+        check(&[(START, 10, a()), (LOAD, 40, other)], &[("a.sys", None, None), ("a.sys", Some(40), None)]);
+    }
+    let larger = Module { size: a().size + 0x1000, ..a() };
+    check(&[(START, 10, a()), (LOAD, 40, larger)], &[("a.sys", None, None), ("a.sys", Some(40), None)]);
 }
 
 #[test]
@@ -96,6 +104,131 @@ fn identity_is_what_the_events_say_and_no_more() {
     // Exact duplicates are one event: a second unload must not become a ghost.
     check(&[(LOAD, 20, a()), (LOAD, 20, a()), (UNLOAD, 60, a()), (UNLOAD, 60, a())], &[("a.sys", Some(20), Some(60))]);
     check(&[(START, 10, a()), (START, 10, other)], &[("A.SYS", None, None)]);
+}
+
+#[test]
+fn a_life_that_two_loggers_report_is_one_module() {
+    let once = [(LOAD, 20, a()), (UNLOAD, 60, a())];
+    let twice = [(LOAD, 20, a()), (LOAD, 23, a()), (UNLOAD, 60, a()), (UNLOAD, 62, a())];
+    check(&once, &[("a.sys", Some(20), Some(60))]);
+    check(&twice, &[("a.sys", Some(20), Some(60))]);
+    // Three reports of the end of a module that was there before, and a rundown that two sessions made.
+    check(&[(UNLOAD, 60, a()), (UNLOAD, 61, a()), (UNLOAD, 64, a())], &[("a.sys", None, Some(60))]);
+    check(&[(START, 10, a()), (START, 13, a()), (END, 90, a()), (END, 95, a())], &[("a.sys", None, None)]);
+    // The next life begins with a load.
+    let again = [twice.to_vec(), vec![(LOAD, 70, a()), (LOAD, 71, a()), (UNLOAD, 80, a()), (UNLOAD, 81, a())]].concat();
+    check(&again, &[("a.sys", Some(20), Some(60)), ("a.sys", Some(70), Some(80))]);
+    // The second unload of one module is not that of another.
+    check(
+        &[(LOAD, 20, a()), (UNLOAD, 60, a()), (UNLOAD, 62, b())],
+        &[("a.sys", Some(20), Some(60)), ("b.sys", None, Some(62))],
+    );
+}
+
+#[test]
+fn two_providers_that_report_a_load_give_one_module() {
+    let mut trace = TraceFile::new();
+    trace.load(0, 2_000_000, &a()).unload(0, 6_000_000, &a());
+    for (id, tick) in [(5, 2_000_004), (6, 6_000_003)] {
+        trace.log(1, kernel_process(id, tick, &a()));
+    }
+    let file = trace.finish();
+    let found = survey(&Trace::open(&file).unwrap(), &SurveyOptions::default(), &|_| ()).modules;
+    let found: Vec<_> = found.iter().map(|module| (module.loaded.unwrap().0, module.unloaded.unwrap().0)).collect();
+    assert_eq!(found, [(2_000_000, 6_000_000)]);
+}
+
+/// Microsoft-Windows-Kernel-Process 5 (ImageLoad) or 6 (ImageUnload) of a 64-bit system.
+fn kernel_process(id: u16, tick: i64, module: &Module) -> Event {
+    let mut payload = testkit::Asm::new();
+    payload.u64(module.base).u64(module.size).u32(module.process).u32(module.checksum).u32(module.timestamp);
+    payload.u64(0x1_4000_0000).utf16z(&module.path);
+    Event::class(Header::Event64, "22fb2cd6-0e7b-422b-a0c7-2fad1fd0e716", id, 0, tick, payload.finish())
+}
+
+#[test]
+fn a_path_cut_short_is_the_same_module() {
+    let cut = |length: usize| {
+        let mut module = a();
+        module.path.truncate(length);
+        module
+    };
+    let whole = a().path.len();
+    // In the name, before the extension, and in a directory whose name is longer than the file's.
+    for length in [whole - 1, whole - 4, r"\SystemRoot\System32".len() - 2, 4] {
+        let unsaid = Module { timestamp: 0, checksum: 0, ..cut(length) };
+        for short in [cut(length), unsaid] {
+            check(&[(LOAD, 20, short.clone()), (UNLOAD, 60, a())], &[("a.sys", Some(20), Some(60))]);
+            check(&[(LOAD, 20, a()), (UNLOAD, 60, short.clone())], &[("a.sys", Some(20), Some(60))]);
+            assert_eq!(modules(&[(LOAD, 20, short), (UNLOAD, 60, a())])[0].path, a().path);
+        }
+    }
+    // Cut in the form that names the volume, while the other event has the short form.
+    let mut volume = a();
+    volume.path = r"\Device\HarddiskVolume3\Windows\Sys".to_owned();
+    let found = modules(&[(LOAD, 20, volume), (UNLOAD, 60, a())]);
+    assert_eq!(found.iter().map(|module| &*module.name).collect::<Vec<_>>(), ["a.sys"]);
+}
+
+#[test]
+fn what_is_not_a_name_gives_way_to_the_original_one() {
+    let check = |path: &str, original: &str, pdb: Option<&str>, expected: (&str, &str)| {
+        let module = Module { path: path.to_owned(), ..a() };
+        let mut trace = TraceFile::new();
+        trace.payload(0, 20, &Payload::Image { hook: START, version: 3, module: module.clone() });
+        trace.payload(0, 20, &Payload::ImageId(Module { path: original.to_owned(), ..module.clone() }));
+        if let Some(pdb) = pdb {
+            let pdb = module.with_pdb(pdb, "acec1308-f0ba-64b1-bd3d-4bc7c7e6bfc7", 1);
+            trace.payload(0, 20, &Payload::DebugId(pdb));
+        }
+        let file = trace.finish();
+        let found = survey(&Trace::open(&file).unwrap(), &SurveyOptions::default(), &|_| ()).modules;
+        let found: Vec<_> = found.iter().map(|module| (&*module.name, &*module.path)).collect();
+        assert_eq!(found, [expected], "{path} {original} {pdb:?}");
+    };
+    check(r"\Device\V3\########", "secret.sys", None, ("secret.sys", r"\Device\V3\secret.sys"));
+    check(r"\Device\V3\########", "####", Some(r"x:\obj\secret.pdb"), ("secret", r"\Device\V3\secret"));
+    check("", "secret.sys", None, ("secret.sys", "secret.sys"));
+    check(r"\Device\V3\########", "", None, ("########", r"\Device\V3\########"));
+    // A name stays, whatever the version resource says: that of the kernel is ntkrnlmp.exe.
+    check(r"\SystemRoot\ntoskrnl.exe", "ntkrnlmp.exe", None, ("ntoskrnl.exe", r"\SystemRoot\ntoskrnl.exe"));
+}
+
+#[test]
+fn an_image_event_that_names_no_process_is_told_by_its_address() {
+    // Version 0; its header says that process 1234 logged it, which made the rundown.
+    let rundown = |module: Module| {
+        let payload = Payload::Image { hook: START, version: 0, module };
+        let mut event = payload.event(2_000_000, 8);
+        (event.header, event.process) = (Header::System64, 1234);
+        event
+    };
+    let user = Module::kernel(r"C:\x\tool.exe", 0x1_4000_0000, 0x9000);
+    let mut trace = TraceFile::new();
+    trace.log(0, rundown(a())).log(0, rundown(user));
+    let file = trace.finish();
+    let options = SurveyOptions { user_modules: true, ..SurveyOptions::default() };
+    let found = survey(&Trace::open(&file).unwrap(), &options, &|_| ()).modules;
+    let found: Vec<_> = found.iter().map(|module| (&*module.name, module.kernel, module.process)).collect();
+    assert_eq!(found, [("a.sys", true, 0), ("tool.exe", false, 1234)]);
+}
+
+#[test]
+fn an_event_header_with_the_classic_flag_is_of_a_class() {
+    const CLASSIC: u16 = 0x100;
+    const IMAGE: &str = "2cb15d1d-5fc1-11d2-abe1-00a0c911f518";
+    let payload = Payload::Image { hook: START, version: 3, module: a() }.encode(8);
+    let check = |flags: u16, expected: usize| {
+        let mut event = Event::class(Header::Event64, IMAGE, 0, 3, 2_000_000, payload.clone());
+        (event.flags, event.opcode) = (flags, 3);
+        let mut trace = TraceFile::new();
+        trace.log(0, event);
+        let file = trace.finish();
+        let found = survey(&Trace::open(&file).unwrap(), &SurveyOptions::default(), &|_| ()).modules;
+        assert_eq!(found.len(), expected, "flags {flags:#x}");
+    };
+    check(CLASSIC, 1);
+    check(0, 0);
 }
 
 #[test]

@@ -3,18 +3,19 @@
 
 mod ipt;
 mod lives;
+mod losses;
 mod pass;
 mod system;
 
 use crate::clock::{Clock, Tick};
 use crate::error::Error;
 use crate::file::{LogHeader, Trace};
-use crate::guid::Guid;
 use crate::raw::HookId;
-use crate::timeline;
+use crate::timeline::{self, Module};
 use std::borrow::Cow;
 
 pub use ipt::RingOrder;
+pub use losses::Losses;
 
 /// Reads the whole trace once, in parallel over its buffers. `progress` is told now and then how many bytes of the file
 /// are done.
@@ -27,6 +28,7 @@ pub fn survey<'a>(trace: &Trace<'a>, options: &SurveyOptions, progress: &(dyn Fn
     let mut found = pass::run(trace, options, progress);
     let header = trace.header().clone();
     let system = system::describe(&header, &mut found.system);
+    let losses = Losses::count(&header, &mut found.sequences, found.marked_lost);
     let counts = Counts {
         events: found.events,
         buffers: found.buffers,
@@ -39,6 +41,7 @@ pub fn survey<'a>(trace: &Trace<'a>, options: &SurveyOptions, progress: &(dyn Fn
     Survey {
         clock: trace.clock(),
         counts,
+        losses,
         kernel_base: found.system.kernel_base,
         modules: timeline::modules(found.images, found.image_ids, found.debug_ids, system.pointer_size),
         system,
@@ -78,6 +81,8 @@ pub struct Survey<'a> {
     pub clock: Clock,
     /// How much there is.
     pub counts: Counts,
+    /// What the file lacks.
+    pub losses: Losses,
     /// The traced system.
     pub system: System,
     /// Base of the kernel image (hook 0x1421).
@@ -159,55 +164,6 @@ pub struct CpuInfo {
     pub stepping: u16,
     /// Nominal speed in MHz.
     pub mhz: u32,
-}
-
-/// A module: an image at an address for a while.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Module {
-    /// File name, such as `ntoskrnl.exe`.
-    pub name: String,
-    /// The most telling path that the trace gives, such as `\Device\HarddiskVolume3\Windows\System32\ntdll.dll`.
-    pub path: String,
-    /// Process id; 0 for kernel modules.
-    pub process: u32,
-    /// True for a module in the kernel's half of the address space, told by process id and address, never by name.
-    pub kernel: bool,
-    /// Address of the first byte.
-    pub base: u64,
-    /// SizeOfImage in bytes.
-    pub size: u64,
-    /// TimeDateStamp of the PE header.
-    pub timestamp: Option<u32>,
-    /// CheckSum of the PE header.
-    pub checksum: Option<u32>,
-    /// Debug information, from merged traces.
-    pub pdb: Option<Pdb>,
-    /// When it was loaded, if the trace saw it.
-    pub loaded: Option<Tick>,
-    /// When it was unloaded, if the trace saw it.
-    pub unloaded: Option<Tick>,
-    /// The first event that mentions it.
-    pub first_seen: Tick,
-    /// The last event that mentions it.
-    pub last_seen: Tick,
-}
-
-impl Module {
-    /// True when the module may have been loaded at `tick`: not yet unloaded, and not loaded later.
-    pub fn covers(&self, tick: Tick) -> bool {
-        self.loaded.is_none_or(|loaded| loaded <= tick) && self.unloaded.is_none_or(|unloaded| tick < unloaded)
-    }
-}
-
-/// Names a module's debug information (an RSDS record).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pdb {
-    /// As recorded: a file name, or now and then a whole path.
-    pub name: String,
-    /// Identity.
-    pub guid: Guid,
-    /// Age.
-    pub age: u32,
 }
 
 /// A process.

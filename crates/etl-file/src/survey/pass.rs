@@ -9,7 +9,7 @@ use crate::compress::Scratch;
 use crate::error::Error;
 use crate::event::{Event, EventId, Events, Filter};
 use crate::file::Trace;
-use crate::raw::{HookId, ProviderGuid};
+use crate::raw::{BufferFlags, HookId, ProviderGuid};
 use crate::records::{DebugId, Image, ImageId, ProcessRecord, Record, ThreadRecord, image_base};
 use crate::timeline::is_kernel;
 use std::borrow::Cow;
@@ -26,6 +26,10 @@ const BATCH_BUFFERS: usize = 1024;
 pub(super) struct Found<'a> {
     pub events: u64,
     pub buffers: u64,
+    /// Sequence numbers of the buffers, but for the file's first one.
+    pub sequences: Vec<i64>,
+    /// Buffers that say that something was lost before them.
+    pub marked_lost: u64,
     pub ipt_events: u64,
     pub images: Vec<(Tick, Image)>,
     pub image_ids: Vec<(Tick, ImageId)>,
@@ -190,6 +194,12 @@ impl<'a> Found<'a> {
         pointer_size: u8,
         scratch: &mut Scratch,
     ) {
+        let header = buffer.header();
+        if buffer.offset() > 0 {
+            self.sequences.push(header.sequence);
+        }
+        let lost = [BufferFlags::EVENTS_LOST, BufferFlags::BUFFER_LOST];
+        self.marked_lost += u64::from(lost.into_iter().any(|flag| header.flags.has(flag)));
         let ipt_before = self.ipt.len();
         if let Some(events) = buffer.plain_events() {
             self.scan(events, buffer, filter, options, pointer_size, Cow::Borrowed);
@@ -256,8 +266,12 @@ impl<'a> Found<'a> {
         let system = &mut self.system;
         match record {
             Record::Image(mut image) => {
-                // Version 0 leaves it to the header to say whose image it is.
-                image.process = image.process.or(event.process);
+                // Version 0 does not say whose image it is. In the user half it is the logging process's own; a rundown
+                // of the kernel's images may be logged by any process.
+                image.process = image.process.or_else(|| match is_kernel(None, image.base, pointer_size) {
+                    true => Some(0),
+                    false => event.process,
+                });
                 if wanted(image.process, image.base) {
                     self.images.push((tick, image));
                 }
@@ -290,6 +304,8 @@ impl<'a> Found<'a> {
     fn absorb(&mut self, part: Self, known_images: &mut HashSet<(Tick, Image)>) {
         self.events += part.events;
         self.ipt_events += part.ipt_events;
+        self.sequences.extend(part.sequences);
+        self.marked_lost += part.marked_lost;
         known_images.extend(part.images);
         self.image_ids.extend(part.image_ids);
         self.debug_ids.extend(part.debug_ids);

@@ -54,6 +54,7 @@ pub(super) fn describe(header: &LogHeader, facts: &mut SystemFacts) -> System {
         .flatten()
         .find(|family| family.version != [0; 4])
         .map(|family| u32::from(family.version[3]));
+    let labs = [build_info.as_ref().map(|info| info.build_lab.clone()), facts.build_lab.clone()];
     let from_lab = || build_info.as_ref()?.build_lab.split('.').nth(1)?.parse().ok();
     System {
         major: header.os_major,
@@ -62,7 +63,8 @@ pub(super) fn describe(header: &LogHeader, facts: &mut SystemFacts) -> System {
         revision: family.or_else(from_lab),
         processors: cpu.as_ref().map_or(header.processors, |cpu| cpu.processors),
         pointer_size: if header.pointer_size == 4 { 4 } else { 8 },
-        architecture: cpu.as_ref().map(|cpu| cpu.architecture).filter(|&unknown| unknown != 0xffff),
+        architecture: (cpu.as_ref().map(|cpu| cpu.architecture).filter(|&unknown| unknown != 0xffff))
+            .or_else(|| labs.iter().flatten().find_map(|lab| architecture_of(lab))),
         computer_name: cpu.as_ref().map(|cpu| cpu.computer_name.clone()).filter(|name| !name.is_empty()),
         cpu: (cpu.is_some() || processor.is_some()).then(|| CpuInfo {
             family: cpu.as_ref().map_or(0, |cpu| cpu.level),
@@ -75,4 +77,17 @@ pub(super) fn describe(header: &LogHeader, facts: &mut SystemFacts) -> System {
         product: build_info.as_ref().map(|info| info.product.clone()).filter(|text| !text.is_empty()),
         build_lab: build_info.map(|info| info.build_lab).or(facts.build_lab.take()),
     }
+}
+
+/// The architecture that a build lab string such as `26100.1.arm64fre.ge_release.240331-1435` names, as
+/// PROCESSOR_ARCHITECTURE_* of winnt.h. Checked builds end with `chk` instead of `fre`.
+fn architecture_of(lab: &str) -> Option<u16> {
+    lab.split('.').find_map(|part| {
+        Some(match part.strip_suffix("fre").or(part.strip_suffix("chk"))? {
+            "x86" => 0,
+            "amd64" => 9,
+            "arm64" => 12,
+            _ => return None,
+        })
+    })
 }

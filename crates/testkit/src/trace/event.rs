@@ -62,6 +62,10 @@ pub struct Event {
     pub pebs: Option<u64>,
     /// Extended items of an EVENT_HEADER: type and data.
     pub extended: Vec<(u16, Vec<u8>)>,
+    /// Flags of an EVENT_HEADER besides that of extended items; 0x100 is an event of a class.
+    pub flags: u16,
+    /// Opcode of an EVENT_HEADER.
+    pub opcode: u8,
     /// OptionFlags of a WPP message.
     pub options: u16,
     /// What the event carries.
@@ -83,6 +87,8 @@ impl Event {
             counters: Vec::new(),
             pebs: None,
             extended: Vec::new(),
+            flags: 0,
+            opcode: 0,
             options: 0,
             payload,
         }
@@ -161,9 +167,9 @@ impl Event {
     }
 
     fn event(&self, asm: &mut Asm, kind: u8) {
-        asm.u16(0).u8(kind).u8(0xc0).u16(u16::from(!self.extended.is_empty())).u16(0);
+        asm.u16(0).u8(kind).u8(0xc0).u16(self.flags | u16::from(!self.extended.is_empty())).u16(0);
         asm.u32(self.thread).u32(self.process).i64(self.tick).guid(&self.guid);
-        asm.u16(self.id).u8(self.version as u8).u8(11).u8(4).u8(0).u16(0).u64(0x8000_0000_0000_0000);
+        asm.u16(self.id).u8(self.version as u8).u8(11).u8(4).u8(self.opcode).u16(0).u64(0x8000_0000_0000_0000);
         asm.u64(0).guid("66666666-7777-8888-9999-aaaaaaaaaaaa");
         for (index, (kind, data)) in self.extended.iter().enumerate() {
             let total = (8 + data.len()).next_multiple_of(8);

@@ -236,10 +236,12 @@ impl TraceFile {
     }
 
     /// An Intel PT snapshot of (process, thread) and the context switch to that thread which triggered it, as the
-    /// kernel logs them: the trigger first. Data beyond one event's limit is split over several.
+    /// kernel logs them: the trigger first, then the data with a PERFINFO64 header. Data beyond one event's limit is
+    /// split over several.
     pub fn ipt(&mut self, processor: u16, tick: i64, owner: (u32, u32), data: &[u8], ring_offset: u32) -> &mut Self {
-        const LIMIT: usize = 65_487;
-        self.payload(processor, tick, &Payload::ContextSwitch { new: 0, old: owner.1 });
+        // An event is at most 0xFFF8 bytes, with a header of 16 and a fixed part of 32.
+        const LIMIT: usize = 65_480;
+        self.payload(processor, tick, &Payload::ContextSwitch { new: owner.1, old: 0 });
         let limit = LIMIT.min(self.buffer_size - BUFFER_HEADER - 64);
         for (index, piece) in data.chunks(limit).enumerate() {
             let ipt = Payload::Ipt { trigger: tick, owner, options: 0x0106_0011, ring_offset, data: piece.to_vec() };
@@ -299,7 +301,7 @@ impl TraceFile {
         let current = filled as u32;
         let filled = if self.unsealed && kind != 4 { 0 } else { current };
         asm.u32(size as u32).u32(filled).u32(current).i32(0);
-        asm.i64(self.start_tick + sequence).i64(sequence).u64(0xffff_9a00_dead_0000);
+        asm.i64(self.start_tick.wrapping_add(sequence)).i64(sequence).u64(0xffff_9a00_dead_0000);
         asm.u16(processor).u16(if self.mode & 0x1_0000 != 0 { 0 } else { 0x1c });
         asm.u32(state).u32(filled).u16(flags | index_flag).u16(kind).fill(0xee, 16);
     }

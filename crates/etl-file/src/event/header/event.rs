@@ -32,6 +32,9 @@ pub struct ProviderEvent {
 
 /// EVENT_HEADER_FLAG_EXTENDED_INFO.
 const EXTENDED_INFO: u16 = 1;
+/// EVENT_HEADER_FLAG_CLASSIC_HEADER: the event was logged in the form from before manifests. The provider is its class
+/// and the opcode its type.
+const CLASSIC_HEADER: u16 = 0x100;
 
 pub(super) fn parse<'d>(raw: &RawEvent<'d>) -> Result<Event<'d>> {
     const HEADER: usize = size_of::<RawEventHeader>();
@@ -55,8 +58,12 @@ pub(super) fn parse<'d>(raw: &RawEvent<'d>) -> Result<Event<'d>> {
         activity: Guid(header.activity_id),
         flags: header.flags.get(),
     };
+    let id = match provider.flags & CLASSIC_HEADER {
+        0 => EventId::Provider(provider),
+        _ => EventId::Class { guid: provider.provider, opcode: provider.opcode, level: provider.level },
+    };
     Ok(Event {
-        id: EventId::Provider(provider),
+        id,
         timestamp: Some(Tick(header.time_stamp.get())),
         thread: Some(header.thread_id.get()),
         process: Some(header.process_id.get()),
