@@ -27,8 +27,7 @@ impl Losses {
     /// Counts. `sequences` are the sequence numbers of all buffers but the first one of the file, in any order: they
     /// count a session's buffers from 1 on, those of all processors together (measured: so in all of 13 real traces).
     pub(super) fn count(header: &LogHeader, sequences: &mut Vec<i64>, marked: u64) -> Self {
-        let mut losses =
-            Self { events: header.events_lost, buffers: header.buffers_lost, marked, ..Self::default() };
+        let mut losses = Self { events: header.events_lost, buffers: header.buffers_lost, marked, ..Self::default() };
         sequences.sort_unstable();
         // A session saved out of a crash dump may hold a buffer twice.
         sequences.dedup();
@@ -65,9 +64,15 @@ mod tests {
 
     #[test]
     fn a_jump_counts_what_lies_between() {
-        for (before, after, expected) in
-            [(0, 1, 0), (1, 4, 2), (5, 5, 0), (5, 2, 0), (0, 1 << 20, (1 << 20) - 1), (0, 1 << 40, 0), (i64::MIN, i64::MAX, 0)]
-        {
+        for (before, after, expected) in [
+            (0, 1, 0),
+            (1, 4, 2),
+            (5, 5, 0),
+            (5, 2, 0),
+            (0, 1 << 20, (1 << 20) - 1),
+            (0, 1 << 40, 0),
+            (i64::MIN, i64::MAX, 0),
+        ] {
             assert_eq!(missing_between(before, after), expected, "{before} {after}");
         }
     }
