@@ -75,6 +75,7 @@ fn flags_and_lists() {
     check(&["memory32-flag"], |recipe| recipe.flags = 0x6002);
     check(&["both-lists"], |recipe| recipe.list64 = true);
     check(&["no-memory", "teb-memory", "stack"], |recipe| recipe.list32 = false);
+    check(&["memory-list-padding"], |recipe| recipe.padded = vec![5]);
     check64(&["memory64-size"], |recipe| recipe.list64_size_error = 16);
 }
 
@@ -125,6 +126,7 @@ fn threads() {
     check(&["teb-memory"], |recipe| thread(recipe).teb = 0x1_0ff0);
     check(&["stack"], |recipe| thread(recipe).stack = (0, 0));
     check(&["stack"], |recipe| thread(recipe).stack = (0x2_0000, 0x1001));
+    check(&["thread-list-padding"], |recipe| recipe.padded = vec![3]);
     check(&["context"], |recipe| thread(recipe).context_flags = 0x1_0007);
     check(&["context"], |recipe| thread(recipe).context_size = 716);
     check(&["context-align"], |recipe| thread(recipe).context_shift = 4);
@@ -141,12 +143,22 @@ fn modules() {
     check(&["module-name"], |recipe| module(recipe).name = None);
     check(&["no-codeview"], |recipe| module(recipe).codeview.clear());
     check(&["codeview"], |recipe| module(recipe).codeview[0] = b'X');
+    check(&["codeview-elf"], |recipe| module(recipe).codeview[..4].copy_from_slice(b"LEpB"));
+    check(&["module-list-padding"], |recipe| recipe.padded = vec![4]);
     check(&["module-header"], |recipe| module(recipe).base += 0x800);
     check(&["module-overlap", "module-header"], |recipe| {
         let mut other = module(recipe).clone();
         other.base += 0x1800;
         recipe.modules.as_mut().unwrap().push(other);
     });
+}
+
+#[test]
+fn messages_show_what_the_file_says() {
+    let mut recipe = Recipe::good();
+    module(&mut recipe).codeview[..4].copy_from_slice(b"X\0YZ");
+    let text = validate(&recipe.build()).unwrap().findings[0].to_string();
+    assert!(text.contains(r#"begins "X\x00YZ", allowed are RSDS"#), "{text}");
 }
 
 #[test]

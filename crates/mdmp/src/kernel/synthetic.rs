@@ -22,7 +22,8 @@
 //! | page table root in the header | "Invalid directory table base value 0x0" | the same |
 //! | NtBuildLab | no "Built by:" line | the same |
 //! | EPROCESS, ETHREAD as data blocks | fine | fine |
-//! | KiProcessorBlock | fine with one processor; with more "KiProcessorBlock\[1\] could not be read" and no target | fine |
+//! | KiProcessorBlock | fine: reads the header's context | fine |
+//! | KiProcessorBlock but for its first entry | with more than one processor "KiProcessorBlock\[1\] could not be read" and no target | fine |
 //!
 //! The same holds for ARM64 with its own CONTEXT, offsets and all (dbgeng 10; 6.3 does not know the machine).
 //!

@@ -12,4 +12,5 @@ mod triage;
 
 pub use header::Header;
 pub use memory::{Origin, Segment, Segments};
+pub(crate) use triage::MAX_PROCESSORS;
 pub use triage::{Processor, Triage};

@@ -35,7 +35,7 @@ pub struct Processor<'a> {
 }
 
 /// No Windows has more processors; a wild count in the header must not cost time.
-const MAX_PROCESSORS: u32 = 2048;
+pub(crate) const MAX_PROCESSORS: u32 = 2048;
 /// Bytes of a driver's path. Every entry may point to the same string, so that a long one would multiply.
 const MAX_NAME: u64 = 2 * kernel::MAX_NAME as u64;
 /// Windows remembers 50 unloaded drivers.
@@ -204,6 +204,16 @@ impl<'a> Triage<'a> {
     /// Address of the current thread's process, from the thread.
     pub fn current_process(&self) -> Option<u64> {
         pointer(self.thread()?, self.field(FieldOffset::KTHREAD_APC_PROCESS)?)
+    }
+
+    /// Number of the processor whose `KPRCB` the dump has in its own place; 0 when unknown.
+    pub fn current_processor(&self) -> u32 {
+        let number = || {
+            let at = usize::try_from(self.field(FieldOffset::PRCB_NUMBER)?).ok()?;
+            let bytes = self.prcb()?.get(at..at.checked_add(4)?)?;
+            Some(u32::from_le_bytes(bytes.try_into().expect("the slice has 4 bytes")))
+        };
+        number().unwrap_or(0)
     }
 
     /// The processors that KiProcessorBlock names and whose blocks were captured.

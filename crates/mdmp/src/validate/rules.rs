@@ -88,6 +88,15 @@ rules! {
         "there is a memory list; without one memory comes only from images on the symbol path";
     MEMORY64_SIZE = "memory64-size", Refused, ["skelsec minidump"],
         "the directory's DataSize of Memory64List is 16 * (n + 1)";
+    MEMORY_LIST_PADDING = "memory-list-padding", Degraded, ["dbgeng", "skelsec minidump"],
+        "the entries of MemoryList follow the count directly; with 4 bytes of padding between them, which breakpad and \
+         rust-minidump skip, dbgeng shows ?? for every byte of memory";
+    THREAD_LIST_PADDING = "thread-list-padding", Refused, ["dbgeng"],
+        "the entries of ThreadList follow the count directly; with 4 bytes of padding between them, which breakpad and \
+         rust-minidump skip, dbgeng has no process";
+    MODULE_LIST_PADDING = "module-list-padding", Degraded, ["dbgeng"],
+        "the entries of ModuleList follow the count directly; with 4 bytes of padding between them, which breakpad and \
+         rust-minidump skip, dbgeng says \"ModuleListStream stream size mismatch\" and lists no module";
     MEMORY_BOUNDS = "memory-bounds", Refused, ["all readers"],
         "the bytes of each memory range lie inside the file";
     MEMORY_ADDRESS = "memory-address", Degraded, ["rust-minidump", "dbgeng"],
@@ -127,7 +136,10 @@ rules! {
     MODULE_OVERLAP = "module-overlap", Degraded, ["dbgeng", "rust-minidump"],
         "modules do not overlap; one of the two is not found by address";
     CODEVIEW = "codeview", Degraded, ["all readers"],
-        "a CodeView record lies in the file and begins with RSDS or NB10";
+        "a CodeView record lies in the file and begins with RSDS, NB10 or BpEL";
+    CODEVIEW_ELF = "codeview-elf", Note, ["dbgeng"],
+        "a CodeView record names a PDB; breakpad's BpEL holds the build id of an ELF image, which breakpad, rust-minidump \
+         and lldb use and dbgeng ignores";
     NO_CODEVIEW = "no-codeview", Note, ["dbgeng"],
         "a module has a CodeView record; without it symbols need the image, or header, debug directory and RSDS bytes \
          in memory";
@@ -151,13 +163,14 @@ rules! {
     TRIAGE_BLOCKS = "triage-blocks", Degraded, ["all readers"],
         "data blocks and other parts lie in the file, and their addresses do not wrap around";
     TRIAGE_BLOCK_OVERLAP = "triage-block-overlap", Degraded, ["all readers"],
-        "no two data blocks hold the same address; which bytes are shown is chance";
+        "data blocks that hold the same address have the same byte there; else it is undefined which one is shown";
     TRIAGE_DEBUGGER_DATA = "triage-debugger-data", Degraded, ["dbgeng"],
         "there is a KDDEBUGGER_DATA64; else \"GetContextState failed 0x8007001E\", and r does not work";
     TRIAGE_PROCESSORS = "triage-processors", Refused, ["dbgeng 10.0.15063"],
-        "KiProcessorBlock names a KPRCB for each processor of the header; else \"KiProcessorBlock[n] could not be read\" \
-         and no target";
+        "KiProcessorBlock, if its first entry was captured, has an entry other than 0 for each processor of the header; \
+         else \"KiProcessorBlock[n] could not be read\" and no target";
     TRIAGE_REGISTERS = "triage-registers", Degraded, ["dbgeng 10.0.15063"],
-        "a KPRCB and the context that it points to at OffsetPrcbContext are data blocks; else \"GetContextState failed \
-         0x8007001E\", and r does not work; dbgeng 6.3 reads the header's context";
+        "if KiProcessorBlock was captured, so were the current processor's KPRCB and the context that it points to at \
+         OffsetPrcbContext; else \"GetContextState failed 0x8007001E\", and r does not work. Without KiProcessorBlock \
+         the engine takes the header's context, as dbgeng 6.3 always does";
 }

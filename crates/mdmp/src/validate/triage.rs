@@ -5,9 +5,10 @@ use super::rules::{
     TRIAGE_BLOCK_OVERLAP, TRIAGE_BLOCKS, TRIAGE_DEBUGGER_DATA, TRIAGE_DRIVERS, TRIAGE_END, TRIAGE_FIELDS, TRIAGE_PARTS,
     TRIAGE_PROCESSORS, TRIAGE_REGISTERS,
 };
+use crate::bytes::Bytes;
 use crate::kernel::raw::TRIAGE_OFFSET;
 use crate::kernel::{FieldOffset, Parts, Variable};
-use crate::read::Triage;
+use crate::read::{MAX_PROCESSORS, Triage};
 use crate::{AddressRange, Error};
 
 /// Checks a triage dump. Its table of data blocks is copied once and sorted: twice the table's size of memory.
@@ -26,7 +27,7 @@ pub(super) fn check(file: &[u8], findings: &mut Findings) -> Result<(), Error> {
     }
     fields(&dump, findings);
     drivers(&dump, findings);
-    blocks(&dump, findings);
+    blocks(Bytes::new(file), &dump, findings);
     registers(&dump, findings);
     Ok(())
 }
@@ -65,51 +66,87 @@ fn drivers(dump: &Triage<'_>, findings: &mut Findings) {
     }
 }
 
-/// No two data blocks hold the same address.
-fn blocks(dump: &Triage<'_>, findings: &mut Findings) {
-    let mut blocks: Vec<(AddressRange, u64)> = Vec::new();
-    for (offset, block) in dump.data_blocks() {
+/// Data blocks that share addresses must agree on the bytes there.
+fn blocks(file: Bytes<'_>, dump: &Triage<'_>, findings: &mut Findings) {
+    let mut blocks: Vec<Block> = Vec::new();
+    for (at, block) in dump.data_blocks() {
         match AddressRange::new(block.address.get(), block.size.get().into()) {
-            Some(range) => blocks.push((range, offset)),
-            None => findings.add(&TRIAGE_BLOCKS, offset, || {
+            Some(range) => blocks.push(Block { range, at, data: block.offset.get().into() }),
+            None => findings.add(&TRIAGE_BLOCKS, at, || {
                 format!("TRIAGE_DATA_BLOCK: {:#x}+{:#x} wraps around", block.address.get(), block.size.get())
             }),
         }
     }
-    blocks.sort_unstable();
-    let mut reach: Option<AddressRange> = None;
-    for (range, offset) in blocks {
-        if let Some(before) = reach.filter(|before| before.overlaps(range)) {
-            findings.add(&TRIAGE_BLOCK_OVERLAP, offset, || {
-                let [a, b] = [range, before].map(|range| format!("{:#x}+{:#x}", range.start(), range.size()));
-                format!("TRIAGE_DATA_BLOCK: {a} shares addresses with {b}")
+    blocks.sort_unstable_by_key(|block| (block.range, block.at));
+    // In a hostile file every block may lie on the same bytes; comparing stops after twice the file's size.
+    let mut budget = 2 * file.len();
+    let mut furthest: Option<Block> = None;
+    for block in blocks {
+        if let Some(before) = furthest.filter(|before| before.range.overlaps(block.range))
+            && !same_bytes(file, before, block, &mut budget)
+        {
+            findings.add(&TRIAGE_BLOCK_OVERLAP, block.at, || {
+                let [a, b] =
+                    [block, before].map(|block| format!("{:#x}+{:#x}", block.range.start(), block.range.size()));
+                format!("TRIAGE_DATA_BLOCK: {a} and {b} hold different bytes for the same addresses")
             });
         }
-        if reach.is_none_or(|before| before.last() < range.last()) {
-            reach = Some(range);
+        if furthest.is_none_or(|before| before.range.last() < block.range.last()) {
+            furthest = Some(block);
         }
     }
 }
 
-/// dbgeng 10 follows KiProcessorBlock, KPRCB and its context pointer through data blocks.
+#[derive(Clone, Copy)]
+struct Block {
+    range: AddressRange,
+    /// File offset of the table's entry.
+    at: u64,
+    /// File offset of the bytes.
+    data: u64,
+}
+
+/// True when the addresses that both blocks have hold the same bytes in both. `second` does not start before `first`.
+fn same_bytes(file: Bytes<'_>, first: Block, second: Block, budget: &mut u64) -> bool {
+    let start = second.range.start();
+    let end = first.range.last().min(second.range.last());
+    let Some(size) = end.and_then(|end| (end - start).checked_add(1)).filter(|size| size <= budget) else {
+        return false;
+    };
+    *budget -= size;
+    let inside = start - first.range.start();
+    let bytes = |data: u64| file.get(data, size);
+    let (first, second) = (first.data.checked_add(inside).and_then(bytes), bytes(second.data));
+    first.is_some() && first == second
+}
+
+/// dbgeng 10 goes from KiProcessorBlock to a KPRCB to its context, through data blocks. All of this was measured by
+/// taking parts away: it wants an entry for every processor before it looks at any, then follows the current
+/// processor's alone; and when the first entry was not captured it takes the context in the header and follows none.
 fn registers(dump: &Triage<'_>, findings: &mut Findings) {
     let at = TRIAGE_OFFSET + 0x70;
     let Some(data) = dump.debugger_data() else {
         return findings.add(&TRIAGE_DEBUGGER_DATA, at, || "TRIAGE_DUMP64.DebuggerDataOffset: found 0".into());
     };
-    let missing = if data.variable(Variable::KI_PROCESSOR_BLOCK) == 0 {
-        "KiProcessorBlock is 0"
-    } else if data.offset(FieldOffset::PRCB_CONTEXT) == 0 {
-        "OffsetPrcbContext is 0"
-    } else if dump.processors().any(|processor| processor.context.is_some()) {
-        let (named, count) = (dump.processors().count(), dump.header().system().processors);
-        if named < count as usize {
-            findings
-                .add(&TRIAGE_PROCESSORS, 0x34, || format!("KiProcessorBlock: {named} of {count} processors captured"));
-        }
+    let block = data.variable(Variable::KI_PROCESSOR_BLOCK);
+    let entry = |number: u32| dump.memory().pointer_at(block.checked_add(u64::from(number) * 8)?);
+    if block == 0 || entry(0).is_none() {
         return;
-    } else {
-        "no processor's context lies in the data blocks"
-    };
-    findings.add(&TRIAGE_REGISTERS, at, || format!("KDDEBUGGER_DATA64: {missing}"));
+    }
+    let count = dump.header().system().processors;
+    if let Some(number) = (0..count.min(MAX_PROCESSORS)).find(|&number| entry(number).unwrap_or(0) == 0) {
+        let found = if entry(number).is_some() { "is 0" } else { "was not captured" };
+        findings.add(&TRIAGE_PROCESSORS, 0x34, || {
+            format!("KiProcessorBlock[{number}] {found}, and NumberProcessors is {count}")
+        });
+        return;
+    }
+    let current = dump.current_processor();
+    if data.offset(FieldOffset::PRCB_CONTEXT) == 0 {
+        findings.add(&TRIAGE_REGISTERS, at, || "KDDEBUGGER_DATA64: OffsetPrcbContext is 0".into());
+    } else if !dump.processors().any(|processor| processor.number == current && processor.context.is_some()) {
+        findings.add(&TRIAGE_REGISTERS, at, || {
+            format!("KiProcessorBlock[{current}]: the context of the current processor is not in the data blocks")
+        });
+    }
 }

@@ -39,10 +39,8 @@ impl Memory {
     }
 
     fn read_list32(&mut self, dump: &mut Dump<'_, '_>) -> Option<()> {
-        let at = u64::from(dump.stream(StreamType::MEMORY_LIST, 4)?.offset);
-        let count = dump.bytes.u32(at, "MemoryList: NumberOfMemoryRanges").ok()?;
-        let table = dump.bytes.table(at + 4, count.into(), 16, "MemoryList");
-        let table = dump.findings.take(&rules::FORMAT, table)?;
+        let entry = dump.stream(StreamType::MEMORY_LIST, 4)?;
+        let table = dump.list(entry, 16, "MemoryList", &rules::MEMORY_LIST_PADDING)?;
         self.ranges.reserve_exact(table.len());
         for at in table {
             let start = dump.bytes.u64(at, "MemoryList: StartOfMemoryRange").ok()?;

@@ -26,14 +26,12 @@ pub(super) fn check(dump: &mut Dump<'_, '_>) -> Vec<(u64, AddressRange)> {
     modules
 }
 
+/// `CV_INFO_ELF_BUILD_ID` of breakpad and Crashpad, the number 0x4270454C.
+const ELF_BUILD_ID: &[u8] = b"LEpB";
+
 fn check_loaded(dump: &mut Dump<'_, '_>, modules: &mut Vec<(u64, AddressRange)>) -> Option<()> {
     let entry = dump.stream(StreamType::MODULE_LIST, 4)?;
-    let at = u64::from(entry.offset);
-    let count = dump.bytes.u32(at, "ModuleList: NumberOfModules").ok()?;
-    // Some writers pad the count to 8 bytes; readers take both.
-    let padded = u64::from(entry.size) == 8 + 108 * u64::from(count);
-    let table = dump.bytes.table(at + if padded { 8 } else { 4 }, count.into(), 108, "ModuleList");
-    for at in dump.findings.take(&rules::FORMAT, table)? {
+    for at in dump.list(entry, 108, "ModuleList", &rules::MODULE_LIST_PADDING)? {
         let base = dump.bytes.u64(at, "module: BaseOfImage").ok()?;
         dump.check_address(at, base);
         let size = dump.bytes.u32(at + 8, "module: SizeOfImage").ok()?;
@@ -53,12 +51,27 @@ fn check_loaded(dump: &mut Dump<'_, '_>, modules: &mut Vec<(u64, AddressRange)>)
             dump.findings.add(&rules::NO_CODEVIEW, at + 76, message);
             continue;
         }
-        let record = dump.bytes.get(record.into(), size.into());
-        if !record.is_some_and(|record| record.starts_with(b"RSDS") || record.starts_with(b"NB10")) {
-            dump.findings.add(&rules::CODEVIEW, at + 76, || {
-                let found = record.map(|record| &record[..record.len().min(4)]);
-                format!("module {name:?} at {base:#x}: CodeView record begins {found:02x?}, allowed are RSDS and NB10")
-            });
+        let bytes = dump.bytes.get(record.into(), size.into());
+        match bytes.map(|bytes| &bytes[..bytes.len().min(4)]) {
+            Some(b"RSDS" | b"NB10") => {}
+            Some(ELF_BUILD_ID) => dump.findings.add(&rules::CODEVIEW_ELF, at + 76, || {
+                format!("module {name:?} at {base:#x}: the CodeView record is an ELF build id and names no PDB")
+            }),
+            Some(start) => dump.findings.add(&rules::CODEVIEW, at + 76, || {
+                let start = start.escape_ascii();
+                format!(
+                    "module {name:?} at {base:#x}: CodeView record begins \"{start}\", allowed are RSDS, NB10 and BpEL"
+                )
+            }),
+            None => {
+                let end = dump.bytes.len();
+                dump.findings.add(&rules::CODEVIEW, at + 76, || {
+                    format!(
+                        "module {name:?} at {base:#x}: CodeView record lies at {record:#x}+{size:#x}, \
+                         the file ends at {end:#x}"
+                    )
+                });
+            }
         }
     }
     Some(())

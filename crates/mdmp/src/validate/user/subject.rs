@@ -3,7 +3,7 @@
 use crate::bytes::Bytes;
 use crate::user::{Architecture, Directory, Entry, StreamType};
 use crate::validate::report::Findings;
-use crate::validate::rules;
+use crate::validate::rules::{self, Rule};
 
 /// A dump under inspection: the state that all checks share.
 pub(super) struct Dump<'a, 'f> {
@@ -26,6 +26,26 @@ impl<'a> Dump<'a, '_> {
             return None;
         }
         Some(entry)
+    }
+
+    /// The file offsets of the entries of a list that begins with a 32-bit count. Some writers pad the count to 8 bytes,
+    /// which shows in the size of the stream and breaks the rule `padding`.
+    pub(super) fn list(
+        &mut self,
+        list: Entry,
+        stride: u32,
+        structure: &str,
+        padding: &'static Rule,
+    ) -> Option<impl ExactSizeIterator<Item = u64> + use<>> {
+        let at = u64::from(list.offset);
+        let count = self.bytes.u32(at, structure).ok()?;
+        let padded = u64::from(list.size) == 8 + u64::from(stride) * u64::from(count);
+        if padded {
+            let message = || format!("{structure}: 4 bytes of padding between the count of {count} and the entries");
+            self.findings.add(padding, at + 4, message);
+        }
+        let table = self.bytes.table(at + if padded { 8 } else { 4 }, count.into(), stride.into(), structure);
+        self.findings.take(&rules::FORMAT, table)
     }
 
     /// `at` is the file offset of the field that holds the address.

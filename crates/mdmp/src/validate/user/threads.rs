@@ -30,12 +30,7 @@ pub(super) fn check(dump: &mut Dump<'_, '_>, memory: &Memory) {
 
 fn check_list(dump: &mut Dump<'_, '_>, memory: &Memory, ids: &mut HashSet<u32>) -> Option<()> {
     let entry = dump.stream(StreamType::THREAD_LIST, 4)?;
-    let at = u64::from(entry.offset);
-    let count = dump.bytes.u32(at, "ThreadList: NumberOfThreads").ok()?;
-    // As with modules, some writers pad the count to 8 bytes.
-    let padded = u64::from(entry.size) == 8 + 48 * u64::from(count);
-    let table = dump.bytes.table(at + if padded { 8 } else { 4 }, count.into(), 48, "ThreadList");
-    for at in dump.findings.take(&rules::FORMAT, table)? {
+    for at in dump.list(entry, 48, "ThreadList", &rules::THREAD_LIST_PADDING)? {
         let id = dump.bytes.u32(at, "thread: ThreadId").ok()?;
         if id == 0 {
             dump.findings.add(&rules::THREAD_ID, at, || "thread: ThreadId is 0, allowed is at least 1".into());

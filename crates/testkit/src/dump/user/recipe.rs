@@ -33,6 +33,8 @@ pub struct Recipe {
     pub exception: Option<u32>,
     /// Further directory entries: type, size, offset.
     pub entries: Vec<(u32, u32, u32)>,
+    /// Stream types of lists (3, 4, 5) that have 4 bytes of padding after their count, as some writers lay them out.
+    pub padded: Vec<u32>,
 }
 
 /// A thread.
@@ -106,12 +108,17 @@ impl Recipe {
             regions: Some(vec![base, base + 0x1000, 0x1_0000, 0x2_0000]),
             exception: None,
             entries: Vec::new(),
+            padded: Vec::new(),
         }
     }
 
     /// The same with Memory64List.
     pub fn good64() -> Recipe {
         Recipe { flags: 0x6002, list32: false, list64: true, ..Recipe::good() }
+    }
+
+    fn padding(&self, stream: u32) -> usize {
+        if self.padded.contains(&stream) { 4 } else { 0 }
     }
 
     /// The bytes.
@@ -159,7 +166,7 @@ impl Recipe {
         if let Some(threads) = &self.threads {
             let contexts: Vec<(Label, u32)> = threads.iter().map(|thread| context(&mut asm, thread)).collect();
             stream(&mut asm, 3, 0, &mut |asm| {
-                asm.u32(threads.len() as u32);
+                asm.u32(threads.len() as u32).fill(0, self.padding(3));
                 for (thread, (context, size)) in threads.iter().zip(&contexts) {
                     asm.u32(thread.id).u32(0).u32(0x20).u32(0).u64(thread.teb);
                     asm.u64(thread.stack.0).u32(thread.stack.1);
@@ -180,7 +187,7 @@ impl Recipe {
                 parts.push((name, record));
             }
             stream(&mut asm, 4, 0, &mut |asm| {
-                asm.u32(modules.len() as u32);
+                asm.u32(modules.len() as u32).fill(0, self.padding(4));
                 for (module, (name, record)) in modules.iter().zip(&parts) {
                     asm.u64(module.base).u32(module.size).u32(0x1234).u32(0x5f5e_1000);
                     match name {
@@ -206,7 +213,7 @@ impl Recipe {
         }
         if self.list32 {
             stream(&mut asm, 5, 0, &mut |asm| {
-                asm.u32(self.ranges.len() as u32);
+                asm.u32(self.ranges.len() as u32).fill(0, self.padding(5));
                 for (range, &label) in self.ranges.iter().zip(&data) {
                     let size = range.bytes.len() as u64 + range.size_error;
                     asm.u64(range.start).u32(size as u32).u32_of(label);
