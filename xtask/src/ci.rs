@@ -32,6 +32,7 @@ const STEPS: &[Step] = &[
     Step { name: "targets", run: || targets::run(&[]), needs_tools: true },
     Step { name: "fuzz-build", run: fuzz::check, needs_tools: false },
     Step { name: "demo-data", run: || acceptance::run("demo-data", &["--check".to_owned()]), needs_tools: false },
+    Step { name: "testdata", run: || acceptance::run("testdata", &["--check".to_owned()]), needs_tools: false },
     Step { name: "dist", run: || dist::run(&[]), needs_tools: false },
     Step { name: "corpus", run: || acceptance::run("corpus", &[]), needs_tools: false },
     Step { name: "debugger", run: || acceptance::run("debugger", &[]), needs_tools: true },

@@ -76,6 +76,11 @@ const TASKS: &[Task] = &[
         help: "every benchmark, each next to its reference [ARGUMENT OF CARGO BENCH]…",
     },
     Task {
+        name: "testdata",
+        run: |rest| acceptance::run("testdata", rest),
+        help: "writes the samples in testdata/ [--check]",
+    },
+    Task {
         name: "mutants",
         run: mutants::run,
         help: "small planted faults that the tests should notice [CRATE]… [--shard K/N] [--jobs N]",

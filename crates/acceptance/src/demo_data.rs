@@ -4,14 +4,16 @@
 //! nothing in them belongs to anyone else.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use testkit::image::{At, Driver, PdbSpec, SiteSpec, VersionSpec};
 use testkit::pt::{Hardware, Machine, Module as Code, Optimization, Program, Run, Shape};
 use testkit::trace::{Compression, Module, Payload, TraceFile};
 use xtask::outcome::Outcome;
 use xtask::paths;
+
+use crate::generated::{self, Files};
 
 /// The demo's files together: it travels inside the command.
 const MAX_SIZE: usize = 200 << 10;
@@ -27,67 +29,21 @@ const NAMES: &[&str] = &["ntoskrnl.exe", "demodisk.sys", "demofs.sys", "demonet.
 /// `cargo xtask demo-data [--check]`: writes the files, or compares those of the repository with the generator's.
 pub fn run(arguments: &[String]) -> Result<Outcome> {
     match arguments {
-        [] => {}
-        [one] if one == "--check" => return check(),
+        [] => generated::write(&directory(), &files()?),
+        [one] if one == "--check" => generated::check(&directory(), &files()?, "demo-data"),
         other => bail!("demo-data takes --check, {other:?} given"),
     }
-    let dir = directory();
-    if dir.exists() {
-        std::fs::remove_dir_all(&dir)?;
-    }
-    for (name, bytes) in files()? {
-        let path = dir.join(&name);
-        std::fs::create_dir_all(path.parent().context("a file lies in a directory")?)?;
-        std::fs::write(&path, &bytes)?;
-        println!("{:>8} {name}", bytes.len());
-    }
-    Ok(Outcome::pass())
-}
-
-/// Checks that the demo data in the repository is what the generator writes.
-fn check() -> Result<Outcome> {
-    let dir = directory();
-    let mut outcome = Outcome::default();
-    let expected = files()?;
-    for (name, bytes) in &expected {
-        match std::fs::read(dir.join(name)) {
-            Ok(found) if found == *bytes => outcome.add_pass(),
-            Ok(_) => outcome.add_failure(format!("{name} differs from what `cargo xtask demo-data` writes")),
-            Err(error) => outcome.add_failure(format!("{name}: {error}; `cargo xtask demo-data` writes it")),
-        }
-    }
-    for name in listed(&dir)? {
-        if !expected.contains_key(&name) {
-            outcome.add_failure(format!("{name} is not among the demo's files"));
-        }
-    }
-    Ok(outcome)
 }
 
 fn directory() -> PathBuf {
     paths::root().join("crates/mkdump-cli/demo")
 }
 
-/// Files below a directory, as paths relative to it with `/`.
-fn listed(dir: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(dir).with_context(|| format!("{}", dir.display()))? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.path().is_dir() {
-            names.extend(listed(&entry.path())?.into_iter().map(|inner| format!("{name}/{inner}")));
-        } else {
-            names.push(name);
-        }
-    }
-    Ok(names)
-}
-
 /// The demo's files by name.
-fn files() -> Result<BTreeMap<String, Vec<u8>>> {
+fn files() -> Result<Files> {
     let (program, images) = machine()?;
     let hal = hal();
-    let mut files = BTreeMap::new();
+    let mut files = Files::new();
     files.insert(String::from("demo.etl"), trace(&program, &images, &hal));
     for image in images.iter().chain([&hal]) {
         files.insert(format!("modules/{}", image.name), image.file.clone());

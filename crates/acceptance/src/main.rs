@@ -10,10 +10,12 @@ mod corpus;
 mod debugger;
 mod demo_data;
 mod dump;
+mod generated;
 mod pages;
 mod peers;
 mod readers;
 mod system;
+mod testdata;
 
 use std::process::ExitCode;
 
@@ -32,6 +34,7 @@ const TASKS: &[(&str, Task)] = &[
     ("peers", peers::run),
     ("prepare", prepare),
     ("readers", readers::run),
+    ("testdata", testdata::run),
 ];
 
 fn main() -> ExitCode {
