@@ -21,13 +21,12 @@
 //! ```
 #![deny(unsafe_code)]
 
-pub mod check;
 mod error;
+mod hex;
 pub mod ipt;
 mod jobs;
 pub mod keep;
 mod kind;
-mod list;
 mod map;
 mod output;
 mod progress;
@@ -43,12 +42,15 @@ pub mod threads;
 
 pub use error::{Error, Result};
 pub use jobs::build_dump::{BuildOptions, Format, ListKind, Selection};
-pub use list::{ListOptions, how_to_record, why_no_modules};
+pub use jobs::check;
+pub use jobs::ipt::analyse::IptOptions;
+pub use jobs::modules::{ListOptions, how_to_record, why_no_modules};
+pub use jobs::threads::ThreadListOptions;
 pub use map::FileBytes;
 pub use output::{Output, remove_unfinished};
 pub use progress::{Progress, Silent};
 pub use provenance::{PROVENANCE_STREAM, Provenance, UsedFile};
-pub use report::{build, list_modules};
+pub use report::{build, list_modules, list_threads};
 pub use search::{Search, missing};
 pub use select::NameFilter;
 pub use source::dump;

@@ -17,9 +17,8 @@
 //! A find is dropped when any captured field of the thread contradicts it, or when it lies on another alignment than
 //! the threads that are known for certain.
 
-mod kernel_pdb;
+pub(crate) mod kernel_pdb;
 mod layout;
-mod list;
 pub(crate) mod msf;
 
 use std::collections::BTreeMap;
@@ -27,8 +26,6 @@ use std::collections::BTreeMap;
 use mdmp::read::{Segments, Triage};
 
 pub use layout::{LayoutError, ThreadLayout};
-pub(crate) use list::layout_at_hand;
-pub use list::{LayoutReport, ThreadListOptions, ThreadReport, ThreadsReport, list_threads};
 
 /// A thread of a dump.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +80,7 @@ pub struct ThreadOptions {
 /// `DISPATCHER_HEADER.Type` of a thread, `ThreadObject`.
 const THREAD_OBJECT: u8 = 6;
 /// Pool allocations lie on multiples of 16.
-const POOL_ALIGNMENT: u64 = 16;
+pub(crate) const POOL_ALIGNMENT: u64 = 16;
 /// Where all known threads lie on multiples of 64, as on Windows 10, the others do as well.
 const CACHE_ALIGNMENT: u64 = 64;
 /// Kernel stacks grow to 0x6C000 bytes with everything expanded; more is no stack.

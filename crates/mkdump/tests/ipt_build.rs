@@ -522,7 +522,7 @@ fn a_driver_in_the_place_of_another_one() {
     let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &Silent).unwrap();
     let mut search = Search::new(vec![dir.path().to_owned()], &Default::default());
     search.cache = symstore::Cache::Off;
-    let options = mkdump::ipt::IptOptions { search, ..Default::default() };
+    let options = mkdump::IptOptions { search, ..Default::default() };
     let report = mkdump::report::ipt::analyse(&reading, &options, &Silent).unwrap();
     let reached: Vec<(&str, u64)> = report.modules.iter().map(|module| (&*module.name, module.hits)).collect();
     assert_eq!(reached, [("new.sys", 20)]);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use mkdump::check::{CheckOptions, check};
 use mkdump::report::{BuildReport, Status};
 use mkdump::{BuildOptions, Choice, Search, Silent, Source, Wanted, build};
 use testkit::image::{At, Driver};
@@ -73,6 +74,23 @@ fn of_modules_at_one_place_the_later_load_is_in_whoever_has_a_file() {
             "None of the module files was found, so the dump contains no code.",
         ]
     );
+}
+
+#[test]
+fn a_dump_without_code_is_told_from_one_with_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |trace: &TraceFile| {
+        built(dir.path(), trace);
+        let options = CheckOptions { dump: dir.path().join("out.dmp"), ..CheckOptions::default() };
+        check(&options, &Silent).unwrap().warnings
+    };
+    let present = file(dir.path(), &with_code("present.sys"), DRIVER);
+    let mut trace = TraceFile::new();
+    trace.module(0, START + 1, &present);
+    assert_eq!(check(&trace), [""; 0]);
+    let mut trace = TraceFile::new();
+    trace.module(0, START + 1, &Module::kernel("absent.sys", DRIVER, 0x40000));
+    assert_eq!(check(&trace), ["The dump holds no byte of any module that it lists: it contains no code."]);
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use mkdump::ThreadListOptions;
 use mkdump::dump::Dump;
-use mkdump::threads::{ThreadListOptions, ThreadsReport, list_threads};
+use mkdump::report::{ThreadsReport, list_threads};
 use mkdump::{BuildOptions, Error, Search, Silent, Source, Wanted, build};
 use serde_json::Value;
 use symstore::Cache;

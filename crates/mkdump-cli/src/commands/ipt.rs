@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::Result;
-use mkdump::ipt::IptOptions;
+use mkdump::IptOptions;
 use mkdump::ipt::choose::{SnapshotChoice, parse_numbers};
 use mkdump::ipt::why_no_data;
 use mkdump::report::ipt::{FileStatus, FlowReport, FlowSummary, IptReport};

@@ -1,8 +1,8 @@
 //! `mkdump threads`: the threads that a triage dump holds something of.
 
 use anyhow::Result;
-use mkdump::threads::{ThreadListOptions, list_threads};
 use mkdump::{Search, Source, Wanted};
+use mkdump::{ThreadListOptions, list_threads};
 use symstore::SymbolPath;
 
 use super::{Outcome, print, print_json, suggest, warn};

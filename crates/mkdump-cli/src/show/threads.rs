@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use mkdump::report::Hex;
-use mkdump::threads::{ThreadReport, ThreadsReport};
+use mkdump::report::{ThreadReport, ThreadsReport};
 
 use super::text::{Table, address, count};
 
@@ -57,7 +57,7 @@ pub fn remarks(report: &ThreadsReport) -> String {
 #[cfg(test)]
 mod tests {
     use mkdump::report::Hex;
-    use mkdump::threads::ThreadReport;
+    use mkdump::report::ThreadReport;
 
     #[test]
     fn how_a_thread_was_found_is_one_word() {

@@ -13,6 +13,8 @@ fn exit_codes_say_what_came_of_it() {
         (BUILD.to_owned(), 0),
         (format!("{BUILD} --strict"), 1),
         (format!("{BUILD} --strict --exclude vendorflt.sys"), 0),
+        // The only module wanted has no file: a dump without code.
+        (format!("{BUILD} --include vendorflt.sys"), 1),
         ("--etl nowhere.etl".to_owned(), 2),
         ("--help".to_owned(), 0),
         ("--version".to_owned(), 0),

@@ -1,20 +1,11 @@
 //! What Intel PT data says about the system that it was recorded on.
 
-pub(crate) mod analyse;
 pub mod choose;
-pub(crate) mod chosen;
-pub(crate) mod closure;
-pub(crate) mod executed;
-pub(crate) mod execution;
-pub(crate) mod flow;
 mod hex;
 pub mod input;
 pub mod names;
 mod snapshots;
 pub(crate) mod touched;
-pub(crate) mod trace_flow;
-
-pub use analyse::IptOptions;
 
 use crate::source::{Reading, SourceKind};
 

@@ -3,7 +3,7 @@
 //!
 //! A report is made from a result. Nothing below this module knows of it.
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::source::Summary;
 use crate::system::{Extent, ImportModes, Mode};
@@ -11,22 +11,15 @@ use crate::system::{Extent, ImportModes, Mode};
 mod build;
 pub mod ipt;
 mod modules;
+mod threads;
 
+pub use crate::hex::Hex;
 pub use build::{
     BuildReport, BuiltModule, HeatReport, ImportSites, ModuleHeat, RewrittenSites, SitesReport, Status,
     UnresolvedReport, build,
 };
 pub use modules::{ModuleReport, ModulesReport, PdbReport, list_modules};
-
-/// A number that is printed as `"0x…"`, since JSON numbers lose bits above 2^53.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
-pub struct Hex(pub u64);
-
-impl Serialize for Hex {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:#x}", self.0))
-    }
-}
+pub use threads::{LayoutReport, ThreadReport, ThreadsReport, list_threads};
 
 /// A trace or dump, summed up.
 #[derive(Clone, Debug, Serialize)]

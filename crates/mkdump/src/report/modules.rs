@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Hex, SourceReport};
 use crate::error::Result;
-use crate::list::{ListOptions, listed_modules};
+use crate::jobs::modules::{ListOptions, listed_modules};
 use crate::snapshot::Module;
 use crate::source::Reading;
 

@@ -12,25 +12,25 @@ use crate::search::Search;
 use crate::snapshot::{Module, Pdb, Snapshot};
 
 /// A PDB that was read.
-pub(super) struct ReadPdb {
-    pub(super) layout: ThreadLayout,
+pub(crate) struct ReadPdb {
+    pub(crate) layout: ThreadLayout,
     /// Its GUID, when it has one; the age counts rewrites of the same PDB and is let be.
     guid: Option<[u8; 16]>,
 }
 
 /// Reads the PDB that the caller names.
-pub(super) fn read_pdb(path: &Path) -> Result<ReadPdb> {
+pub(crate) fn read_pdb(path: &Path) -> Result<ReadPdb> {
     let bytes = FileBytes::open(path)?;
     let layout = ThreadLayout::from_pdb(&bytes).map_err(|source| Error::Pdb { path: path.to_owned(), source })?;
     Ok(ReadPdb { layout, guid: layout::guid(&bytes) })
 }
 
 /// The PDB that the kernel of a dump was linked with.
-pub(super) struct KernelPdb(Pdb);
+pub(crate) struct KernelPdb(Pdb);
 
 impl KernelPdb {
     /// As the dump says it, or else the kernel's file, if that is in the index. The index is made only when it is needed.
-    pub(super) fn of<I: Borrow<Index>>(
+    pub(crate) fn of<I: Borrow<Index>>(
         snapshot: &Snapshot,
         index: impl FnOnce(&Module) -> Option<I>,
     ) -> Option<KernelPdb> {
@@ -46,7 +46,7 @@ impl KernelPdb {
     }
 
     /// Finds it in the symbol stores and reads it.
-    pub(super) fn find(&self, search: &Search, warnings: &mut Vec<String>) -> Option<(ThreadLayout, PathBuf)> {
+    pub(crate) fn find(&self, search: &Search, warnings: &mut Vec<String>) -> Option<(ThreadLayout, PathBuf)> {
         let name = FileName::new(&self.0.name).ok()?;
         let key = pdb_key(&self.0.id.guid.0, self.0.id.age);
         let stores = search.symbol_path.iter().chain(&search.roots);
@@ -60,7 +60,7 @@ impl KernelPdb {
     }
 
     /// Complains about a PDB of another kernel.
-    pub(super) fn differs(&self, pdb: &ReadPdb, path: &Path) -> Option<String> {
+    pub(crate) fn differs(&self, pdb: &ReadPdb, path: &Path) -> Option<String> {
         let PdbId { guid, .. } = self.0.id;
         let found = pdb.guid.filter(|found| *found != guid.0)?;
         Some(format!(

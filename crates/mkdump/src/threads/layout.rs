@@ -99,7 +99,7 @@ impl ThreadLayout {
     }
 
     /// With the fields that the dump itself states.
-    pub(super) fn or_debugger_data(mut self, data: Option<&DebuggerData>) -> ThreadLayout {
+    pub(crate) fn or_debugger_data(mut self, data: Option<&DebuggerData>) -> ThreadLayout {
         if let Some(offset @ 1..) = data.map(|data| data.offset(FieldOffset::KTHREAD_KERNEL_STACK)) {
             self.kernel_stack = offset.into();
         }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mkdump::ipt::IptOptions;
+use mkdump::IptOptions;
 use mkdump::report::ipt::{FlowReport, FlowSummary, IptReport};
 use mkdump::report::ipt::{analyse, trace_flow};
 use mkdump::{Search, Silent, Source, Wanted};

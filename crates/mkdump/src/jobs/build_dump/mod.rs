@@ -7,15 +7,15 @@ use pe_image::ImportCalls;
 use symstore::Index;
 
 use crate::error::{Error, Result};
-use crate::ipt::closure::reached;
 use crate::ipt::input::{Snapshot, snapshots};
 use crate::ipt::touched::{Touched, touched};
+use crate::jobs::ipt::closure::reached;
+use crate::jobs::threads::layout_at_hand;
 use crate::progress::Progress;
 use crate::provenance::{Assumed, Provenance, UsedFile};
 use crate::snapshot::{Architecture, Module};
 use crate::source::{Reading, Source};
 use crate::system::{Detect, Exporter, Files, Image, Setting, System};
-use crate::threads::layout_at_hand;
 
 mod layout;
 mod options;
@@ -67,7 +67,10 @@ pub(crate) fn build_with<T>(
 ) -> Result<T> {
     let modules: Vec<Module> = reading.snapshot.modules.iter().filter(|module| module.kernel).cloned().collect();
     if modules.is_empty() {
-        return Err(Error::NoModules { path: source.path().to_owned(), why: crate::list::why_no_modules(reading) });
+        return Err(Error::NoModules {
+            path: source.path().to_owned(),
+            why: crate::jobs::modules::why_no_modules(reading),
+        });
     }
     if options.format == Format::Triage && reading.snapshot.machine.architecture == Architecture::X86 {
         let why = "triage dumps of 32-bit systems are not written; use minidump".to_owned();

@@ -9,12 +9,11 @@ use super::{
     RetpolineReport, SnapshotFacts, SnapshotReport, ThreadHits, ThreadReport, UnknownPage, VerdictReport,
 };
 use crate::error::Result;
-use crate::ipt::IptOptions;
-use crate::ipt::analyse::{Analysis, analyse_with};
-use crate::ipt::chosen::Chosen;
-use crate::ipt::executed::Executed;
-use crate::ipt::execution::Execution;
 use crate::ipt::touched::{Reach, StreamFacts, Thread};
+use crate::jobs::ipt::analyse::{Analysis, IptOptions, analyse_with};
+use crate::jobs::ipt::chosen::Chosen;
+use crate::jobs::ipt::executed::Executed;
+use crate::jobs::ipt::execution::Execution;
 use crate::progress::Progress;
 use crate::report::Hex;
 use crate::snapshot::ModuleId;
@@ -35,14 +34,16 @@ impl From<&Analysis<'_, '_>> for IptReport {
     fn from(analysis: &Analysis<'_, '_>) -> Self {
         let chosen = analysis.chosen;
         let facts = &analysis.touched.streams;
-        let (errors, errors_total) = errors(analysis);
+        let modules = modules(analysis);
+        let is_lacking = modules.iter().any(|module| module.status == FileStatus::Missing);
+        let (errors, errors_total) = errors(analysis, is_lacking);
         let unknown = &analysis.touched.unknown;
         let snapshots = chosen.numbers.iter().zip(facts);
         Self {
             source: (&analysis.reading.summary).into(),
             snapshots: snapshots.map(|(&index, facts)| snapshot(chosen, index, facts)).collect(),
             snapshots_total: chosen.all.len(),
-            modules: modules(analysis),
+            modules,
             threads: threads(chosen, facts),
             unknown: unknown.iter().map(|&(page, hits)| UnknownPage { address: Hex(page), hits }).collect(),
             verdict: verdict(analysis),
@@ -174,8 +175,12 @@ fn totals(system: &System<'_>, followed: &[Executed]) -> FlowTotals {
     totals
 }
 
+/// What is said of the cause of an error while files are missing: the walk skips their code, and which form calls have is
+/// known less well, so that nothing can be said of the other files.
+const UNTOLD: &str = "cannot be told while files of modules that the data reaches are missing";
+
 /// Gaps in the packets and errors of the flow, by snapshot and offset. Missing code is reported module by module instead.
-fn errors(analysis: &Analysis<'_, '_>) -> (Vec<IptErrorReport>, u64) {
+fn errors(analysis: &Analysis<'_, '_>, is_lacking: bool) -> (Vec<IptErrorReport>, u64) {
     let Analysis { followed, execution, .. } = analysis;
     let facts = &analysis.touched.streams;
     let mut list = Vec::new();
@@ -189,13 +194,14 @@ fn errors(analysis: &Analysis<'_, '_>) -> (Vec<IptErrorReport>, u64) {
             kind: format!("{}; {} bytes skipped", gap.reason(), gap.skipped()),
             likely: "damaged data, or a ring that was not put in order at its write offset",
         });
-        let walk = followed.get(number).into_iter().flat_map(|one| &one.errors).map(|error| IptErrorReport {
+        let one = followed.get(number);
+        let walk = one.into_iter().flat_map(|one| &one.errors).map(|error| IptErrorReport {
             snapshot,
             offset: error.offset,
             ip: error.ip.map(Hex),
             place: error.ip.and_then(|ip| execution.name(ip)),
             kind: format!("{}: {}", error.kind.libipt_name(), error.kind),
-            likely: error.kind.likely_cause(),
+            likely: if is_lacking { UNTOLD } else { error.kind.likely_cause() },
         });
         let mut here: Vec<IptErrorReport> = packets.chain(walk).collect();
         here.sort_by_key(|error| error.offset);

@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::{SnapshotFacts, UnknownPage};
 use crate::error::Result;
-use crate::ipt::IptOptions;
-use crate::ipt::flow::{Entry, Place};
 use crate::ipt::touched::PAGE;
-use crate::ipt::trace_flow::{Lacking, Traced, trace_flow_with};
+use crate::jobs::ipt::analyse::IptOptions;
+use crate::jobs::ipt::flow::{Entry, Place};
+use crate::jobs::ipt::trace_flow::{Lacking, Traced, trace_flow_with};
 use crate::progress::Progress;
 use crate::report::{Hex, ModeReport};
 use crate::source::Reading;

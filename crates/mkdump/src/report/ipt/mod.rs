@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Hex, ModeReport, SourceReport};
 use crate::ipt::choose::Facts;
-use crate::ipt::chosen::Chosen;
+use crate::jobs::ipt::chosen::Chosen;
 
 mod analysis;
 mod flow;

@@ -10,7 +10,7 @@ use super::known::{Known, Witness};
 use super::memory::{PageBudget, both};
 use super::report::{CommonModule, ComparisonReport, Differences, DumpReport, OtherModule, Totals};
 use super::scan::{SiteScan, headers};
-use crate::report::Hex;
+use crate::hex::Hex;
 use crate::snapshot::{AddressMap, Architecture, Module, ModuleId};
 use crate::source::dump::{Dump, ReadMemory};
 use crate::system::{Inclusion, System};

@@ -4,16 +4,14 @@ use std::path::{Path, PathBuf};
 
 use mdmp::kernel::Machine;
 use mdmp::read::Triage;
-use serde::Serialize;
 use symstore::Index;
 
-use super::kernel_pdb::{KernelPdb, read_pdb};
-use super::{Found, Thread, ThreadLayout, ThreadOptions, threads};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::report::{Hex, SourceReport};
 use crate::search::Search;
 use crate::source::{Held, Reading};
+use crate::threads::kernel_pdb::{KernelPdb, read_pdb};
+use crate::threads::{Found, POOL_ALIGNMENT, Thread, ThreadLayout, ThreadOptions, threads};
 
 /// Which threads to list.
 #[derive(Clone, Debug, Default)]
@@ -30,89 +28,19 @@ pub struct ThreadListOptions {
     pub processes: Vec<u64>,
 }
 
-/// `mkdump threads`: a triage dump's threads.
-#[derive(Clone, Debug, Serialize)]
-pub struct ThreadsReport {
+/// A triage dump's threads.
+#[derive(Debug)]
+pub(crate) struct ThreadList<'r> {
     /// The dump.
-    pub source: SourceReport,
-    /// Where a thread object keeps what.
-    pub layout: LayoutReport,
+    pub reading: &'r Reading<'r>,
+    /// Where a thread object keeps what, as used.
+    pub layout: ThreadLayout,
+    /// The PDB that the layout was read from; `None` for the built-in one.
+    pub pdb: Option<PathBuf>,
     /// The threads: the current one, then those that something names, then those that scanning found.
-    pub threads: Vec<ThreadReport>,
+    pub threads: Vec<Thread>,
     /// What went wrong on the way.
     pub warnings: Vec<String>,
-}
-
-/// Offsets in `ETHREAD` by which threads were found and read.
-#[derive(Clone, Debug, Serialize)]
-pub struct LayoutReport {
-    /// `built-in` (Windows 10 19041), or `pdb`.
-    pub origin: &'static str,
-    /// The PDB that they were read from.
-    pub pdb: Option<String>,
-    /// `KTHREAD.Process`; the caller's when one was given.
-    pub process: Hex,
-    /// `KTHREAD.KernelStack`; the dump's own when it states one.
-    pub kernel_stack: Hex,
-    /// `KTHREAD.StackLimit`.
-    pub stack_limit: Hex,
-    /// `KTHREAD.StackBase`.
-    pub stack_base: Hex,
-    /// `ETHREAD.Cid`.
-    pub client_id: Hex,
-}
-
-/// A thread. What was not captured is `null`.
-#[derive(Clone, Debug, Serialize)]
-pub struct ThreadReport {
-    /// Address of the `ETHREAD`.
-    pub address: Hex,
-    /// `current`, `running`, `bugcheck`, `listed` or `scanned`.
-    pub found: &'static str,
-    /// The bugcheck parameter that is its address, from 1.
-    pub parameter: Option<u8>,
-    /// True when a captured field of the object shows that it is a thread; false when only a pointer says so.
-    pub verified: bool,
-    /// Address of its `EPROCESS`.
-    pub process: Option<Hex>,
-    /// Process id.
-    pub process_id: Option<u64>,
-    /// Thread id.
-    pub thread_id: Option<u64>,
-    /// The processor that it ran on.
-    pub processor: Option<u32>,
-    /// Stack pointer.
-    pub stack_pointer: Option<Hex>,
-    /// The stack's lowest address and the first one behind it.
-    pub stack: Option<[Hex; 2]>,
-    /// What was captured of the stack from the stack pointer upwards: first address, one past the last.
-    pub captured: Option<[Hex; 2]>,
-}
-
-impl From<&Thread> for ThreadReport {
-    fn from(thread: &Thread) -> Self {
-        let (found, parameter) = match thread.found {
-            Found::Current => ("current", None),
-            Found::Running => ("running", None),
-            Found::Bugcheck(number) => ("bugcheck", Some(number)),
-            Found::Listed => ("listed", None),
-            Found::Scanned => ("scanned", None),
-        };
-        let extent = |from: u64| [Hex(from), Hex(from.saturating_add(thread.captured))];
-        Self {
-            address: Hex(thread.address),
-            found,
-            parameter,
-            verified: thread.verified,
-            process: thread.process.map(Hex),
-            process_id: thread.client_id.map(|(process, _)| process),
-            thread_id: thread.client_id.map(|(_, id)| id),
-            processor: thread.processor,
-            stack_pointer: thread.stack_pointer.map(Hex),
-            stack: thread.stack.map(|(limit, base)| [Hex(limit), Hex(base)]),
-            captured: thread.stack_pointer.filter(|_| thread.captured > 0).map(extent),
-        }
-    }
 }
 
 /// Builds of Windows, x64, whose thread objects are laid out as [`ThreadLayout::AMD64_19041`] says.
@@ -123,11 +51,11 @@ const KNOWN_BUILDS: std::ops::RangeInclusive<u32> = 19041..=19045;
 /// # Errors
 /// When the source is no triage dump, or the PDB that was given cannot be read or has no thread types. A PDB that was
 /// looked for and not found, or that is unfit, is a warning.
-pub fn list_threads(
-    reading: &Reading<'_>,
+pub(crate) fn list_threads<'r>(
+    reading: &'r Reading<'_>,
     options: &ThreadListOptions,
     progress: &dyn Progress,
-) -> Result<ThreadsReport> {
+) -> Result<ThreadList<'r>> {
     let Some(Held::Boot(boot)) = &reading.held else { return Err(no_triage(reading)) };
     let Some(dump) = boot.dumps.first().and_then(|dump| dump.triage()) else { return Err(no_triage(reading)) };
     let mut warnings = reading.warnings.clone();
@@ -164,21 +92,8 @@ pub fn list_threads(
     let found = threads(dump, &boot.memory, &wanted);
     warnings.extend(doubts(&found, layout));
 
-    let used = layout.or_debugger_data(dump.debugger_data());
-    Ok(ThreadsReport {
-        source: (&reading.summary).into(),
-        layout: LayoutReport {
-            origin: if from_file.is_some() { "pdb" } else { "built-in" },
-            pdb: from_file.map(|(_, path)| path.to_string_lossy().into_owned()),
-            process: Hex(used.process.into()),
-            kernel_stack: Hex(used.kernel_stack.into()),
-            stack_limit: Hex(used.stack_limit.into()),
-            stack_base: Hex(used.stack_base.into()),
-            client_id: Hex(used.client_id.into()),
-        },
-        threads: found.iter().map(ThreadReport::from).collect(),
-        warnings,
-    })
+    let layout = layout.or_debugger_data(dump.debugger_data());
+    Ok(ThreadList { reading, layout, pdb: from_file.map(|(_, path)| path), threads: found, warnings })
 }
 
 /// The layout for a build with threads: from the kernel's PDB when the places of module files have it.
@@ -226,10 +141,10 @@ fn doubts(threads: &[Thread], layout: ThreadLayout) -> Vec<String> {
     let mut doubts = Vec::new();
     let current = threads.iter().find(|thread| thread.found == Found::Current);
     if let Some((current, process)) = current.and_then(|thread| Some((thread, thread.process?)))
-        && (process >> 47 != 0x1_ffff || !process.is_multiple_of(super::POOL_ALIGNMENT))
+        && (process >> 47 != 0x1_ffff || !process.is_multiple_of(POOL_ALIGNMENT))
     {
         doubts.push(format!(
-            "the current thread {:#x} has {process:#x} at +{:#x}, where its process is expected: no address of an \
+            "the current thread {:#x} has {process:#x} at +{:#x}, where its process is expected: not the address of an \
              object, so the offset does not fit this dump",
             current.address, layout.process
         ));

@@ -11,9 +11,9 @@ use super::analyse::{IptOptions, with_execution};
 use super::chosen::Chosen;
 use super::execution::Execution;
 use super::flow::{Limits, Place, Trace, follow};
-use super::names::{ModuleFile, Names};
-use super::touched::PAGE;
 use crate::error::{Error, Result};
+use crate::ipt::names::{ModuleFile, Names};
+use crate::ipt::touched::PAGE;
 use crate::progress::Progress;
 use crate::snapshot::ModuleId;
 use crate::source::Reading;
@@ -73,7 +73,7 @@ pub(crate) fn trace_flow_with<T>(
     let saved = options.inputs.open()?;
     let chosen = Chosen::new(reading, &saved, &options.choice)?;
     if chosen.numbers.is_empty() {
-        return Err(Error::NoIpt { name: reading.summary.name.clone(), why: super::why_no_data(reading) });
+        return Err(Error::NoIpt { name: reading.summary.name.clone(), why: crate::ipt::why_no_data(reading) });
     }
     with_execution(reading, options, &chosen, progress, |execution, looked_at, warnings| {
         if !execution.has_code() {

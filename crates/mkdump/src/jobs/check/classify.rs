@@ -8,7 +8,7 @@ use super::memory::{PLACE, Side};
 use super::report::{Class, CommonModule, Difference};
 use super::scan::Reached;
 use super::units::{Unit, UnitKind};
-use crate::report::Hex;
+use crate::hex::Hex;
 use crate::source::dump::ReadMemory;
 
 /// Places of one class that a report lists of one module.

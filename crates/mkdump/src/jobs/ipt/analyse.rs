@@ -6,14 +6,14 @@
 //!                └─────► closure: what those modules call directly
 //! ```
 
-use super::choose::SnapshotChoice;
 use super::chosen::Chosen;
 use super::closure::reached;
 use super::executed::{Executed, executed};
 use super::execution::Execution;
-use super::input::Inputs;
-use super::touched::{Reach, Touched, touched};
 use crate::error::Result;
+use crate::ipt::choose::SnapshotChoice;
+use crate::ipt::input::Inputs;
+use crate::ipt::touched::{Reach, Touched, touched};
 use crate::progress::Progress;
 use crate::search::Search;
 use crate::snapshot::{Module, ModuleId};

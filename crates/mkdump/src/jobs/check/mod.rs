@@ -74,6 +74,9 @@ pub fn check(options: &CheckOptions, progress: &dyn Progress) -> Result<CheckRep
         Ok(dump) => report.warnings.extend(dump.warnings().iter().cloned()),
         Err(error) => report.warnings.push(error.to_string()),
     }
+    if dump.as_ref().is_ok_and(|dump| !holds_code(dump)) {
+        report.warnings.push("The dump holds no byte of any module that it lists: it contains no code.".to_owned());
+    }
     let Some(against) = &options.against else { return Ok(report) };
 
     let dump = dump.map_err(|error| cannot_open(&options.dump, Err(error)))?;
@@ -101,6 +104,13 @@ pub fn check(options: &CheckOptions, progress: &dyn Progress) -> Result<CheckRep
     let against = DumpReport::new(against, &real_file, Some(&real));
     report.comparison = Some(compare(&dump, &real, &system, against));
     Ok(report)
+}
+
+/// Whether a dump holds any byte of its modules.
+fn holds_code(dump: &Dump<'_>) -> bool {
+    let budget = memory::PageBudget::new();
+    let modules = &dump.snapshot().modules;
+    modules.iter().any(|module| !memory::held(dump, &(module.base..module.end()), &budget).is_empty())
 }
 
 fn cannot_open(path: &std::path::Path, dump: Result<Dump<'_>, crate::source::dump::DumpError>) -> Error {

@@ -1,9 +1,9 @@
 //! The snapshots of a reading and of saved files, and the choice among them.
 
-use super::choose::{Facts, SnapshotChoice};
-use super::input::{Saved, Snapshot, snapshots};
-use super::touched::Stream;
 use crate::error::Result;
+use crate::ipt::choose::{Facts, SnapshotChoice};
+use crate::ipt::input::{Saved, Snapshot, snapshots};
+use crate::ipt::touched::Stream;
 use crate::source::Reading;
 
 /// All snapshots that there are, and those that are chosen.

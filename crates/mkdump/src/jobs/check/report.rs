@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::hex::Hex;
 use crate::provenance::{Assumed, Provenance, UsedFile};
-use crate::report::Hex;
 use crate::source::dump::Dump;
 
 /// `mkdump check`: what was found.

@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::touched::{Reach, Touched, closure};
+use crate::ipt::touched::{Reach, Touched, closure};
 use crate::snapshot::ModuleId;
 use crate::system::{Exporter, System};
 

@@ -1,0 +1,9 @@
+//! Intel PT data over a system: what it reaches, what ran.
+
+pub(crate) mod analyse;
+pub(crate) mod chosen;
+pub(crate) mod closure;
+pub(crate) mod executed;
+pub(crate) mod execution;
+pub(crate) mod flow;
+pub(crate) mod trace_flow;
