@@ -29,6 +29,8 @@ impl LogFileMode {
     pub const BUFFERING: Self = Self(0x400);
     /// A process's own session.
     pub const PRIVATE: Self = Self(0x800);
+    /// A process's own session that no other process can see.
+    pub const PRIVATE_IN_PROC: Self = Self(0x2_0000);
     /// Written by the merger or relogger, not by a session.
     pub const RELOGGED: Self = Self(0x1_0000);
     /// A system logger: takes kernel events.

@@ -29,7 +29,7 @@ pub struct Machine {
     /// 4 or 8.
     pub pointer_size: u8,
     /// Processor.
-    pub architecture: Architecture,
+    pub architecture: Option<Architecture>,
     /// Vendor string as CPUID gives it, such as `GenuineIntel`.
     pub cpu_vendor: Option<String>,
     /// Family.
@@ -42,11 +42,17 @@ pub struct Machine {
     pub computer_name: Option<String>,
 }
 
+impl Machine {
+    /// The processor's architecture; x64 where the source does not say, which most machines are.
+    pub fn architecture_or_x64(&self) -> Architecture {
+        self.architecture.unwrap_or(Architecture::Amd64)
+    }
+}
+
 /// Instruction set of the recorded machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Architecture {
     /// x64.
-    #[default]
     Amd64,
     /// ARM64.
     Arm64,

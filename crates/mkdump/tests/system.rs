@@ -40,6 +40,12 @@ fn with_code(name: &str) -> Driver {
     driver
 }
 
+/// The warnings but one: these traces list no kernel, which is told too.
+fn told(report: &BuildReport) -> Vec<&str> {
+    let about_others = |warning: &&str| !warning.contains("the kernel itself is not among the modules");
+    report.warnings.iter().map(String::as_str).filter(about_others).collect()
+}
+
 fn statuses(report: &BuildReport) -> Vec<(&str, Status)> {
     report.modules.iter().map(|module| (&*module.name, module.status)).collect()
 }
@@ -53,8 +59,9 @@ fn of_modules_at_one_place_the_one_with_a_file_is_in_and_the_contradiction_is_to
     trace.module(0, START + 1, &inside).module(0, START + 1, &around);
     let report = built(dir.path(), &trace);
     assert_eq!(statuses(&report), [("mid.sys", Status::Excluded), ("kd.dll", Status::Included)]);
-    let told = "kd.dll and mid.sys are both listed as loaded at 0xfffff80030000000: kd.dll is taken, mid.sys left out";
-    assert_eq!(report.warnings, [told]);
+    let expected =
+        "kd.dll and mid.sys are both listed as loaded at 0xfffff80030000000: kd.dll is taken, mid.sys left out";
+    assert_eq!(told(&report), [expected]);
 }
 
 #[test]
@@ -67,7 +74,7 @@ fn of_modules_at_one_place_the_later_load_is_in_whoever_has_a_file() {
     let report = built(dir.path(), &trace);
     assert_eq!(statuses(&report), [("first.sys", Status::Excluded), ("second.sys", Status::Missing)]);
     assert_eq!(
-        report.warnings,
+        told(&report),
         [
             "second.sys and first.sys are both listed as loaded at 0xfffff80020001000: second.sys is taken, first.sys \
              left out",
@@ -111,7 +118,7 @@ fn calls_into_a_module_without_a_file_are_counted_and_the_module_is_named() {
     trace.module(0, START + 1, &file(dir.path(), &hal, KERNEL + 0x100_0000));
     trace.module(0, START + 1, &Module::kernel("ntoskrnl.exe", KERNEL, 0x80_0000));
     let report = built(dir.path(), &trace);
-    let told = "3 of 4 import call sites keep the form of their file, unlike memory: the files of the modules that they \
+    let expected = "3 of 4 import call sites keep the form of their file, unlike memory: the files of the modules that they \
                 call are missing: ntoskrnl.exe (3)";
-    assert_eq!(report.warnings, [told]);
+    assert_eq!(told(&report), [expected]);
 }

@@ -46,7 +46,7 @@ pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outco
     };
     let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &bars)?;
     // The kernel of a 32-bit system has addresses that the writers, and what debuggers expect of a dump, do not cover.
-    if command.source.etl.is_some() && reading.snapshot.machine.architecture == Architecture::X86 {
+    if command.source.etl.is_some() && reading.snapshot.machine.architecture == Some(Architecture::X86) {
         return Err(mkdump::Error::Architecture { path: source.path().to_owned() }.into());
     }
     fetch_missing(command, &reading, &mut options, &bars)?;

@@ -85,9 +85,10 @@ pub fn machine(machine: &Machine) -> String {
     let mut parts: Vec<String> = machine.computer_name.as_deref().map(printable).into_iter().collect();
     parts.push(
         match machine.architecture {
-            Architecture::Amd64 => "x64",
-            Architecture::Arm64 => "ARM64",
-            Architecture::X86 => "x86",
+            Some(Architecture::Amd64) => "x64",
+            Some(Architecture::Arm64) => "ARM64",
+            Some(Architecture::X86) => "x86",
+            None => "architecture not recorded (x64 is assumed)",
         }
         .to_owned(),
     );

@@ -36,7 +36,11 @@ pub fn why_no_modules(reading: &Reading<'_>) -> String {
     let events = if summary.events == 1 { "1 event".to_owned() } else { format!("{} events", summary.events) };
     let user = reading.snapshot.modules.len();
     let others = if user == 0 { String::new() } else { format!(", only of user processes ({user} modules)") };
-    format!("{} holds {events} but no Loader events of the kernel{others}, so it names no kernel modules", summary.name)
+    let lost = reading.lost.as_ref().map(|lost| format!("; {lost}")).unwrap_or_default();
+    format!(
+        "{} holds {events} but no Loader events of the kernel{others}, so it names no kernel modules{lost}",
+        summary.name
+    )
 }
 
 /// How to record a trace that names kernel modules, in lines.

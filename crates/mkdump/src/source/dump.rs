@@ -19,6 +19,7 @@ use crate::snapshot::Snapshot;
 pub use merge::{Boot, MergeError};
 pub use pages::Pages;
 pub(super) use read::read;
+pub(super) use user::is_kernel_name;
 pub use user::{UserException, UserThread};
 
 /// An open dump.

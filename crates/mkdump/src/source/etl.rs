@@ -3,7 +3,7 @@
 use etl_file::{LogFileMode, Survey, SurveyOptions, Trace};
 use symstore::{Guid, PdbId};
 
-use super::{Reading, SourceKind, Summary, Wanted};
+use super::{Reading, SourceKind, Summary, Wanted, losses};
 use crate::error::{Error, Result};
 use crate::map::FileBytes;
 use crate::progress::Progress;
@@ -32,11 +32,7 @@ pub(super) fn read<'a>(bytes: &'a FileBytes, wanted: Wanted, progress: &dyn Prog
         processors: Some(system.processors)
             .filter(|_| system.cpu.is_some() || !survey.header.mode.has(LogFileMode::NO_PER_PROCESSOR_BUFFERING)),
         pointer_size: system.pointer_size,
-        architecture: match (system.architecture, system.pointer_size) {
-            (Some(PROCESSOR_ARCHITECTURE_ARM64), _) => Architecture::Arm64,
-            (Some(PROCESSOR_ARCHITECTURE_INTEL), _) | (None, 4) => Architecture::X86,
-            _ => Architecture::Amd64,
-        },
+        architecture: architecture(&survey),
         cpu_vendor: system.cpu.as_ref().and_then(|cpu| cpu.vendor.clone()),
         cpu_family: system.cpu.as_ref().map(|cpu| cpu.family),
         cpu_revision: system.cpu.as_ref().map(|cpu| cpu.model << 8 | cpu.stepping),
@@ -78,18 +74,23 @@ pub(super) fn read<'a>(bytes: &'a FileBytes, wanted: Wanted, progress: &dyn Prog
     if survey.warnings_dropped > 0 {
         warnings.push(format!("{}: {} more warnings of the same kinds", path.display(), survey.warnings_dropped));
     }
+    let lost = losses::sentence(&survey.losses);
+    warnings.extend(lost.iter().map(|lost| format!("{}: {lost}", path.display())));
+    let modules: Vec<Module> = modules.collect();
+    warnings.extend(losses::no_kernel(&modules, survey.kernel_base).map(|why| format!("{}: {why}", path.display())));
     Ok(Reading {
         snapshot: Snapshot {
             machine,
             time: u64::try_from(start.0).ok().filter(|&time| time > 0),
             kernel_base: survey.kernel_base,
-            modules: modules.collect(),
+            modules,
         },
         summary,
         ipt: survey.ipt,
         processes: survey.processes,
         threads: survey.threads,
         warnings,
+        lost,
         held: None,
         end,
         clock: Some(clock),
@@ -98,7 +99,21 @@ pub(super) fn read<'a>(bytes: &'a FileBytes, wanted: Wanted, progress: &dyn Prog
 
 /// PROCESSOR_ARCHITECTURE_* of winnt.h.
 const PROCESSOR_ARCHITECTURE_INTEL: u16 = 0;
+const PROCESSOR_ARCHITECTURE_AMD64: u16 = 9;
 const PROCESSOR_ARCHITECTURE_ARM64: u16 = 12;
+
+/// The architecture, where the trace gives evidence of it. The pointer size of the log-file header is the machine's in a
+/// log of the kernel; a process's private log states the process's own, which on x64 may be 4.
+fn architecture(survey: &Survey<'_>) -> Option<Architecture> {
+    let private = survey.header.mode.has(LogFileMode::PRIVATE) || survey.header.mode.has(LogFileMode::PRIVATE_IN_PROC);
+    match survey.system.architecture {
+        Some(PROCESSOR_ARCHITECTURE_INTEL) => Some(Architecture::X86),
+        Some(PROCESSOR_ARCHITECTURE_AMD64) => Some(Architecture::Amd64),
+        Some(PROCESSOR_ARCHITECTURE_ARM64) => Some(Architecture::Arm64),
+        _ if survey.system.pointer_size == 4 && !private => Some(Architecture::X86),
+        _ => None,
+    }
+}
 
 /// Seconds that the session ran; `None` for one that was never finalised.
 fn duration(survey: &Survey<'_>) -> Option<f64> {

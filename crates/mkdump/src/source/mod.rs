@@ -13,6 +13,7 @@ use crate::snapshot::{OsVersion, Snapshot};
 
 pub mod dump;
 mod etl;
+mod losses;
 
 /// An opened trace or dump.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub struct Reading<'a> {
     pub threads: Vec<etl_file::Thread>,
     /// What is damaged or doubtful, with its place.
     pub warnings: Vec<String>,
+    /// What was lost of a trace and what follows from it, in a sentence; `None` when nothing says that anything was.
+    pub lost: Option<String>,
     /// The dump, when the source is one.
     pub held: Option<Held<'a>>,
     /// The moment that `--at` names when it is not given: the end, in seconds from the start.

@@ -120,7 +120,7 @@ pub fn import_optimization(choice: Choice, machine: &Machine, evidence: Option<&
     match choice {
         Choice::On => return ImportModes::same(Mode::new(true, "asked for")),
         Choice::Off => return ImportModes::same(Mode::new(false, "asked for")),
-        Choice::Auto if machine.architecture != Architecture::Amd64 => {
+        Choice::Auto if machine.architecture_or_x64() != Architecture::Amd64 => {
             return ImportModes::same(Mode::new(false, "only x64 kernels are known to have it"));
         }
         Choice::Auto => {}
@@ -237,7 +237,7 @@ mod tests {
     use crate::snapshot::{Architecture, Machine, ModuleId};
 
     fn machine(architecture: Architecture, build: u32) -> Machine {
-        let mut machine = Machine { architecture, ..Machine::default() };
+        let mut machine = Machine { architecture: Some(architecture), ..Machine::default() };
         machine.os.build = build;
         machine
     }

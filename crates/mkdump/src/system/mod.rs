@@ -88,7 +88,7 @@ impl<'a> System<'a> {
             Detect::WhenOpen => open && !setting.packets.is_empty(),
         };
         let (mut evidence, mut stub_pages) = (None, Vec::new());
-        if wanted && setting.machine.architecture == Architecture::Amd64 {
+        if wanted && setting.machine.architecture_or_x64() == Architecture::Amd64 {
             let detection = Detection::new(&bound, stubs.as_ref());
             let modules: Vec<ModuleId> = detection.modules().collect();
             stub_pages = detection.stub_pages().to_vec();

@@ -123,7 +123,7 @@ impl<'a> Content<'a> {
         }
         let machine = &self.snapshot.machine;
         let kernel = self.modules.first().map_or(0, |module| module.base);
-        let context: mdmp::Context = match machine.architecture {
+        let context: mdmp::Context = match machine.architecture_or_x64() {
             snapshot::Architecture::Arm64 => arm64::Context::new(kernel, STACK).into(),
             _ => amd64::Context::kernel(kernel, STACK).into(),
         };
@@ -200,7 +200,7 @@ fn kernel_by_name(modules: &[Module]) -> Option<u64> {
 }
 
 fn architecture(machine: &Machine) -> Architecture {
-    match machine.architecture {
+    match machine.architecture_or_x64() {
         snapshot::Architecture::Amd64 => Architecture::AMD64,
         snapshot::Architecture::Arm64 => Architecture::ARM64,
         snapshot::Architecture::X86 => Architecture::X86,

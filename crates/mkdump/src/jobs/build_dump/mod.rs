@@ -72,7 +72,7 @@ pub(crate) fn build_with<T>(
             why: crate::jobs::modules::why_no_modules(reading),
         });
     }
-    if options.format == Format::Triage && reading.snapshot.machine.architecture == Architecture::X86 {
+    if options.format == Format::Triage && reading.snapshot.machine.architecture == Some(Architecture::X86) {
         let why = "triage dumps of 32-bit systems are not written; use minidump".to_owned();
         return Err(Error::Option { option: "--format", value: options.format.name().into(), why });
     }

@@ -167,7 +167,7 @@ fn module(
         }
     }
     let snapshot = real.dump.snapshot();
-    let bitness = match snapshot.machine.architecture {
+    let bitness = match snapshot.machine.architecture_or_x64() {
         Architecture::Amd64 => Some(64),
         Architecture::X86 => Some(32),
         Architecture::Arm64 => None,

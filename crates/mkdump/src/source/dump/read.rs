@@ -48,6 +48,7 @@ pub(in crate::source) fn read<'a>(files: &'a [FileBytes], progress: &dyn Progres
         processes: Vec::new(),
         threads: Vec::new(),
         warnings,
+        lost: None,
         held: Some(held),
         end: f64::INFINITY,
         clock: None,

@@ -54,10 +54,10 @@ pub(super) fn machine(system: &mdmp::kernel::System) -> Machine {
         os: OsVersion { major, minor, build: system.build, revision: None },
         processors: Some(system.processors),
         pointer_size: 8,
-        architecture: match system.machine {
+        architecture: Some(match system.machine {
             mdmp::kernel::Machine::ARM64 => Architecture::Arm64,
             _ => Architecture::Amd64,
-        },
+        }),
         ..Machine::default()
     }
 }

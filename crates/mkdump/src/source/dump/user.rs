@@ -180,7 +180,7 @@ fn is_kernel_address(address: u64) -> bool {
     address >> 63 == 1
 }
 
-fn is_kernel_name(name: &str) -> bool {
+pub(in crate::source) fn is_kernel_name(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().to_ascii_lowercase();
     matches!(stem.as_str(), "nt" | "ntoskrnl" | "ntkrnlmp" | "ntkrnlpa" | "ntkrpamp" | "ntkrla57")
 }
@@ -196,7 +196,7 @@ fn machine(info: &MinidumpSystemInfo) -> Machine {
         os: OsVersion { major: raw.major_version, minor: raw.minor_version, build: raw.build_number, revision: None },
         processors: Some(raw.number_of_processors.into()),
         pointer_size: if architecture == Architecture::X86 { 4 } else { 8 },
-        architecture,
+        architecture: Some(architecture),
         ..Machine::default()
     }
 }
