@@ -1,7 +1,7 @@
 //! A hypothesis: an import site has one form. Do the packets that follow fit it?
 
 use intel_pt::flow::{
-    BlockId, Blocks, Branch, BranchKind, Code, Error, ErrorKind, Event, Found, Stop, Table, Visitor, Walker,
+    BlockId, Blocks, Branch, BranchKind, Code, Error, ErrorKind, Event, Found, Space, Stop, Table, Visitor, Walker,
     follows_call,
 };
 
@@ -87,9 +87,8 @@ impl<'t, 'a, C: Code + Sync + ?Sized> Hypothesis<'t, 'a, C> {
             }
             let ip = match stop {
                 Stop::Break { ip } => ip,
-                Stop::End | Stop::Limit => return so_far,
                 Stop::Error(error) if refutes(&error) => return Outcome::Refuted,
-                Stop::Error(_) => return so_far,
+                _ => return so_far,
             };
             let Some(arrival) = self.sites.arrival(&self.input.importers, ip) else { return so_far };
             let Some(target) = arrival.site.target else { return so_far };
@@ -185,7 +184,7 @@ impl<C: Code + Sync + ?Sized> Consistency<'_, '_, C> {
         if is_call(FIRST_LENGTH) || is_call(SITE_LENGTH) {
             return Some(true);
         }
-        follows_call(self.input.code, address)
+        follows_call(self.input.code, Space::default(), address)
     }
 
     fn can_return(&self, branch: &Branch) -> bool {

@@ -81,7 +81,7 @@ struct Walk<'q, 'a, C: ?Sized> {
 impl<C: Code + Sync + ?Sized> Walk<'_, '_, C> {
     fn run(&mut self, blocks: &mut Blocks<&C>) {
         let mut returns = Returns { found: Vec::new(), are_wanted: !self.input.importers.is_empty() };
-        let options = Options { resume: Resume::SafeAddress, ..Options::default() };
+        let options = Options::default().resume(Resume::SafeAddress);
         let mut walker = Walker::with_options(self.piece.bytes, options);
         let (mut place, mut idle) = ((0, 0), 0_u32);
         loop {
@@ -90,7 +90,6 @@ impl<C: Code + Sync + ?Sized> Walk<'_, '_, C> {
                 self.returned(&branch);
             }
             match stop {
-                Stop::End | Stop::Limit => return,
                 Stop::Error(error) => {
                     if error.kind == ErrorKind::NoMemory
                         && let Some(ip) = error.ip
@@ -107,6 +106,8 @@ impl<C: Code + Sync + ?Sized> Walk<'_, '_, C> {
                         walker.lose();
                     }
                 }
+                // The end: nothing else was asked for.
+                _ => return,
             }
         }
     }

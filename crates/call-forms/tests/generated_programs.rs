@@ -3,7 +3,7 @@
 //! `MKDUMP_VERDICTS` says how many traces of each kind; 1,000 unless it is set.
 
 use call_forms::{Answer, Importer, Input, Site, Verdict, detect};
-use intel_pt::flow::Code;
+use intel_pt::flow::{Code, Space};
 use testkit::pt::{Hardware, Machine, Optimization, Program, Rng, Run, Shape};
 
 /// With this many witnesses a module must be decided: import sites executed, not counting those that packets leave open
@@ -17,7 +17,7 @@ struct Image<'a> {
 }
 
 impl Code for Image<'_> {
-    fn read(&self, address: u64, out: &mut [u8]) -> usize {
+    fn read(&self, _: Space, address: u64, out: &mut [u8]) -> usize {
         if !self.linked {
             return self.program.read(address, out);
         }

@@ -6,10 +6,10 @@ use crate::last_ip::Ip;
 use crate::opcode::{self as op, ext, ext2};
 use crate::packet::{CfeKind, EvdKind, Exec, Mode, Packet, Payload, Pip, Pwre, Pwrx, Tnt, Trigger, Tsx, Vmcs};
 
-/// Whether the next packet lies in a block (between BBP and BEP): the one bit of context that decoding needs, because
-/// inside a block a byte with the low bits `100` is a BIP, and outside it is a short TNT.
+/// Whether the next packet lies in a PEBS block (between BBP and BEP). Decoding needs this context because a byte with the
+/// low bits `100` is a BIP inside a block and a short TNT outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Block {
+pub enum BlockContext {
     /// Not in a block.
     #[default]
     Outside,
@@ -19,7 +19,7 @@ pub enum Block {
     Items8,
 }
 
-impl Block {
+impl BlockContext {
     /// The context after `packet`. Packets of flow and mode close a block; timing, power and FUP do not (Linux perf).
     #[inline]
     pub fn after(self, packet: &Packet) -> Self {
@@ -50,11 +50,11 @@ impl Block {
 /// [`Reason::UnknownOpcode`], [`Reason::BadField`], or [`Reason::Truncated`] when the bytes end inside the packet (an
 /// empty slice included).
 #[inline]
-pub fn decode(bytes: &[u8], block: Block) -> Result<(Packet, usize), Reason> {
+pub fn decode(bytes: &[u8], block: BlockContext) -> Result<(Packet, usize), Reason> {
     let Some(&first) = bytes.first() else {
         return Err(Reason::Truncated { packet: "packet", needs: 1, has: 0 });
     };
-    if block != Block::Outside && first & op::BIP_MASK == op::BIP {
+    if block != BlockContext::Outside && first & op::BIP_MASK == op::BIP {
         return bip(bytes, first, block);
     }
     if first & 1 == 0 {
@@ -217,9 +217,9 @@ fn cyc(bytes: &[u8], first: u8) -> Result<(Packet, usize), Reason> {
     Ok((Packet::Cyc(value), len))
 }
 
-fn bip(bytes: &[u8], first: u8, block: Block) -> Result<(Packet, usize), Reason> {
+fn bip(bytes: &[u8], first: u8, block: BlockContext) -> Result<(Packet, usize), Reason> {
     let id = first >> 3;
-    Ok(if block == Block::Items4 {
+    Ok(if block == BlockContext::Items4 {
         (Packet::Bip { id, payload: Payload::Four(field(bytes, "bip", 1, 4)? as u32) }, 5)
     } else {
         (Packet::Bip { id, payload: Payload::Eight(field(bytes, "bip", 1, 8)?) }, 9)

@@ -4,6 +4,7 @@ use core::fmt;
 
 /// A part of a trace that could not be read: where, why, and where reading goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Error {
     pub(crate) offset: usize,
     pub(crate) resume: usize,
@@ -16,12 +17,13 @@ impl Error {
         self.offset
     }
 
-    /// Offset at which reading goes on: that of the next PSB, or the number of bytes when there is none.
+    /// Offset at which reading goes on: that of the next PSB, or the number of bytes when there is none. Up to 15 bytes
+    /// before [`offset`](Self::offset) when a PSB begins inside bytes that were taken for another packet.
     pub fn resume(&self) -> usize {
         self.resume
     }
 
-    /// Bytes between the two, skipped.
+    /// Bytes between the two that were skipped.
     pub fn skipped(&self) -> usize {
         self.resume.saturating_sub(self.offset)
     }
@@ -42,6 +44,7 @@ impl core::error::Error for Error {}
 
 /// Why bytes are not a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum Reason {
     /// Bytes before the first PSB. They are the end of a stream whose beginning was overwritten: not damage, but no

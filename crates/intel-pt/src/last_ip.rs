@@ -5,6 +5,7 @@ use crate::bytes::sign_extend_48;
 /// The address field of a TIP, TIP.PGE, TIP.PGD or FUP as the packet has it: whole, or the low part of an address
 /// whose rest is that of the address before. Named after the SDM's IPBytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Ip {
     /// IPBytes 0: no address. The last IP stays as it is.
     Suppressed,

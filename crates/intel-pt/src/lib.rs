@@ -77,7 +77,7 @@ mod sync;
 #[cfg(feature = "flow")]
 pub mod flow;
 
-pub use decode::{Block, decode};
+pub use decode::{BlockContext, decode};
 pub use encode::{Encoded, encode};
 pub use error::{Error, Reason, Unencodable};
 pub use last_ip::{Ip, LastIp};

@@ -6,6 +6,7 @@ mod display;
 
 /// One packet. Names and fields are those of the SDM; unknown values of open lists ([`CfeKind`], [`EvdKind`]) survive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Packet {
     /// Filler.
@@ -135,6 +136,7 @@ impl Packet {
 
 /// A run of taken/not-taken outcomes, oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(try_from = "UncheckedTnt"))]
 pub struct Tnt {
     bits: u64,
     len: u8,
@@ -173,8 +175,26 @@ impl Tnt {
     }
 }
 
+/// The fields of a [`Tnt`] as they are read, before their range is checked.
+#[cfg(feature = "serde")]
+#[derive(serde::Deserialize)]
+struct UncheckedTnt {
+    bits: u64,
+    len: u8,
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<UncheckedTnt> for Tnt {
+    type Error = &'static str;
+
+    fn try_from(tnt: UncheckedTnt) -> Result<Self, Self::Error> {
+        Self::new(tnt.bits, tnt.len).ok_or("a TNT has 1 to 47 outcomes")
+    }
+}
+
 /// A MODE packet, by its leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Mode {
     /// Leaf 0.
     Exec(Exec),
@@ -191,6 +211,7 @@ pub enum Mode {
 
 /// MODE.Exec: how code is decoded from here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Exec {
     /// CS.L and IA32_EFER.LMA: 64-bit code.
     pub cs_l: bool,
@@ -211,8 +232,9 @@ impl Exec {
     }
 }
 
-/// How wide code is.
+/// The default operand size of code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum CodeWidth {
     /// Real mode, or a 16-bit segment.
     Bits16,
@@ -224,6 +246,7 @@ pub enum CodeWidth {
 
 /// MODE.TSX: transactional state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Tsx {
     /// In a transaction.
     pub in_tx: bool,
@@ -233,6 +256,7 @@ pub struct Tsx {
 
 /// The payload of a PIP, 48 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Pip {
     /// CR3 with bits 4:0 clear (0 to 2^52 - 32).
     pub cr3: u64,
@@ -242,6 +266,7 @@ pub struct Pip {
 
 /// The payload of a VMCS packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Vmcs {
     /// Physical address of the VMCS with bits 11:0 clear (0 to 2^52 - 4096).
     pub base: u64,
@@ -249,6 +274,7 @@ pub struct Vmcs {
 
 /// A payload of 4 or 8 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Payload {
     /// 4 bytes.
     Four(u32),
@@ -268,6 +294,7 @@ impl Payload {
 
 /// The payload of a PWRE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Pwre {
     /// Resolved C-state as the packet has it (0 to 15): 0 is C1, 15 is C0.
     pub state: u8,
@@ -279,6 +306,7 @@ pub struct Pwre {
 
 /// The payload of a PWRX.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Pwrx {
     /// Last core C-state as the packet has it (0 to 15): 0 is C1.
     pub last: u8,
@@ -290,6 +318,7 @@ pub struct Pwrx {
 
 /// The payload of a TRIG.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Trigger {
     /// The trigger bit vector.
     pub triggers: u8,
@@ -303,6 +332,7 @@ pub struct Trigger {
 
 /// The type field of a CFE, 0 to 31.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct CfeKind(pub u8);
 
 impl CfeKind {
@@ -334,6 +364,7 @@ impl CfeKind {
 
 /// The type field of an EVD, 0 to 31.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct EvdKind(pub u8);
 
 impl EvdKind {

@@ -1,18 +1,21 @@
 //! The iterator over a stream's packets.
 
-use crate::decode::{Block, decode};
+use crate::decode::{BlockContext, decode};
 use crate::error::{Error, Reason};
 use crate::packet::Packet;
-use crate::sync::sync_forward;
+use crate::sync::{resync, sync_forward};
 use core::iter::FusedIterator;
 
-/// The packets of a trace with their offsets. Bytes that are no packets come as one [`Error`], after which the iterator
-/// goes on at the next PSB.
+/// The packets of a trace with their offsets. Bytes that are not packets come as one [`Error`], after which the iterator
+/// goes on at the next PSB. That may begin up to 15 bytes before the error, when damaged bytes were read as a packet that
+/// reaches into it.
 #[derive(Clone, Debug)]
 pub struct Packets<'a> {
     bytes: &'a [u8],
+    /// No packet begins before this offset.
+    start: usize,
     at: usize,
-    block: Block,
+    block: BlockContext,
     /// The next packet must be looked for at the first PSB.
     unsynced: bool,
 }
@@ -20,12 +23,12 @@ pub struct Packets<'a> {
 impl<'a> Packets<'a> {
     /// From the first PSB on; what lies before it comes first, as an error with [`Reason::BeforeSync`].
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, block: Block::Outside, unsynced: true }
+        Self { bytes, start: 0, at: 0, block: BlockContext::Outside, unsynced: true }
     }
 
     /// From `offset` on, which is known to be the start of a packet outside a block.
     pub fn at(bytes: &'a [u8], offset: usize) -> Self {
-        Self { bytes, at: offset, block: Block::Outside, unsynced: false }
+        Self { bytes, start: offset, at: offset, block: BlockContext::Outside, unsynced: false }
     }
 
     /// The offset of the next packet, or the number of bytes at the end.
@@ -33,19 +36,16 @@ impl<'a> Packets<'a> {
         self.at
     }
 
-    /// Gives up on the bytes up to the next PSB after the current offset, and returns its offset.
+    /// Gives up on the bytes up to the next PSB at or after the current offset, and returns its offset.
     pub fn resync(&mut self) -> Option<usize> {
-        let psb = sync_forward(self.bytes, self.at);
-        self.at = psb.unwrap_or(self.bytes.len());
-        self.block = Block::Outside;
-        self.unsynced = false;
-        psb
+        self.go_on_at(sync_forward(self.bytes, self.at))
     }
 
-    #[cold]
-    fn gap(&mut self, offset: usize, reason: Reason) -> Error {
-        self.resync();
-        Error { offset, resume: self.at, reason }
+    fn go_on_at(&mut self, psb: Option<usize>) -> Option<usize> {
+        self.at = psb.unwrap_or(self.bytes.len());
+        self.block = BlockContext::Outside;
+        self.unsynced = false;
+        psb
     }
 }
 
@@ -56,10 +56,9 @@ impl Iterator for Packets<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         let offset = self.at;
         if self.unsynced {
-            self.unsynced = false;
-            let error = self.gap(offset, Reason::BeforeSync);
-            if error.skipped() > 0 {
-                return Some(Err(error));
+            self.resync();
+            if self.at > offset {
+                return Some(Err(Error { offset, resume: self.at, reason: Reason::BeforeSync }));
             }
         }
         let rest = self.bytes.get(offset..).filter(|rest| !rest.is_empty())?;
@@ -70,8 +69,8 @@ impl Iterator for Packets<'_> {
                 Ok((offset, packet))
             }
             Err(reason) => {
-                self.at = offset + 1;
-                Err(self.gap(offset, reason))
+                self.go_on_at(resync(self.bytes, self.start, offset));
+                Err(Error { offset, resume: self.at, reason })
             }
         })
     }

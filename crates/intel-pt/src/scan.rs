@@ -6,15 +6,17 @@ mod lengths;
 mod marks;
 
 use self::lanes::Lanes;
-use crate::decode::{Block, decode};
+use crate::decode::{BlockContext, decode};
 use crate::error::{Error, Reason};
 use crate::last_ip::{Ip, LastIp};
 use crate::opcode as op;
 use crate::packet::Packet;
-use crate::sync::sync_forward;
+use crate::sync::{resync, sync_forward};
 
 /// An address that a trace names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Hit {
     /// Offset of the packet.
     pub offset: usize,
@@ -26,6 +28,7 @@ pub struct Hit {
 
 /// Which packet named an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum HitKind {
     /// TIP.
     Tip,
@@ -52,6 +55,8 @@ impl HitKind {
 
 /// What a scan went over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Totals {
     /// PSB packets.
     pub psb: u64,
@@ -76,21 +81,26 @@ pub fn scan(bytes: &[u8], hit: impl FnMut(Hit)) -> Totals {
 pub fn scan_with_gaps(bytes: &[u8], mut hit: impl FnMut(Hit), mut gap: impl FnMut(Error)) -> Totals {
     let mut totals = Totals::default();
     let mut at = 0;
-    let mut block = Block::Outside;
+    let mut block = BlockContext::Outside;
     let mut last = LastIp::unknown();
-    let mut reason = Reason::BeforeSync;
     let mut lanes = Lanes::new();
+    let mut failed = None;
     loop {
-        // Here `at` is no packet boundary: `reason` says why. A failed packet is no PSB, so the search may begin at it.
-        let resume = sync_forward(bytes, at).unwrap_or(bytes.len());
-        if resume > at {
+        // Here `at` is not a packet boundary: `failed` says why, or it is the start.
+        let found = match failed {
+            None => sync_forward(bytes, at),
+            Some(_) => resync(bytes, 0, at),
+        };
+        let resume = found.unwrap_or(bytes.len());
+        if failed.is_some() || resume > at {
+            let error = Error { offset: at, resume, reason: failed.unwrap_or(Reason::BeforeSync) };
             totals.gaps += 1;
-            totals.gap_bytes += (resume - at) as u64;
-            gap(Error { offset: at, resume, reason });
+            totals.gap_bytes += error.skipped() as u64;
+            gap(error);
         }
         at = resume;
-        reason = loop {
-            if block == Block::Outside
+        failed = loop {
+            if block == BlockContext::Outside
                 && let Some(mut ip) = last.get()
             {
                 let lane = lanes.read(bytes, at);
@@ -102,7 +112,7 @@ pub fn scan_with_gaps(bytes: &[u8], mut hit: impl FnMut(Hit), mut gap: impl FnMu
             };
             let (packet, len) = match decode(rest, block) {
                 Ok(found) => found,
-                Err(reason) => break reason,
+                Err(reason) => break Some(reason),
             };
             block = block.after(&packet);
             if let Some((kind, ip)) = address(&packet)
@@ -122,7 +132,7 @@ pub fn scan_with_gaps(bytes: &[u8], mut hit: impl FnMut(Hit), mut gap: impl FnMu
                 _ => {}
             }
         };
-        block = Block::Outside;
+        block = BlockContext::Outside;
     }
 }
 

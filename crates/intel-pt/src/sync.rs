@@ -35,6 +35,16 @@ pub fn sync_forward(bytes: &[u8], from: usize) -> Option<usize> {
     }
 }
 
+/// The PSB at which reading goes on after an error at `failed`, the offset of bytes that are not a packet. It begins at or
+/// after `start`.
+///
+/// Damaged bytes may have been read as a packet that reaches into a PSB, so the search begins 15 bytes before the error: at
+/// the first PSB that the error can lie in. This is libipt's rule. The PSB that was read last ends at or before the error,
+/// so it is not found again, and every error lies after the one before.
+pub(crate) fn resync(bytes: &[u8], start: usize, failed: usize) -> Option<usize> {
+    sync_forward(bytes, failed.saturating_sub(PSB.len() - 1).max(start))
+}
+
 /// True when one of the block's words may be one of the two: when 4 bytes in a row are 02 or 82 each. Looks at 4-byte
 /// words, which is what vector instructions compare on every processor.
 fn may_hold_psb(block: &[u8; 64]) -> bool {

@@ -1,6 +1,6 @@
 //! Damaged packets and missing modules: the walk says so, ends, and goes on where it can.
 
-use intel_pt::flow::{BlockId, Blocks, Code, ErrorKind, Event, Options, Resume, Stop, Table, Visitor, Walker};
+use intel_pt::flow::{BlockId, Blocks, Code, ErrorKind, Event, Options, Resume, Space, Stop, Table, Visitor, Walker};
 use testkit::pt::{Hardware, Machine, Program, Rng, Run, Shape};
 
 struct Image<'a> {
@@ -10,7 +10,7 @@ struct Image<'a> {
 }
 
 impl Code for Image<'_> {
-    fn read(&self, address: u64, out: &mut [u8]) -> usize {
+    fn read(&self, _: Space, address: u64, out: &mut [u8]) -> usize {
         let gone = |address: u64| {
             (self.without.iter())
                 .any(|m| (self.program.modules[*m].base..self.program.modules[*m].end()).contains(&address))
@@ -49,7 +49,7 @@ impl Visitor for Log {
 }
 
 fn walk(image: &Image<'_>, packets: &[u8], resume: Resume) -> (Log, Vec<intel_pt::flow::Error>) {
-    let options = Options { resume, ..Options::default() };
+    let options = Options::default().resume(resume);
     let (mut log, mut errors) = (Log::default(), Vec::new());
     let mut blocks = Blocks::new(image);
     let mut walker = Walker::with_options(packets, options);
@@ -89,7 +89,7 @@ fn after_damage_the_walk_is_right_again_from_the_next_psb_on() {
                 *byte ^= if rng.chance(50) { rng.bits() as u8 } else { 1 << rng.below(8) };
             }
             let (damaged, _) = walk(&image, &packets, Resume::Psb);
-            // A damaged packet may swallow the PSB behind it; from the second one on all is as before.
+            // A damaged packet may swallow the PSB after it; from the second one on all is as before.
             let Some((psb, before)) = clean.psbs.iter().filter(|(offset, _)| *offset >= to).nth(1) else { continue };
             let Some((_, found)) = damaged.psbs.iter().find(|(offset, _)| offset == psb) else {
                 panic!("program {seed}: the PSB at {psb:#x} was not found after damage at {from:#x}..{to:#x}");

@@ -2,13 +2,13 @@
 //!
 //! `INTEL_PT_PROGRAMS` says how many programs; 10,000 unless it is set.
 
-use intel_pt::flow::{BlockId, Blocks, Code, Event, Stop, Table, Visitor, Walker};
+use intel_pt::flow::{BlockId, Blocks, Code, Event, Space, Stop, Table, Visitor, Walker};
 use testkit::pt::{Hardware, Machine, Optimization, Program, Rng, Run, Shape};
 
 struct Image<'a>(&'a Program);
 
 impl Code for Image<'_> {
-    fn read(&self, address: u64, out: &mut [u8]) -> usize {
+    fn read(&self, _: Space, address: u64, out: &mut [u8]) -> usize {
         self.0.read(address, out)
     }
 }

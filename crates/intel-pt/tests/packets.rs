@@ -1,8 +1,8 @@
 //! Packets against bytes written by testkit, round trips, damage.
 
 use intel_pt::{
-    Block, CfeKind, EvdKind, Exec, Ip, Mode, Packet, Packets, Payload, Pip, Pwre, Pwrx, Reason, Tnt, Trigger, Tsx,
-    Vmcs, decode, encode,
+    BlockContext, CfeKind, EvdKind, Exec, Ip, Mode, Packet, Packets, Payload, Pip, Pwre, Pwrx, Reason, Tnt, Trigger,
+    Tsx, Vmcs, decode, encode,
 };
 use proptest::prelude::*;
 use testkit::pt::{Compression, PacketWriter};
@@ -14,9 +14,9 @@ fn check(write: impl FnOnce(&mut PacketWriter) -> &mut PacketWriter, expected: P
     write(&mut writer);
     let bytes = writer.finish();
     let block = match expected {
-        Packet::Bip { payload: Payload::Four(_), .. } => Block::Items4,
-        Packet::Bip { payload: Payload::Eight(_), .. } => Block::Items8,
-        _ => Block::Outside,
+        Packet::Bip { payload: Payload::Four(_), .. } => BlockContext::Items4,
+        Packet::Bip { payload: Payload::Eight(_), .. } => BlockContext::Items8,
+        _ => BlockContext::Outside,
     };
     assert_eq!(decode(&bytes, block), Ok((expected, bytes.len())), "{bytes:02x?}");
     assert_eq!(&*encode(&expected).unwrap(), bytes, "{expected:?}");
@@ -98,7 +98,7 @@ fn every_packet_reads_and_writes() {
 
 #[test]
 fn damage_is_named() {
-    let reason = |bytes: &[u8]| decode(bytes, Block::Outside).unwrap_err().to_string();
+    let reason = |bytes: &[u8]| decode(bytes, BlockContext::Outside).unwrap_err().to_string();
     assert_eq!(reason(&[0xc9, 1]), "no packet begins with c9");
     assert_eq!(reason(&[0x02, 0x04]), "no packet begins with 02 04");
     assert_eq!(reason(&[0x02, 0xc3, 0x00, 1]), "no packet begins with 02 c3 00");
@@ -113,7 +113,7 @@ fn damage_is_named() {
     assert_eq!(reason(&[0xff; 16]), "packet cyc: bits above 2^61 is 0x7f, allowed: a count below 2^64");
     assert_eq!(reason(&[[0x07].as_slice(), &[0x01; 20]].concat()), "packet cyc: length is 0x10, allowed: at most 15");
     // Zeros above the 64th bit are no damage.
-    assert_eq!(decode(&[0x0f, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0], Block::Outside), Ok((Packet::Cyc(1), 12)));
+    assert_eq!(decode(&[0x0f, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0], BlockContext::Outside), Ok((Packet::Cyc(1), 12)));
 }
 
 #[test]
@@ -263,9 +263,9 @@ proptest! {
     #[test]
     fn a_packet_survives_encoding(packet in any_packet(), after in any::<[u8; 4]>()) {
         let block = match packet {
-            Packet::Bip { payload: Payload::Four(_), .. } => Block::Items4,
-            Packet::Bip { payload: Payload::Eight(_), .. } => Block::Items8,
-            _ => Block::Outside,
+            Packet::Bip { payload: Payload::Four(_), .. } => BlockContext::Items4,
+            Packet::Bip { payload: Payload::Eight(_), .. } => BlockContext::Items8,
+            _ => BlockContext::Outside,
         };
         let encoded = encode(&packet).unwrap();
         let bytes = [&*encoded, &after].concat();
@@ -278,7 +278,7 @@ proptest! {
         if extended {
             bytes[0] = 2;
         }
-        let block = [Block::Outside, Block::Items4, Block::Items8][block];
+        let block = [BlockContext::Outside, BlockContext::Items4, BlockContext::Items8][block];
         if let Ok((packet, len)) = decode(&bytes, block) {
             let again = encode(&packet).unwrap();
             prop_assert!(again.len() <= len, "only a CYC may become shorter");

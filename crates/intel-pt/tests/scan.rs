@@ -1,16 +1,18 @@
 //! The scanner finds what the iterator finds.
 
-use intel_pt::{Hit, HitKind, LastIp, Packet, Packets, Totals, scan_with_gaps};
+use intel_pt::{Error, HitKind, LastIp, Packet, Packets, Totals, scan_with_gaps};
 use proptest::prelude::*;
 use testkit::pt::{Compression, PacketWriter, Timing, timed_trace};
 
 const TIMINGS: [Timing; 3] = [Timing::None, Timing::Mtc, Timing::MtcAndCyc];
 
-type Found = (Vec<Hit>, Vec<(usize, usize)>, Totals);
+/// Offset, kind and address.
+type Hit = (usize, HitKind, u64);
+type Found = (Vec<Hit>, Vec<Error>, Totals);
 
 fn by_scan(bytes: &[u8]) -> Found {
     let (mut hits, mut gaps) = (Vec::new(), Vec::new());
-    let totals = scan_with_gaps(bytes, |hit| hits.push(hit), |gap| gaps.push((gap.offset(), gap.resume())));
+    let totals = scan_with_gaps(bytes, |hit| hits.push((hit.offset, hit.kind, hit.ip)), |gap| gaps.push(gap));
     (hits, gaps, totals)
 }
 
@@ -32,7 +34,7 @@ fn by_iterator(bytes: &[u8]) -> Found {
                 continue;
             }
             Err(gap) => {
-                gaps.push((gap.offset(), gap.resume()));
+                gaps.push(gap);
                 totals.gaps += 1;
                 totals.gap_bytes += gap.skipped() as u64;
                 continue;
@@ -40,7 +42,7 @@ fn by_iterator(bytes: &[u8]) -> Found {
         };
         if let Some(ip) = last.update(ip) {
             totals.hits += 1;
-            hits.push(Hit { offset, kind, ip });
+            hits.push((offset, kind, ip));
         }
     }
     (hits, gaps, totals)
@@ -56,7 +58,7 @@ fn a_generated_trace_gives_the_addresses_that_were_written() {
     for timing in TIMINGS {
         let (trace, written) = timed_trace(timing, 1, 300_000);
         let (hits, gaps, _) = by_scan(&trace);
-        assert_eq!(hits.iter().map(|hit| hit.ip).collect::<Vec<_>>(), written);
+        assert_eq!(hits.iter().map(|hit| hit.2).collect::<Vec<_>>(), written);
         assert_eq!(gaps, []);
         check(&trace);
     }

@@ -2,13 +2,13 @@
 
 use intel_pt::flow::{BlockId, Blocks, Event, Options, Resume, Stop, Table, Visitor, Walker};
 use intel_pt::{
-    Block, Hit, HitKind, LastIp, Packet, Packets, decode, encode, scan_with_gaps, sync_backward, sync_forward,
+    BlockContext, HitKind, LastIp, Packet, Packets, decode, encode, scan_with_gaps, sync_backward, sync_forward,
 };
 
 /// One packet at every offset: it fits its bytes, and what it says is written and read again as the same.
 pub fn decode_packets(bytes: &[u8]) {
     for at in 0..bytes.len().min(512) {
-        for block in [Block::Outside, Block::Items4, Block::Items8] {
+        for block in [BlockContext::Outside, BlockContext::Items4, BlockContext::Items8] {
             let Ok((packet, len)) = decode(&bytes[at..], block) else { continue };
             assert!((1..=16).contains(&len) && at + len <= bytes.len());
             let again = encode(&packet).expect("what was read can be written");
@@ -24,11 +24,13 @@ pub fn decode_packets(bytes: &[u8]) {
     }
 }
 
-/// Packets and gaps cover every byte once, in order; the scan finds the same addresses and gaps.
+/// Packets and gaps cover every byte, in order, and only the PSB after a gap may begin before it; the scan finds the same
+/// addresses and gaps.
 pub fn scan(bytes: &[u8]) {
     let (mut hits, mut gaps) = (Vec::new(), Vec::new());
     let (mut last, mut end) = (LastIp::unknown(), 0);
     let mut packets = Packets::new(bytes);
+    let mut after_gap = None;
     while let Some(item) = packets.next() {
         match item {
             Ok((offset, packet)) => {
@@ -42,20 +44,23 @@ pub fn scan(bytes: &[u8]) {
                 if packet == Packet::Psb {
                     last = LastIp::after_psb();
                 }
-                hits.extend(packet.ip().and_then(|ip| last.update(ip)).map(|ip| Hit { offset, kind, ip }));
+                hits.extend(packet.ip().and_then(|ip| last.update(ip)).map(|ip| (offset, kind, ip)));
             }
             Err(gap) => {
                 assert_eq!(gap.offset(), end);
                 assert_eq!(gap.resume(), packets.offset());
+                assert!(after_gap < Some(end), "a gap after the one before");
+                after_gap = Some(end);
+                assert!(packets.offset() + 16 > end);
                 gaps.push(gap);
             }
         }
-        assert!(packets.offset() > end);
+        assert!(packets.offset() > end || after_gap == Some(end));
         end = packets.offset();
     }
     assert_eq!(end, bytes.len());
     let (mut scanned, mut scanned_gaps) = (Vec::new(), Vec::new());
-    scan_with_gaps(bytes, |hit| scanned.push(hit), |gap| scanned_gaps.push(gap));
+    scan_with_gaps(bytes, |hit| scanned.push((hit.offset, hit.kind, hit.ip)), |gap| scanned_gaps.push(gap));
     assert_eq!((scanned, scanned_gaps), (hits, gaps));
 }
 
@@ -71,7 +76,7 @@ pub fn flow(bytes: &[u8]) {
     trace.extend(packets);
     let image: &[(u64, &[u8])] = &[(0x1000, code)];
     let resume = [Resume::Address, Resume::SafeAddress, Resume::Psb][usize::from(how % 3)];
-    let options = Options { budget: 1000, resume, ..Options::default() };
+    let options = Options::default().budget(1000).resume(resume);
     let mut walker = Walker::with_options(&trace, options);
     let mut blocks = Blocks::new(image);
     if how & 0x80 != 0 {
@@ -83,7 +88,7 @@ pub fn flow(bytes: &[u8]) {
         assert!(runs <= 100 * trace.len(), "{runs} runs over {} bytes", trace.len());
         match walker.run(&mut blocks, &mut count) {
             Stop::End => break,
-            Stop::Limit => unreachable!("no limit was set"),
+            Stop::Limit | Stop::Visitor => unreachable!("nothing asked for it"),
             Stop::Error(error) => {
                 assert!(error.offset <= trace.len());
                 let _ = (error.to_string(), error.kind.likely_cause(), error.kind.libipt_name());
@@ -98,6 +103,7 @@ pub fn flow(bytes: &[u8]) {
                     _ => walker.lose(),
                 }
             }
+            other => panic!("{other:?} is new"),
         }
     }
     // Each byte holds at most 6 TNT bits, each of which may lead through a straight run up to the budget.

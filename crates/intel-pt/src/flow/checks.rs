@@ -1,36 +1,41 @@
-//! Whether branches make sense: four checks that catch code which decodes without an error and is wrong all the same.
+//! Whether branches make sense: four checks that catch wrong code which decodes without an error.
 //!
-//! Return compression and deferred TIPs can hide a wrong image from a decoder: a call that the image has in another
-//! form than the processor ran may cost one packet more or less, and the next packets happen to fit. What does not fit
-//! then is the meaning of the addresses.
+//! Return compression and deferred TIPs can hide a wrong image from a decoder. A call that the image has in another form
+//! than the processor ran may cost one packet more or less, and the next packets happen to fit. The meaning of the
+//! addresses does not fit then.
+
+use std::ops::ControlFlow;
 
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 
-use super::code::{BlockId, Code, Table};
+use super::code::{Code, Space};
 use super::events::Event;
+use super::table::{BlockId, Table};
 use super::visit::{Branch, BranchKind, Visitor};
 
 /// What a check found against a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum Finding {
     /// C1: the call or jump through an import slot did not go where the slot points.
     NotTheImport {
         /// Where the slot points.
         expected: u64,
     },
-    /// C2: the return went to an address that no call precedes. A thread that runs for the first time does that too.
+    /// C2: the return went to an address that no call precedes. The first run of a thread begins that way too.
     NotAfterCall,
     /// C3: the return was not compressed although a call is remembered, and went elsewhere. Thread switches and
-    /// retpolines do that too; by itself it says little.
+    /// retpolines do that too, so it says little by itself.
     NotTheCaller {
         /// The address after the remembered call.
         expected: u64,
     },
-    /// C4: the call went to an address that is no function's start.
+    /// C4: the call went to an address where no function starts.
     NotAFunction,
 }
 
-/// What is known about addresses. Every method may answer "not known".
+/// What is known about addresses. Every method may answer `None` for "not known".
 pub trait Knowledge {
     /// Where the import slot that the branch at `from` goes through points.
     fn import(&self, from: u64) -> Option<u64> {
@@ -51,30 +56,32 @@ pub trait Knowledge {
     }
 }
 
-/// Knows nothing: only C2 and C3 are checked.
+/// Knows nothing, so that only C2 and C3 are checked.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoKnowledge;
 
 impl Knowledge for NoKnowledge {}
 
-/// A visitor that checks each branch and hands everything on to another visitor.
+/// A visitor that checks each branch and passes everything on to another visitor.
 #[derive(Debug)]
 pub struct Checks<'a, C, K, V> {
     code: &'a C,
     knowledge: K,
-    /// The visitor that everything is handed on to.
+    /// The visitor that everything is passed on to.
     pub inner: V,
+    /// The address space of the last block.
+    space: Space,
     findings: Vec<(Branch, Finding)>,
     checked: usize,
 }
 
-/// More findings than this are only counted by the caller's own means: the list stays bounded.
+/// The list of findings does not grow beyond this.
 const MAX_FINDINGS: usize = 4096;
 
 impl<'a, C: Code, K: Knowledge, V: Visitor> Checks<'a, C, K, V> {
     /// Checks branches over `code`.
     pub fn new(code: &'a C, knowledge: K, inner: V) -> Self {
-        Self { code, knowledge, inner, findings: Vec::new(), checked: 0 }
+        Self { code, knowledge, inner, space: Space::default(), findings: Vec::new(), checked: 0 }
     }
 
     /// What was found, in the order of execution; the first 4096.
@@ -95,7 +102,8 @@ impl<'a, C: Code, K: Knowledge, V: Visitor> Checks<'a, C, K, V> {
         }
         match branch.kind {
             BranchKind::Return { expected } => {
-                let after_call = self.knowledge.after_call(branch.to).or_else(|| follows_call(self.code, branch.to));
+                let after_call =
+                    self.knowledge.after_call(branch.to).or_else(|| follows_call(self.code, self.space, branch.to));
                 if after_call == Some(false) {
                     return Some(Finding::NotAfterCall);
                 }
@@ -109,6 +117,7 @@ impl<'a, C: Code, K: Knowledge, V: Visitor> Checks<'a, C, K, V> {
 
 impl<C: Code, K: Knowledge, V: Visitor> Visitor for Checks<'_, C, K, V> {
     fn blocks(&mut self, table: &Table, ids: &[BlockId]) {
+        self.space = ids.last().map_or(self.space, |id| table.block(*id).space);
         self.inner.blocks(table, ids);
     }
 
@@ -129,19 +138,23 @@ impl<C: Code, K: Knowledge, V: Visitor> Visitor for Checks<'_, C, K, V> {
     fn event(&mut self, offset: usize, event: &Event) {
         self.inner.event(offset, event);
     }
+
+    fn control(&mut self) -> ControlFlow<()> {
+        self.inner.control()
+    }
 }
 
 /// Whether the bytes before `address` can be read as a near call that ends there (64-bit code). Nothing when they are
 /// not known.
 ///
 /// It reads backwards, so other instructions may look like a call: "true" is weak, "false" is certain for this image.
-pub fn follows_call<C: Code + ?Sized>(code: &C, address: u64) -> Option<bool> {
+pub fn follows_call<C: Code + ?Sized>(code: &C, space: Space, address: u64) -> Option<bool> {
     let mut known = false;
     // FF /2 has 2 to 7 bytes without and 3 to 8 with a prefix; E8 has 5.
     for length in 2..=8_usize {
         let mut bytes = [0; 8];
         let start = address.checked_sub(length as u64)?;
-        if code.read(start, &mut bytes[..length]) != length {
+        if code.read(space, start, &mut bytes[..length]) != length {
             continue;
         }
         known = true;
@@ -157,7 +170,7 @@ pub fn follows_call<C: Code + ?Sized>(code: &C, address: u64) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::follows_call;
+    use super::{Space, follows_call};
 
     #[test]
     fn calls_of_every_length_are_seen() {
@@ -173,8 +186,8 @@ mod tests {
             (&[0xc3, 0xcc], false),
         ] {
             let code: &[(u64, &[u8])] = &[(0x1000, bytes)];
-            assert_eq!(follows_call(code, 0x1000 + bytes.len() as u64), Some(expected), "{bytes:x?}");
-            assert_eq!(follows_call(code, 0x9000), None);
+            assert_eq!(follows_call(code, Space(0), 0x1000 + bytes.len() as u64), Some(expected), "{bytes:x?}");
+            assert_eq!(follows_call(code, Space(0), 0x9000), None);
         }
     }
 }

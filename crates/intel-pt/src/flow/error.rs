@@ -4,8 +4,33 @@ use std::fmt;
 
 use crate::Reason;
 
+/// Why a run of a walk ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub enum Stop {
+    /// The end of the trace.
+    End,
+    /// [`Options::limit`](super::Options::limit) is reached.
+    Limit,
+    /// The visitor asked for it. The next run goes on where this one ended.
+    Visitor,
+    /// The walk is at one of the addresses of [`Blocks::break_at`](super::Blocks::break_at), before the instruction there.
+    /// The next run goes on where [`Walker::jump`](super::Walker::jump) or [`Walker::call`](super::Walker::call) say.
+    /// Neither takes a packet, so code may lead back to the same address for ever: callers must bound their retries, and
+    /// then call [`Walker::lose`](super::Walker::lose).
+    Break {
+        /// The address.
+        ip: u64,
+    },
+    /// Packets and code do not fit. The next run resynchronises.
+    Error(Error),
+}
+
 /// A place where packets and code do not fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Error {
     /// Offset of the packet that was next, from the start of the bytes given.
     pub offset: usize,
@@ -20,13 +45,14 @@ pub struct Error {
 
 /// What is wrong. [`ErrorKind::libipt_name`] gives libipt's name for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// Bytes are no packet.
+    /// The bytes are not a packet.
     Packet(Reason),
     /// The image does not know the memory at the address.
     NoMemory,
-    /// The bytes at the address are no instruction.
+    /// The bytes at the address are not an instruction.
     BadInstruction,
     /// The instruction at the address needs another packet than the one that is next.
     Mismatch {
@@ -37,7 +63,7 @@ pub enum ErrorKind {
     },
     /// A TNT bit "not taken" for a return.
     BadReturn,
-    /// A compressed return without a call before it.
+    /// A compressed return, but no call before it is known.
     ReturnStackEmpty,
     /// Something happened at an address that the code does not reach before its next branch.
     NotReached {
@@ -46,7 +72,7 @@ pub enum ErrorKind {
     },
     /// A packet that must give an address gives none.
     NoAddress,
-    /// The code runs in a circle that no packet leaves.
+    /// The code runs in a loop that no packet leaves.
     EndlessLoop,
     /// The code runs on for too long without a packet.
     Budget {
@@ -61,6 +87,8 @@ pub enum ErrorKind {
 
 /// What an instruction needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum Need {
     /// A conditional branch: a TNT bit.
     Tnt,
@@ -72,6 +100,8 @@ pub enum Need {
 
 /// Which packet is next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum Found {
     /// TNT, or bits left of one.
     Tnt,
@@ -110,7 +140,7 @@ impl ErrorKind {
         }
     }
 
-    /// What usually is behind it, as advice.
+    /// The usual cause, as advice.
     pub fn likely_cause(self) -> &'static str {
         match self {
             Self::Packet(Reason::Truncated { .. }) => "the trace was cut, or a ring was not put in order",
@@ -145,30 +175,13 @@ impl fmt::Display for ErrorKind {
         match self {
             Self::Packet(reason) => reason.fmt(f),
             Self::NoMemory => f.write_str("no memory is known at this address"),
-            Self::BadInstruction => f.write_str("no instruction"),
-            Self::Mismatch { needs, found } => {
-                let needs = match needs {
-                    Need::Tnt => "a conditional branch needs a TNT",
-                    Need::Tip => "an indirect branch needs a TIP",
-                    Need::TntOrTip => "a return needs a TNT or a TIP",
-                };
-                let found = match found {
-                    Found::Tnt => "TNT",
-                    Found::Tip => "TIP",
-                    Found::Fup => "FUP",
-                    Found::TipPge => "TIP.PGE",
-                    Found::Psb => "PSB",
-                    Found::Ovf => "OVF",
-                    Found::Other => "another packet",
-                    Found::End => "the end of the trace",
-                };
-                write!(f, "{needs}, found {found}")
-            }
+            Self::BadInstruction => f.write_str("the bytes here are not an instruction"),
+            Self::Mismatch { needs, found } => write!(f, "{needs}, found {found}"),
             Self::BadReturn => f.write_str("a compressed return needs a TNT bit 1, found 0"),
             Self::ReturnStackEmpty => f.write_str("a compressed return, but no call before it is known"),
             Self::NotReached { event } => write!(f, "an event at {event:#x} is not reached from here"),
             Self::NoAddress => f.write_str("a packet that must give an address gives none"),
-            Self::EndlessLoop => f.write_str("the code runs in a circle that no packet leaves"),
+            Self::EndlessLoop => f.write_str("the code runs in a loop that no packet leaves"),
             Self::Budget { instructions } => write!(f, "no packet for more than {instructions} instructions"),
             Self::AlreadyEnabled => f.write_str("TIP.PGE while tracing is on"),
             Self::NotEnabled => f.write_str("a branch packet while tracing is off"),

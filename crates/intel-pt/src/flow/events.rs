@@ -1,10 +1,12 @@
 //! Packets grouped into what the walk waits for: branches, and events with the place where they happened.
 
-use crate::{Block as Context, CodeWidth, Error as Gap, Exec, LastIp, Mode, Packet, Pip, Tnt, Tsx, Vmcs};
+use crate::sync::resync;
+use crate::{BlockContext, CodeWidth, Error as Gap, Exec, LastIp, Mode, Packet, Pip, Tnt, Tsx, Vmcs};
 use crate::{decode, sync_forward};
 
 /// Something other than an executed instruction. Addresses are those of the next instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Event {
     /// Tracing begins at `ip`; `resumed` when that is where it ended before.
@@ -23,7 +25,7 @@ pub enum Event {
     },
     /// An interrupt, exception or other asynchronous branch.
     Interrupt {
-        /// The instruction that was not executed any more.
+        /// The first instruction that was not executed before it.
         from: u64,
         /// The first instruction of the handler.
         to: u64,
@@ -37,7 +39,7 @@ pub enum Event {
         /// Where, when tracing was on at the end of the overflow.
         ip: Option<u64>,
     },
-    /// A synchronisation point; `ip` is nothing while tracing is off.
+    /// A synchronisation point; `ip` is `None` while tracing is off.
     Psb {
         /// The next instruction.
         ip: Option<u64>,
@@ -104,7 +106,7 @@ pub(super) struct Feed<'a> {
     bytes: &'a [u8],
     /// Offset of the next packet.
     at: usize,
-    context: Context,
+    context: BlockContext,
     last_ip: LastIp,
     /// The item read ahead, and the offset of its first packet.
     ahead: Option<(usize, Item)>,
@@ -124,7 +126,7 @@ impl<'a> Feed<'a> {
         let feed = Self {
             bytes,
             at,
-            context: Context::Outside,
+            context: BlockContext::Outside,
             last_ip: LastIp::unknown(),
             ahead: None,
             attached: Vec::new(),
@@ -142,7 +144,7 @@ impl<'a> Feed<'a> {
     /// The next TNT, when it is a short one and nothing comes before it: the usual case, kept out of the general way.
     #[inline]
     pub fn short_tnt(&mut self) -> Option<u8> {
-        if self.ahead.is_some() || self.context != Context::Outside || !self.attached.is_empty() {
+        if self.ahead.is_some() || self.context != BlockContext::Outside || !self.attached.is_empty() {
             return None;
         }
         let byte = *self.bytes.get(self.at)?;
@@ -199,8 +201,8 @@ impl<'a> Feed<'a> {
                 Ok(packet)
             }
             Err(reason) => {
-                self.at = sync_forward(self.bytes, offset + 1).unwrap_or(self.bytes.len());
-                self.context = Context::Outside;
+                self.at = resync(self.bytes, 0, offset).unwrap_or(self.bytes.len());
+                self.context = BlockContext::Outside;
                 Err(Gap { offset, resume: self.at, reason })
             }
         })

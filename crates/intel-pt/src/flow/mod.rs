@@ -6,16 +6,19 @@
 //! | [`Blocks`] | the code decoded so far, as blocks that end at branches |
 //! | [`Walker`] | the position in packets and code; small, so that it can be cloned and tried |
 //! | [`Visitor`] | gets blocks, branches and events in the order of execution |
+//! | [`Instructions`] | the same as an iterator over single instructions, slower and easier to use |
 //! | [`Stop`] | why a run of the walk ended; after an error the next run resynchronises and goes on |
+//! | [`Space`] | an address space: what CR3 selects. Kernel code needs only one |
+//! | [`Quality`], [`Evidence`] | how much was followed, and what confirmed it |
 //!
 //! The rules are those of the Intel SDM, volume 3, "Intel Processor Trace": conditional branches take TNT bits,
 //! indirect branches TIPs (which may be *deferred*: written after TNT bits younger than they), returns are *compressed*
 //! to a TNT bit when they go back to the call that the processor remembers, and a FUP with a TIP is an interrupt. The
-//! walk is lazy: it goes no further than packets prove.
+//! walk is lazy: it goes no further than the packets prove.
 //!
 //! # Untrusted input
 //!
-//! Any packets over any code: no panic and no endless loop. Code that runs in a circle without a packet is noticed, and
+//! Any packets over any code: no panic and no endless loop. Code that loops without a packet is noticed, and
 //! [`Options::budget`] bounds straight runs. Memory is the code cache (at most [`Blocks::MAX_BLOCKS`] blocks).
 //!
 //! # Example
@@ -39,20 +42,36 @@
 //! assert_eq!(ranges.list(), [(0x1000, 0x1002), (0x1003, 0x1005)]);
 //! ```
 
+mod bits;
+mod blocks;
 mod checks;
+mod circle;
 mod code;
+mod display;
 mod error;
 mod events;
+mod follow;
+mod instructions;
+mod options;
+mod paths;
+mod quality;
 mod reach;
 mod resync;
 mod stack;
+mod state;
+mod table;
 mod visit;
 mod walk;
 
+pub use blocks::Blocks;
 pub use checks::{Checks, Finding, Knowledge, NoKnowledge, follows_call};
-pub use code::{Block, BlockId, Blocks, Code, Exit, Table};
-pub use error::{Error, ErrorKind, Found, Need};
+pub use code::{Code, Space};
+pub use error::{Error, ErrorKind, Found, Need, Stop};
 pub use events::Event;
+pub use instructions::{Instruction, Instructions, Step};
+pub use options::{Options, Resume};
+pub use quality::{Evidence, Quality};
 pub use stack::ReturnStack;
+pub use table::{Block, BlockId, Exit, Table};
 pub use visit::{Branch, BranchKind, Nothing, Ranges, Visitor};
-pub use walk::{Options, Resume, Stop, Walker};
+pub use walk::Walker;

@@ -1,45 +1,13 @@
 //! Events: walking to the address where one happened, and what it changes.
 
-use super::code::{BlockId, Blocks, Code, Exit};
-use super::error::ErrorKind;
+use super::blocks::Blocks;
+use super::circle::Circle;
+use super::code::Code;
+use super::error::{ErrorKind, Stop};
 use super::events::{Event, Item};
+use super::state::{Origin, Phase, Place, State};
+use super::table::{Block, Exit};
 use super::visit::Visitor;
-use super::walk::{Phase, Stop, Walker};
-
-/// Notices code that runs in a circle without a packet. Such a walk follows from the block alone, so a block met again
-/// means that it never ends. Brent's method: one block is remembered, and replaced after 1, 2, 4, … steps.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Circle {
-    mark: Option<BlockId>,
-    steps: u32,
-    power: u32,
-    instructions: u32,
-    budget: u32,
-}
-
-impl Circle {
-    #[inline]
-    pub fn new(budget: u32) -> Self {
-        Self { mark: None, steps: 0, power: 1, instructions: 0, budget }
-    }
-
-    #[inline]
-    pub fn step(&mut self, id: BlockId, instructions: u32) -> Result<(), ErrorKind> {
-        if self.mark == Some(id) {
-            return Err(ErrorKind::EndlessLoop);
-        }
-        self.steps += 1;
-        self.instructions = self.instructions.saturating_add(instructions);
-        if self.instructions > self.budget || self.steps > self.budget {
-            return Err(ErrorKind::Budget { instructions: self.budget });
-        }
-        if self.steps == self.power {
-            self.mark = Some(id);
-            self.power = self.power.saturating_mul(2);
-        }
-        Ok(())
-    }
-}
 
 /// What a walk without packets is to find.
 #[derive(Clone, Copy, Debug)]
@@ -57,69 +25,57 @@ enum Goal {
 struct Way {
     blocks: u32,
     instructions: u32,
+    /// An address to stop at, which the way ends at instead of the goal.
+    stop: Option<u64>,
 }
 
-impl Walker<'_> {
-    /// An item that is no branch packet, with tracing on and no TNT bits left.
+/// Why a walk ended before the goal.
+enum Short {
+    /// There is no way to it: this is wrong at this address. Nothing was visited.
+    NoWay(u64, ErrorKind),
+    /// Something else ends the run on the way.
+    Stop(Stop),
+}
+
+impl State<'_> {
+    /// An item other than a branch packet, with tracing on and no TNT bits left.
     pub(super) fn event<C: Code, V: Visitor>(
         &mut self,
+        place: Place,
         blocks: &mut Blocks<C>,
         visitor: &mut V,
         offset: usize,
         item: Item,
     ) -> Result<(), Stop> {
         match item {
-            Item::Async { at, to, off } => {
-                let aborted = self.feed.aborted();
-                if let Some(at) = at {
-                    match self.walk(blocks, visitor, Goal::Address(at)) {
-                        // The branches of an aborted transaction may be missing (erratum BDM64).
-                        Err(Stop::Error(_)) if aborted => self.phase = Phase::On,
-                        other => other?,
-                    }
-                }
-                let from = at.unwrap_or(self.ip);
-                if off {
-                    self.end(visitor, Some(from), to);
-                    return Ok(());
-                }
-                let Some(to) = to else {
-                    self.take(visitor, offset);
-                    return self.fail(from, ErrorKind::NoAddress);
-                };
-                if aborted {
-                    visitor.event(offset, &Event::Aborted);
-                }
-                visitor.event(offset, &Event::Interrupt { from, to });
-                self.take(visitor, offset);
-                self.jump(to);
-            }
+            Item::Async { at, to, off } => return self.interrupt(place, blocks, visitor, (at, to, off)),
             Item::At(at) => {
-                self.walk(blocks, visitor, Goal::Address(at))?;
+                self.reach(place, blocks, visitor, Goal::Address(at))?;
                 self.take(visitor, offset);
             }
             Item::After(instructions) => {
-                self.walk(blocks, visitor, Goal::Instructions(instructions.into())).or_else(|stop| self.shrug(stop))?;
+                self.guess(place, blocks, visitor, Goal::Instructions(instructions.into()))?;
                 self.take(visitor, offset);
             }
             Item::Paging(pip) => {
                 // A PIP without a MOV CR3 comes with a far transfer, which is next.
-                self.walk(blocks, visitor, Goal::Cr3).or_else(|stop| self.shrug(stop))?;
-                visitor.event(offset, &Event::Paging(pip));
+                let loaded = self.guess(place, blocks, visitor, Goal::Cr3)?;
+                self.report(visitor, offset, &Event::Paging(pip));
                 self.take(visitor, offset);
+                self.load_cr3(pip, !loaded);
             }
             Item::Psb(Some(at)) => {
-                self.walk(blocks, visitor, Goal::Address(at))?;
+                self.reach(place, blocks, visitor, Goal::Address(at))?;
                 self.synchronised(visitor, offset, Some(at));
             }
             Item::Psb(None) => self.synchronised(visitor, offset, None),
             Item::Overflow(ip) => self.overflow(visitor, offset, ip),
-            Item::On(_) if self.fresh => self.phase = Phase::Off,
-            Item::On(_) => return self.fail(self.ip, ErrorKind::AlreadyEnabled),
+            Item::On(_) if place.origin == Origin::Status => self.phase = Phase::Off { left_at: None },
+            Item::On(_) => return self.fail(Some(place.ip), ErrorKind::AlreadyEnabled),
             Item::Status => self.take(visitor, offset),
             Item::Gap(gap) => {
                 self.take(visitor, offset);
-                return self.fail(self.ip, ErrorKind::Packet(gap.reason()));
+                return self.fail(Some(place.ip), ErrorKind::Packet(gap.reason()));
             }
             Item::End => {
                 self.take(visitor, offset);
@@ -127,132 +83,166 @@ impl Walker<'_> {
             }
             Item::Tip(_) => {
                 self.take(visitor, offset);
-                return self.fail(self.ip, ErrorKind::NoAddress);
+                return self.fail(Some(place.ip), ErrorKind::NoAddress);
             }
             Item::Tnt(_) | Item::Off(_) => {}
         }
         Ok(())
     }
 
-    /// An error that says only that a place was not found is none where the place is a guess.
-    fn shrug(&mut self, stop: Stop) -> Result<(), Stop> {
-        match stop {
-            Stop::Error(_) => {
-                self.phase = Phase::On;
-                Ok(())
-            }
-            other => Err(other),
-        }
-    }
-
-    pub(super) fn synchronised<V: Visitor>(&mut self, visitor: &mut V, offset: usize, ip: Option<u64>) {
-        self.stack.clear();
-        self.after_gap = false;
-        self.tnt_len = 0;
-        visitor.event(offset, &Event::Psb { ip });
-        self.take(visitor, offset);
-        self.stand(ip);
-    }
-
-    pub(super) fn overflow<V: Visitor>(&mut self, visitor: &mut V, offset: usize, ip: Option<u64>) {
-        self.stack.clear();
-        self.tnt_len = 0;
-        self.forget_mode();
-        visitor.event(offset, &Event::Overflow { ip });
-        self.take(visitor, offset);
-        self.stand(ip);
-    }
-
-    /// A PSB or overflow says where execution is, or that tracing is off.
-    fn stand(&mut self, ip: Option<u64>) {
-        match ip {
-            Some(ip) => {
-                self.phase = Phase::On;
-                self.fresh = true;
-                self.jump(ip);
-            }
-            None => {
-                self.phase = Phase::Off;
-                self.off_at = None;
+    /// An asynchronous branch: from one address to another, or to where nothing is traced.
+    fn interrupt<C: Code, V: Visitor>(
+        &mut self,
+        place: Place,
+        blocks: &mut Blocks<C>,
+        visitor: &mut V,
+        (at, to, off): (Option<u64>, Option<u64>, bool),
+    ) -> Result<(), Stop> {
+        let offset = self.feed.offset();
+        let aborted = self.feed.aborted();
+        if let Some(at) = at {
+            // The branches of an aborted transaction may be missing (erratum BDM64).
+            if aborted {
+                self.guess(place, blocks, visitor, Goal::Address(at))?;
+            } else {
+                self.reach(place, blocks, visitor, Goal::Address(at))?;
             }
         }
-    }
-
-    /// Walks to the goal without a packet. Nothing is visited unless the goal, or an address to stop at, is reached.
-    fn walk<C: Code, V: Visitor>(&mut self, blocks: &mut Blocks<C>, visitor: &mut V, goal: Goal) -> Result<(), Stop> {
-        if let Goal::Address(at) = goal
-            && at == self.ip
-        {
+        let from = at.unwrap_or(place.ip);
+        if off {
+            self.end(visitor, Some(from), to);
             return Ok(());
         }
-        let (way, stop) = match self.find(blocks, goal) {
-            Ok(found) => found,
-            Err((ip, kind)) => return self.fail(ip, kind),
+        let Some(to) = to else {
+            self.take(visitor, offset);
+            return self.fail(Some(from), ErrorKind::NoAddress);
         };
-        let mut id = blocks.at_hint(self.hint, self.ip, self.width);
-        for _ in 0..way.blocks {
-            let block = *blocks.table.block(id);
-            self.visit(visitor, blocks, id, &block);
-            let to = match block.exit {
-                Exit::Jump(to) => to,
-                Exit::Call(to) => {
-                    self.stack.push(block.end);
-                    to
-                }
-                _ => block.end,
-            };
-            id = blocks.successor(id, 0, to);
+        if aborted {
+            self.report(visitor, offset, &Event::Aborted);
         }
-        self.stand_at(blocks, id);
+        self.report(visitor, offset, &Event::Interrupt { from, to });
+        self.take(visitor, offset);
+        self.jump(to, Origin::Target);
+        Ok(())
+    }
+
+    /// Walks to the goal, which must be there.
+    fn reach<C: Code, V: Visitor>(
+        &mut self,
+        place: Place,
+        blocks: &mut Blocks<C>,
+        visitor: &mut V,
+        goal: Goal,
+    ) -> Result<(), Stop> {
+        self.walk(place, blocks, visitor, goal).or_else(|short| match short {
+            Short::NoWay(ip, kind) => self.fail(Some(ip), kind),
+            Short::Stop(stop) => Err(stop),
+        })
+    }
+
+    /// Walks to the goal if there is a way, and says whether there was.
+    fn guess<C: Code, V: Visitor>(
+        &mut self,
+        place: Place,
+        blocks: &mut Blocks<C>,
+        visitor: &mut V,
+        goal: Goal,
+    ) -> Result<bool, Stop> {
+        match self.walk(place, blocks, visitor, goal) {
+            Ok(()) => Ok(true),
+            Err(Short::NoWay(..)) => Ok(false),
+            Err(Short::Stop(stop)) => Err(stop),
+        }
+    }
+
+    /// Walks to the goal without a packet. Nothing is visited unless there is a way to the goal, or to an address to stop
+    /// at before it.
+    fn walk<C: Code, V: Visitor>(
+        &mut self,
+        place: Place,
+        blocks: &mut Blocks<C>,
+        visitor: &mut V,
+        goal: Goal,
+    ) -> Result<(), Short> {
+        if let Goal::Address(at) = goal
+            && at == place.ip
+        {
+            self.evidence.addresses += u64::from(place.origin == Origin::Code);
+            return Ok(());
+        }
+        let way = self.find(place, blocks, goal).map_err(|(ip, kind)| Short::NoWay(ip, kind))?;
+        let context = self.context(blocks);
+        let mut id = blocks.at_hint(place.hint, place.ip, context);
+        for _ in 0..way.blocks {
+            let block = *blocks.table().block(id);
+            self.visit(visitor, blocks, id, &block);
+            let to = self.pass(&block);
+            id = blocks.successor(id, 0, to);
+            if self.stopping && matches!(goal, Goal::Address(_)) {
+                // The next run finds the rest of the way. What is counted from the place here cannot be taken up later.
+                self.stand_at(blocks, id, Origin::Code);
+                return Err(Short::Stop(Stop::Visitor));
+            }
+        }
+        let origin = if way.blocks > 0 { Origin::Code } else { place.origin };
+        self.stand_at(blocks, id, origin);
         if way.instructions > 0 {
-            let block = *blocks.table.block(id);
+            let block = *blocks.table().block(id);
             if way.instructions == block.instructions {
                 self.visit(visitor, blocks, id, &block);
             } else {
-                visitor.part(&blocks.table, id, way.instructions);
-                self.fresh = false;
+                visitor.part(blocks.table(), id, way.instructions);
+                self.ask(visitor);
             }
-            self.jump(blocks.table.address_after(id, way.instructions));
+            self.jump(blocks.table().address_after(id, way.instructions), Origin::Code);
         }
-        match stop {
-            Some(ip) => Err(Stop::Break { ip }),
-            None => Ok(()),
+        if let Some(ip) = way.stop {
+            return Err(Short::Stop(Stop::Break { ip }));
+        }
+        self.evidence.addresses += u64::from(matches!(goal, Goal::Address(_)));
+        Ok(())
+    }
+
+    /// Passes a block that needs no packet, and says where to.
+    pub(super) fn pass(&mut self, block: &Block) -> u64 {
+        match block.exit {
+            Exit::Jump(to) => to,
+            Exit::Call(to) => {
+                self.stack.push(block.end);
+                to
+            }
+            _ => block.end,
         }
     }
 
-    /// The way to the goal, or to an address to stop at, which is then given too.
-    fn find<C: Code>(&mut self, blocks: &mut Blocks<C>, goal: Goal) -> Result<(Way, Option<u64>), (u64, ErrorKind)> {
-        let mut id = blocks.at_hint(self.hint, self.ip, self.width);
+    /// The way to the goal, or to an address to stop at; else what is in the way, and where.
+    fn find<C: Code>(&mut self, place: Place, blocks: &mut Blocks<C>, goal: Goal) -> Result<Way, (u64, ErrorKind)> {
+        let context = self.context(blocks);
+        let mut id = blocks.at_hint(place.hint, place.ip, context);
         let mut circle = Circle::new(self.options.budget);
-        let mut way = Way { blocks: 0, instructions: 0 };
-        let mut left = match goal {
-            Goal::Instructions(n) => n,
-            _ => 0,
+        let mut way = Way { blocks: 0, instructions: 0, stop: None };
+        let (mut left, event) = match goal {
+            Goal::Address(at) => (0, at),
+            Goal::Instructions(n) => (n, place.ip),
+            Goal::Cr3 => (0, place.ip),
         };
-        let not_reached = ErrorKind::NotReached {
-            event: match goal {
-                Goal::Address(at) => at,
-                _ => self.ip,
-            },
-        };
+        let not_reached = ErrorKind::NotReached { event };
         loop {
-            let block = *blocks.table.block(id);
+            let block = *blocks.table().block(id);
             let sequential = matches!(block.exit, Exit::Missing | Exit::Invalid | Exit::Break);
             match goal {
                 Goal::Address(at) => {
-                    if let Some(instructions) = blocks.table.instructions_before(id, at)
+                    if let Some(instructions) = blocks.table().instructions_before(id, at)
                         && (instructions < block.instructions || sequential)
                     {
-                        return Ok((Way { instructions, ..way }, None));
+                        return Ok(Way { instructions, ..way });
                     }
                 }
                 Goal::Instructions(_) if left < block.instructions || left == block.instructions && sequential => {
-                    return Ok((Way { instructions: left, ..way }, None));
+                    return Ok(Way { instructions: left, ..way });
                 }
                 Goal::Instructions(_) => left -= block.instructions,
-                Goal::Cr3 if block.exit == Exit::Cr3 => {
-                    return Ok((Way { blocks: way.blocks + 1, ..way }, None));
-                }
+                Goal::Cr3 if block.exit == Exit::Cr3 => return Ok(Way { blocks: way.blocks + 1, ..way }),
                 Goal::Cr3 => {}
             }
             let to = match block.exit {
@@ -260,10 +250,8 @@ impl Walker<'_> {
                 Exit::Jump(to) | Exit::Call(to) => to,
                 Exit::Missing => return Err((block.end, ErrorKind::NoMemory)),
                 Exit::Invalid => return Err((block.end, ErrorKind::BadInstruction)),
-                Exit::Break => {
-                    return Ok((Way { instructions: block.instructions, ..way }, Some(block.end)));
-                }
-                _ => return Err((block.last(&blocks.table), not_reached)),
+                Exit::Break => return Ok(Way { instructions: block.instructions, stop: Some(block.end), ..way }),
+                _ => return Err((block.last(blocks.table()), not_reached)),
             };
             circle.step(id, block.instructions.max(1)).map_err(|_| (block.start, not_reached))?;
             way.blocks += 1;

@@ -1,30 +1,31 @@
 //! With tracing off, and after errors: waiting for a packet that says where execution is.
 
-use super::error::ErrorKind;
+use super::error::{ErrorKind, Stop};
 use super::events::{Event, Item};
+use super::options::Resume;
+use super::quality::Evidence;
+use super::state::{Origin, Phase, State};
 use super::visit::Visitor;
-use super::walk::{Phase, Resume, Stop, Walker};
 
-impl Walker<'_> {
-    /// One item, with tracing off.
-    pub(super) fn off<V: Visitor>(&mut self, visitor: &mut V) -> Result<(), Stop> {
+impl State<'_> {
+    /// One item, with tracing off since it was at `left_at`.
+    pub(super) fn off<V: Visitor>(&mut self, left_at: Option<u64>, visitor: &mut V) -> Result<(), Stop> {
         let offset = self.feed.offset();
         if offset >= self.options.limit {
             return Err(Stop::Limit);
         }
         match self.feed.peek() {
             Item::On(Some(ip)) => {
-                visitor.event(offset, &Event::Enabled { ip, resumed: self.off_at == Some(ip) });
+                self.report(visitor, offset, &Event::Enabled { ip, resumed: left_at == Some(ip) });
                 self.take(visitor, offset);
-                self.phase = Phase::On;
-                self.fresh = false;
-                self.tnt_len = 0;
+                self.bits.clear();
                 self.stack.clear();
-                self.jump(ip);
+                self.evidence = Evidence::default();
+                self.jump(ip, Origin::Target);
             }
             Item::On(None) => {
                 self.take(visitor, offset);
-                return self.fail(0, ErrorKind::NoAddress);
+                return self.fail(None, ErrorKind::NoAddress);
             }
             Item::Psb(ip) => self.synchronised(visitor, offset, ip),
             Item::Overflow(ip) => self.overflow(visitor, offset, ip),
@@ -32,13 +33,14 @@ impl Walker<'_> {
             Item::Off(_) | Item::Async { off: true, .. } => self.take(visitor, offset),
             Item::At(_) | Item::After(_) | Item::Status => self.take(visitor, offset),
             Item::Paging(pip) => {
-                visitor.event(offset, &Event::Paging(pip));
+                self.report(visitor, offset, &Event::Paging(pip));
                 self.take(visitor, offset);
+                self.load_cr3(pip, false);
             }
-            Item::Tnt(_) | Item::Tip(_) | Item::Async { .. } => return self.fail(0, ErrorKind::NotEnabled),
+            Item::Tnt(_) | Item::Tip(_) | Item::Async { .. } => return self.fail(None, ErrorKind::NotEnabled),
             Item::Gap(gap) => {
                 self.take(visitor, offset);
-                return self.fail(0, ErrorKind::Packet(gap.reason()));
+                return self.fail(None, ErrorKind::Packet(gap.reason()));
             }
             Item::End => {
                 self.take(visitor, offset);
@@ -48,15 +50,36 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// Skips items up to one that says where execution is.
-    pub(super) fn recover<V: Visitor>(&mut self, visitor: &mut V) -> Result<(), Stop> {
-        if self.before_sync > 0 {
-            visitor.event(0, &Event::BeforeSync { bytes: std::mem::take(&mut self.before_sync) });
+    /// Before the first PSB: skips items up to one that says where execution is.
+    pub(super) fn start<V: Visitor>(&mut self, before_sync: usize, visitor: &mut V) -> Result<(), Stop> {
+        if before_sync > 0 {
+            self.phase = Phase::Start { before_sync: 0 };
+            self.report(visitor, 0, &Event::BeforeSync { bytes: before_sync });
         }
-        self.tnt_len = 0;
+        self.after_gap = false;
+        self.recover(false, visitor).map(|_| ())
+    }
+
+    /// After an error at `since`: skips items up to one that says where execution is.
+    pub(super) fn lost<V: Visitor>(&mut self, since: usize, visitor: &mut V) -> Result<(), Stop> {
+        self.after_gap = true;
+        let recovered = self.recover(true, visitor);
+        match recovered {
+            Ok(offset) => self.found_at(offset, since),
+            Err(Stop::End) => {
+                let end = self.feed.offset();
+                self.found_at(end, since);
+                self.phase = Phase::Lost { since: end };
+            }
+            Err(_) => {}
+        }
+        recovered.map(|_| ())
+    }
+
+    /// Skips items up to one that says where execution is, and says at which offset it is.
+    fn recover<V: Visitor>(&mut self, lost: bool, visitor: &mut V) -> Result<usize, Stop> {
+        self.bits.clear();
         self.stack.clear();
-        let lost = self.phase == Phase::Lost;
-        self.after_gap = lost;
         // Whether a TIP may be one whose TNT bits were skipped.
         let mut doubtful = false;
         loop {
@@ -64,58 +87,55 @@ impl Walker<'_> {
             if offset >= self.options.limit {
                 return Err(Stop::Limit);
             }
-            let item = self.feed.peek();
             let by_address = self.options.resume != Resume::Psb;
-            match item {
+            match self.feed.peek() {
                 Item::Psb(ip) => {
                     if lost && let Some(ip) = ip {
-                        visitor.event(offset, &Event::Resync { ip });
+                        self.report(visitor, offset, &Event::Resync { ip });
                     }
                     self.synchronised(visitor, offset, ip);
-                    return Ok(());
+                    return Ok(offset);
                 }
                 Item::Overflow(ip) if by_address => {
                     self.overflow(visitor, offset, ip);
-                    return Ok(());
+                    return Ok(offset);
                 }
                 Item::On(Some(_)) if by_address => {
-                    self.phase = Phase::Off;
-                    return Ok(());
+                    self.phase = Phase::Off { left_at: None };
+                    return Ok(offset);
                 }
                 Item::Off(_) | Item::Async { off: true, .. } if by_address => {
                     self.end(visitor, None, None);
-                    return Ok(());
+                    return Ok(offset);
                 }
                 Item::Async { at, to: Some(to), .. } if by_address => {
                     if let Some(from) = at {
-                        visitor.event(offset, &Event::Interrupt { from, to });
+                        self.report(visitor, offset, &Event::Interrupt { from, to });
                     }
                     self.resume(visitor, offset, to);
-                    return Ok(());
+                    return Ok(offset);
                 }
-                Item::Tip(Some(to)) => {
-                    let trusted = match self.options.resume {
-                        Resume::Address => !(doubtful && self.deferral_seen),
-                        Resume::SafeAddress => !doubtful,
-                        Resume::Psb => false,
-                    };
-                    if trusted {
-                        self.resume(visitor, offset, to);
-                        return Ok(());
-                    }
-                    self.take(visitor, offset);
+                Item::Tip(Some(to)) if self.trusts_tip(doubtful) => {
+                    self.resume(visitor, offset, to);
+                    return Ok(offset);
                 }
                 Item::Tnt(_) => {
                     doubtful = true;
                     self.take(visitor, offset);
                 }
+                Item::Tip(Some(_)) => self.take(visitor, offset),
                 Item::Gap(gap) => {
                     self.take(visitor, offset);
-                    return self.fail(0, ErrorKind::Packet(gap.reason()));
+                    return self.fail(None, ErrorKind::Packet(gap.reason()));
                 }
                 Item::End => {
                     self.take(visitor, offset);
                     return Err(Stop::End);
+                }
+                Item::Paging(pip) => {
+                    doubtful = false;
+                    self.take(visitor, offset);
+                    self.load_cr3(pip, false);
                 }
                 _ => {
                     doubtful = false;
@@ -125,11 +145,18 @@ impl Walker<'_> {
         }
     }
 
+    /// Whether the walk may go on at the next TIP.
+    fn trusts_tip(&self, doubtful: bool) -> bool {
+        match self.options.resume {
+            Resume::Address => !(doubtful && self.deferral_seen),
+            Resume::SafeAddress => !doubtful,
+            Resume::Psb => false,
+        }
+    }
+
     fn resume<V: Visitor>(&mut self, visitor: &mut V, offset: usize, ip: u64) {
-        visitor.event(offset, &Event::Resync { ip });
+        self.report(visitor, offset, &Event::Resync { ip });
         self.take(visitor, offset);
-        self.phase = Phase::On;
-        self.fresh = false;
-        self.jump(ip);
+        self.jump(ip, Origin::Target);
     }
 }

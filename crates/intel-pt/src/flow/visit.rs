@@ -1,7 +1,9 @@
-//! Who watches a walk.
+//! Receivers of what a walk finds.
 
-use super::code::{BlockId, Table};
+use std::ops::ControlFlow;
+
 use super::events::Event;
+use super::table::{BlockId, Table};
 
 /// Gets what a walk finds, in the order of execution.
 pub trait Visitor {
@@ -20,10 +22,22 @@ pub trait Visitor {
     fn event(&mut self, offset: usize, event: &Event) {
         let _ = (offset, event);
     }
+
+    /// Asked after every call of the other methods: [`ControlFlow::Break`] ends the run with
+    /// [`Stop::Visitor`](super::Stop::Visitor).
+    ///
+    /// The run ends where the walk can go on later, so other methods may be called a few more times before: for the
+    /// branch after a block, for the events that come with one packet.
+    #[inline]
+    fn control(&mut self) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
 }
 
 /// A branch whose target a TIP gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Branch {
     /// Offset of the TIP.
     pub offset: usize,
@@ -31,12 +45,13 @@ pub struct Branch {
     pub from: u64,
     /// Where it went.
     pub to: u64,
-    /// What it is.
+    /// Its kind.
     pub kind: BranchKind,
 }
 
 /// Kinds of branches that take a TIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum BranchKind {
     /// Near indirect call.
     Call,
@@ -61,7 +76,7 @@ impl Visitor for Nothing {
     fn part(&mut self, _: &Table, _: BlockId, _: u32) {}
 }
 
-/// A visitor that collects executed ranges `start..end`: neighbours are joined, repetitions are kept.
+/// A visitor that collects executed ranges `start..end`. Neighbours are joined, repetitions are kept.
 ///
 /// Memory grows with the trace (16 bytes for each jump taken).
 #[derive(Clone, Debug, Default)]
@@ -75,7 +90,7 @@ impl Ranges {
         &self.list
     }
 
-    /// Gives the ranges away.
+    /// The ranges, in the order of execution.
     pub fn into_list(self) -> Vec<(u64, u64)> {
         self.list
     }

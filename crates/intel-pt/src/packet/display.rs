@@ -1,6 +1,6 @@
 //! The text form, that of libipt's ptdump: a name, then the payload in hexadecimal.
 
-use super::{CfeKind, EvdKind, Mode, Packet, Payload, Tnt};
+use super::{CfeKind, CodeWidth, EvdKind, Mode, Packet, Payload, Tnt};
 use crate::last_ip::Ip;
 use core::fmt::{Display, Formatter, Result, Write};
 
@@ -102,6 +102,17 @@ impl Display for Payload {
             Self::Four(value) => write!(f, "{value:x}"),
             Self::Eight(value) => write!(f, "{value:x}"),
         }
+    }
+}
+
+/// As "64-bit".
+impl Display for CodeWidth {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.write_str(match self {
+            Self::Bits16 => "16-bit",
+            Self::Bits32 => "32-bit",
+            Self::Bits64 => "64-bit",
+        })
     }
 }
 

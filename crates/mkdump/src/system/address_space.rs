@@ -1,6 +1,6 @@
 //! Images at their bases as one address space, for those who follow code from address to address.
 
-use intel_pt::flow::Code;
+use intel_pt::flow::{Code, Space};
 use pe_image::{MappedImage, Rva, Selection};
 
 use crate::snapshot::{ModuleId, Owners};
@@ -80,7 +80,7 @@ impl<'a> AddressSpace<'a> {
 }
 
 impl Code for AddressSpace<'_> {
-    fn read(&self, address: u64, out: &mut [u8]) -> usize {
+    fn read(&self, _: Space, address: u64, out: &mut [u8]) -> usize {
         let Some(part) = self.part_at(address) else { return 0 };
         let size = usize::try_from(part.end - address).unwrap_or(usize::MAX).min(out.len());
         let Some(rva) = part.rva.checked_add((address - part.start) as u32) else { return 0 };
@@ -91,7 +91,7 @@ impl Code for AddressSpace<'_> {
 
 #[cfg(test)]
 mod tests {
-    use intel_pt::flow::Code;
+    use intel_pt::flow::{Code, Space};
     use pe_image::{MappedImage, PeFile, Policy};
     use testkit::image::Driver;
 
@@ -118,7 +118,7 @@ mod tests {
         let space = AddressSpace::new(&owners, images.into_iter().enumerate().map(|(n, image)| (ModuleId(n), image)));
         let read = |address| {
             let mut out = [0; 16];
-            let size = space.read(address, &mut out);
+            let size = space.read(Space::default(), address, &mut out);
             (size, out[0])
         };
         assert_eq!(read(0x10_0000), (0, 0), "the header page is not code");

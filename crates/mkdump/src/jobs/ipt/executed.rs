@@ -53,12 +53,13 @@ pub fn executed<C: Code + Sync + ?Sized>(
         let mut walker = Walker::with_options(snapshot, Options::default());
         loop {
             match walker.run(blocks, &mut sums) {
-                Stop::End | Stop::Limit => break,
                 Stop::Error(error) => sums.error(error),
                 Stop::Break { ip } => {
                     *sums.found.unknown_calls.entry(ip).or_insert(0) += 1;
                     walker.lose();
                 }
+                // The end: nothing else was asked for.
+                _ => break,
             }
         }
         done(snapshot.len() as u64);

@@ -171,7 +171,6 @@ fn follow_one<C: Code>(blocks: &mut Blocks<C>, layout: &Layout, snapshot: &[u8],
     let mut walker = Walker::with_options(snapshot, Options::default());
     loop {
         let error = match walker.run(blocks, &mut recorder) {
-            Stop::End | Stop::Limit => break,
             Stop::Error(error) => error,
             Stop::Break { ip } => {
                 *recorder.trace.unknown_calls.entry(ip).or_insert(0) += 1;
@@ -179,6 +178,8 @@ fn follow_one<C: Code>(blocks: &mut Blocks<C>, layout: &Layout, snapshot: &[u8],
                 walker.lose();
                 continue;
             }
+            // The end: nothing else was asked for.
+            _ => break,
         };
         if error.kind == ErrorKind::NoMemory
             && let Some(ip) = error.ip
