@@ -1,6 +1,6 @@
 //! The one place that reads numbers at offsets taken from untrusted bytes.
 
-/// The `n` bytes (at most 8) at `at` as a little-endian number, or nothing when they are not all there.
+/// The `n` bytes (at most 8) at `at` as a little-endian number, or `None` when some of them are missing.
 #[inline]
 pub(crate) fn le(bytes: &[u8], at: usize, n: usize) -> Option<u64> {
     let field = bytes.get(at..)?.get(..n)?;
@@ -9,7 +9,7 @@ pub(crate) fn le(bytes: &[u8], at: usize, n: usize) -> Option<u64> {
     Some(u64::from_le_bytes(word))
 }
 
-/// The 8 bytes at `at` as a little-endian number, or nothing when they are not all there.
+/// The 8 bytes at `at` as a little-endian number, or `None` when some of them are missing.
 #[inline]
 pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u64> {
     let field = bytes.get(at..)?.first_chunk::<8>()?;

@@ -50,7 +50,7 @@ pub enum Reason {
     /// Bytes before the first PSB. They are the end of a stream whose beginning was overwritten: not damage, but no
     /// packet boundary is known there.
     BeforeSync,
-    /// No packet begins with these bytes (1 to 3 of them, the rest is zero).
+    /// No packet begins with these bytes (1 to 3 of them; the rest is zero).
     UnknownOpcode {
         /// The bytes found.
         found: [u8; 3],

@@ -43,12 +43,12 @@ impl Ip {
 /// The last IP: the address against which the next one is compressed. TIP, TIP.PGE, TIP.PGD and FUP share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LastIp {
-    /// Nothing before the first PSB, where the address before is not known.
+    /// `None` before the first PSB, where the address before is not known.
     ip: Option<u64>,
 }
 
 impl LastIp {
-    /// In mid-stream, before a PSB: only packets with a whole address say something.
+    /// In mid-stream, before a PSB: only packets with a whole address can be used.
     pub fn unknown() -> Self {
         Self { ip: None }
     }
@@ -67,8 +67,8 @@ impl LastIp {
         self.ip
     }
 
-    /// Takes the next packet's address field and gives the address it means: nothing when it is suppressed, or a part
-    /// of an address whose rest is not known.
+    /// Takes the next packet's address field and gives the address it means. `None` when it is suppressed, or part of an
+    /// address whose rest is not known.
     #[inline]
     pub fn update(&mut self, ip: Ip) -> Option<u64> {
         let next = match ip {

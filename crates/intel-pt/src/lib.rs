@@ -1,10 +1,10 @@
-//! Intel Processor Trace: packets, and the instruction flow that they stand for.
+//! Intel Processor Trace: packets, and the instruction flow that they describe.
 //!
 //! A processor that traces itself writes *packets* of 1 to 16 bytes into a buffer. Most are one or a few bytes: the
 //! outcome of conditional branches (TNT), the targets of indirect branches and returns (TIP), the place of an
-//! interrupt (FUP). Addresses are compressed against the last one written (*last IP*), so a packet means something
-//! only after a synchronisation point, the *PSB*. A trace buffer is usually a *ring*: the oldest bytes begin in the
-//! middle, and in the middle of a packet.
+//! interrupt (FUP). Addresses are compressed against the last one written (*last IP*), so packets can be decoded only
+//! after a synchronisation point, the *PSB*. A trace buffer is usually a *ring*: its oldest bytes are in the middle of the
+//! buffer, and usually begin in the middle of a packet.
 //!
 //! | to | use |
 //! | --- | --- |
@@ -13,10 +13,11 @@
 //! | read packets with their offsets, gaps included | [`Packets`] |
 //! | read or write one packet | [`decode`], [`encode`] |
 //! | follow compressed addresses | [`LastIp`] |
-//! | collect every address at about the speed of memory | [`scan`](scan()) |
+//! | collect every address at gigabytes per second | [`scan`](scan()) |
+//! | follow the executed instructions over an image of memory | the module `flow` |
 //!
 //! This part of the crate needs neither `std` nor an allocator. Instruction flow (the feature `flow`, on by default)
-//! needs both. Facts are from the Intel Software Developer's Manual, volume 3, chapter "Intel Processor Trace" (SDM),
+//! needs both. The feature `serde` makes packets and results serializable. Facts are from the Intel Software Developer's Manual, volume 3, chapter "Intel Processor Trace" (SDM),
 //! and from what the decoders libipt and Linux perf accept.
 //!
 //! # Untrusted bytes

@@ -23,7 +23,7 @@ pub enum Packet {
     TipPgd(Ip),
     /// The source of an asynchronous event, or the address that the packet before it asks for.
     Fup(Ip),
-    /// A synchronisation point: last IP and call stack begin anew.
+    /// A synchronisation point: last IP and call stack are reset.
     Psb,
     /// The end of the status packets that follow a PSB.
     PsbEnd,

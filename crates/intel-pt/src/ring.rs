@@ -8,7 +8,7 @@
 //! ```
 
 /// The older and the newer part of a ring whose writer stood at `write_offset`: read one after the other, they are the
-/// bytes in order. Nothing when the offset lies outside the ring; at 0 and at the end the bytes are in order already.
+/// bytes in order. `None` when the offset lies outside the ring. At 0 and at the end the bytes are already in order.
 pub fn parts(ring: &[u8], write_offset: usize) -> Option<(&[u8], &[u8])> {
     let (newer, older) = ring.split_at_checked(write_offset)?;
     Some((older, newer))

@@ -10,7 +10,7 @@ const PHASE_82: u64 = 0x0282_0282_0282_0282;
 /// The offset of the first PSB that begins at or after `from`.
 ///
 /// A PSB may begin at any offset. When a run of `02 82` is longer than the 16 bytes of a PSB (the packet before may end
-/// in such bytes), the PSB is the end of the run, as libipt has it.
+/// in such bytes), the PSB is the last 16 bytes of the run. libipt does the same.
 pub fn sync_forward(bytes: &[u8], from: usize) -> Option<usize> {
     // Any 16 bytes in a row contain one whole 8-byte word of this stride, wherever they begin, and inside a PSB that
     // word has one of two values. Most of a trace is far from any PSB: there, whole blocks are passed over.
@@ -64,7 +64,7 @@ pub fn sync_backward(bytes: &[u8], before: usize) -> Option<usize> {
             if stop - start >= PSB.len() && stop - PSB.len() < before {
                 return Some(stop - PSB.len());
             }
-            // The run is no PSB or begins too late; nothing before its start can reach into it.
+            // The run is not a PSB or begins too late. No PSB that begins before it can reach into it.
             end = start.min(at) + 7;
         } else {
             end = at;

@@ -112,7 +112,7 @@ fn damage_is_named() {
     assert_eq!(reason(&[0x19, 1, 2]), "packet tsc has 8 bytes, 3 are left");
     assert_eq!(reason(&[0xff; 16]), "packet cyc: bits above 2^61 is 0x7f, allowed: a count below 2^64");
     assert_eq!(reason(&[[0x07].as_slice(), &[0x01; 20]].concat()), "packet cyc: length is 0x10, allowed: at most 15");
-    // Zeros above the 64th bit are no damage.
+    // Zeros above the 64th bit are not damage.
     assert_eq!(decode(&[0x0f, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0], BlockContext::Outside), Ok((Packet::Cyc(1), 12)));
 }
 
@@ -150,6 +150,98 @@ fn the_same_byte_is_a_bip_in_a_block_and_a_tnt_outside() {
     let expected = "psb; bbp 1, 4; bip 2: 7; fup 1: ????????????0001; cyc 1; pad; bip 3: 8; tnt.8 !; tnt.8 .!.; \
                     bbp 1, 8; bip 1: 9; bep; tnt.8 .!.";
     assert_eq!(packets.join("; "), expected);
+}
+
+/// Which packets leave a block open. After one that closes it, the byte 14 is a TNT again.
+#[test]
+fn only_flow_and_mode_close_a_block() {
+    type Write = dyn Fn(&mut PacketWriter) -> &mut PacketWriter;
+    let open: [&Write; 12] = [
+        &|w| w.pad(),
+        &|w| w.fup(1, Compression::Low16),
+        &|w| w.tsc(1),
+        &|w| w.mtc(1),
+        &|w| w.tma(1, 1),
+        &|w| w.cyc(1),
+        &|w| w.cbr(1),
+        &|w| w.mnt(1),
+        &|w| w.exstop(false),
+        &|w| w.exstop(true),
+        &|w| w.pwre(0, 0, false),
+        &|w| w.pwrx(0, 0, 0),
+    ];
+    let closed: [&Write; 20] = [
+        &|w| w.tnt(&[true]),
+        &|w| w.long_tnt(&[true]),
+        &|w| w.tip(1, Compression::Low16),
+        &|w| w.pge(1, Compression::Low16),
+        &|w| w.pgd(1, Compression::Low16),
+        &|w| w.mode(0, 1),
+        &|w| w.mode(1, 0),
+        &|w| w.pip(0, false),
+        &|w| w.vmcs(0),
+        &|w| w.ovf(),
+        &|w| w.psb(),
+        &|w| w.psbend(),
+        &|w| w.stop(),
+        &|w| w.ptw4(1, false),
+        &|w| w.mwait(0, 0),
+        &|w| w.bep(false),
+        &|w| w.bep(true),
+        &|w| w.cfe(1, 0, false),
+        &|w| w.evd(0, 0),
+        &|w| w.trig(1, false, None, false),
+    ];
+    for four_bytes in [true, false] {
+        for (n, (write, stays)) in
+            open.iter().map(|write| (write, true)).chain(closed.iter().map(|write| (write, false))).enumerate()
+        {
+            let mut trace = PacketWriter::new();
+            write(trace.bbp(1, four_bytes)).raw(&[0x14, 0, 0, 0, 0, 0, 0, 0, 0]);
+            let bytes = trace.finish();
+            let items: Vec<_> = Packets::at(&bytes, 0).map(|item| item.unwrap().1).collect();
+            let item = items.iter().find(|packet| matches!(packet, Packet::Bip { .. }));
+            let payload = if four_bytes { Payload::Four(0) } else { Payload::Eight(0) };
+            assert_eq!(item.copied(), stays.then_some(Packet::Bip { id: 2, payload }), "packet {n}: {items:?}");
+        }
+    }
+}
+
+#[test]
+fn a_cyc_counts_up_to_64_bits() {
+    // 5 bits in the first byte and 7 in each of 8 more make 61, so 3 bits are left for the tenth.
+    let cyc = |tenth: &[u8]| decode(&[[0xff].as_slice(), &[0xff; 8], tenth].concat(), BlockContext::Outside);
+    assert_eq!(cyc(&[0x0e]), Ok((Packet::Cyc(u64::MAX), 10)));
+    assert_eq!(cyc(&[0x0f, 0x00]), Ok((Packet::Cyc(u64::MAX), 11)));
+    assert_eq!(cyc(&[0x06]), Ok((Packet::Cyc(u64::MAX >> 1), 10)));
+    let overflow = |found| {
+        let allowed = "a count below 2^64";
+        Err(Reason::BadField { packet: "cyc", field: "bits above 2^61", found, allowed })
+    };
+    for bits in [8, 9, 15, 16, 0x40, 0x7f] {
+        assert_eq!(cyc(&[bits << 1]), overflow(u64::from(bits)), "{bits:#x}");
+    }
+    assert_eq!(cyc(&[0x01, 0x02]), overflow(1), "the eleventh byte has bits 68 and up");
+    let trace = |bytes: &[u8]| [[0x02, 0x82].repeat(8).as_slice(), bytes, &[0x2d, 1, 0]].concat();
+    for (tenth, gaps) in [(0x0e, 0), (0x10, 1)] {
+        let bytes = trace(&[[0xff].as_slice(), &[0xff; 8], &[tenth]].concat());
+        assert_eq!(intel_pt::scan(&bytes, |_| {}).gaps, gaps, "the scan takes {tenth:#x} as the tenth byte");
+    }
+}
+
+#[test]
+fn a_packet_says_which_fields_it_has() {
+    let ip = Ip::Update16(1);
+    for packet in [Packet::Tip(ip), Packet::TipPge(ip), Packet::TipPgd(ip), Packet::Fup(ip)] {
+        assert_eq!((packet.ip(), packet.tnt()), (Some(ip), None));
+    }
+    let tnt = Tnt::new(2, 2).unwrap();
+    for packet in [Packet::TntShort(tnt), Packet::TntLong(tnt)] {
+        assert_eq!((packet.ip(), packet.tnt()), (None, Some(tnt)));
+    }
+    assert_eq!(tnt.iter().collect::<Vec<_>>(), [true, false]);
+    assert_eq!((Payload::Four(7).value(), Payload::Eight(9).value()), (7, 9));
+    assert!(Ip::Suppressed.is_suppressed() && !ip.is_suppressed());
 }
 
 /// The text form with runs of blanks collapsed.
@@ -288,7 +380,7 @@ proptest! {
 
     #[test]
     fn a_stream_reads_back(packets in proptest::collection::vec(any_packet(), 0..60)) {
-        // A BIP stands only in a block of its size, which is opened for it.
+        // A BIP can only be in a block of its size, which is opened for it.
         let (mut stream, mut expected, mut at) = (Vec::new(), Vec::new(), 0);
         let mut push = |packet: Packet| {
             let bytes = encode(&packet).unwrap();

@@ -13,7 +13,7 @@ use crate::{CodeWidth, Pip};
 
 /// A cache of decoded code over an image. Several walks may share it, one after another.
 ///
-/// It holds at most [`Blocks::MAX_BLOCKS`] blocks (some 160 bytes each) and begins anew when it is full.
+/// It holds at most [`Blocks::MAX_BLOCKS`] blocks (some 160 bytes each) and starts over when it is full.
 #[derive(Clone, Debug)]
 pub struct Blocks<C> {
     code: C,
@@ -258,7 +258,7 @@ impl<C: Code> Blocks<C> {
     }
 
     /// The blocks that `bits` (1 to 6 of them, the oldest highest, below a stop bit) lead through from `id`, and the block
-    /// after them. Nothing when they lead through calls or returns, or the block is not hot.
+    /// after them. `None` when they lead through calls or returns, or the block is not hot.
     #[inline]
     pub(super) fn path(&mut self, id: BlockId, bits: u8) -> Option<(&Table, &[BlockId], BlockId)> {
         let found = match self.paths.get(id, bits) {
@@ -293,7 +293,7 @@ impl<C: Code> Blocks<C> {
             if !self.paths.push(start, at) {
                 return self.paths.finish(start, id, bits, None);
             }
-            // Nothing is decoded here, because a full cache would begin anew. The walk decodes what is missing.
+            // Nothing is decoded here, because a full cache would start over. The walk decodes what is missing.
             match self.known_successor(at, side, target) {
                 Some(next) => at = next,
                 None => {

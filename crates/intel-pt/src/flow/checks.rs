@@ -144,8 +144,8 @@ impl<C: Code, K: Knowledge, V: Visitor> Visitor for Checks<'_, C, K, V> {
     }
 }
 
-/// Whether the bytes before `address` can be read as a near call that ends there (64-bit code). Nothing when they are
-/// not known.
+/// Whether the bytes before `address` can be read as a near call that ends there (64-bit code). `None` when they are not
+/// known.
 ///
 /// It reads backwards, so other instructions may look like a call: "true" is weak, "false" is certain for this image.
 pub fn follows_call<C: Code + ?Sized>(code: &C, space: Space, address: u64) -> Option<bool> {

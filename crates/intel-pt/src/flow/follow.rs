@@ -122,7 +122,7 @@ impl State<'_> {
         false
     }
 
-    /// A block whose successor needs no packet. Nothing comes back when tracing ends with it.
+    /// A block whose successor needs no packet. Returns `None` when tracing ends with it.
     fn direct<C: Code, V: Visitor>(
         &mut self,
         blocks: &mut Blocks<C>,
@@ -189,7 +189,7 @@ impl State<'_> {
         }
     }
 
-    /// A block whose last instruction takes a TIP. Nothing comes back when tracing ends with it.
+    /// A block whose last instruction takes a TIP. Returns `None` when tracing ends with it.
     fn indirect<C: Code, V: Visitor>(
         &mut self,
         blocks: &mut Blocks<C>,

@@ -91,7 +91,7 @@ impl Paths {
         self.ids.truncate(start);
     }
 
-    /// Makes the ids from `start` on the path of `bits` from `id`. Without an `end`, it is noted that there is none.
+    /// Makes the ids from `start` on the path of `bits` from `id`. Without an `end`, it remembers that no such path exists.
     pub fn finish(&mut self, start: usize, id: BlockId, bits: u8, end: Option<BlockId>) -> Option<Path> {
         if end.is_none() {
             self.ids.truncate(start);

@@ -1,4 +1,4 @@
-//! With tracing off, and after errors: waiting for a packet that says where execution is.
+//! Waiting for a packet that says where execution is: with tracing off, and after errors.
 
 use super::error::{ErrorKind, Stop};
 use super::events::{Event, Item};

@@ -15,9 +15,9 @@ use crate::{CodeWidth, Exec, Pip};
 /// What the walk knows about the place of execution.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Phase {
-    /// Nothing yet: the first PSB comes after this many bytes.
+    /// It is not known yet: the first PSB comes after this many bytes.
     Start { before_sync: usize },
-    /// Nothing any more, since an error at this offset.
+    /// It has not been known since an error at this offset.
     Lost { since: usize },
     /// Tracing is off. If it was turned off by something other than the code: at this address.
     Off { left_at: Option<u64> },
@@ -55,7 +55,7 @@ impl Place {
 /// The mode of execution, as far as packets gave it.
 #[derive(Clone, Copy, Debug)]
 struct Mode {
-    /// What was reported last. Nothing when packets were lost since.
+    /// What was reported last. `None` when packets were lost since.
     exec: Option<Exec>,
     width: CodeWidth,
     paging: Option<Pip>,

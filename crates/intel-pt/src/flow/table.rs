@@ -88,7 +88,7 @@ impl Exit {
                 let loads = matches!(instruction.code(), Opcode::Mov_cr_r64 | Opcode::Mov_cr_r32);
                 (loads && instruction.op0_register() == Register::CR3).then_some(Self::Cr3)
             }
-            // XBEGIN and its kin change flow only by an abort, and UD2 by an exception. A FUP announces both.
+            // XBEGIN, XABORT and XEND change flow only by an abort, and UD2 by an exception. A FUP announces both.
             FlowControl::XbeginXabortXend | FlowControl::Exception => None,
             FlowControl::ConditionalBranch => Some(Self::Cond(target)),
             FlowControl::UnconditionalBranch if instruction.is_jmp_short_or_near() => Some(Self::Jump(target)),
@@ -112,7 +112,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A block. Ids are valid only within the visitor's method that got them: the table may begin anew later.
+    /// A block. Ids are valid only within the visitor's method that got them: the table may start over later.
     #[inline]
     pub fn block(&self, id: BlockId) -> &Block {
         &self.blocks[id.0 as usize]

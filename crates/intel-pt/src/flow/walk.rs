@@ -67,7 +67,7 @@ impl<'a> Walker<'a> {
     }
 
     /// What confirmed the walk since its place was last in doubt. After an error these are the numbers of the stretch that
-    /// ended there; they begin anew where the walk goes on.
+    /// ended there; counting starts over where the walk goes on.
     pub fn evidence(&self) -> Evidence {
         self.state.evidence
     }

@@ -11,7 +11,7 @@ pub(super) fn update(ip: u64, packet: &[u8; 9]) -> u64 {
     ip & form.keep | (value ^ form.sign).wrapping_sub(form.sign)
 }
 
-/// Aligned, because the offset of an entry is then three bits of the opcode as they stand.
+/// Aligned, so that masking the opcode gives the offset of an entry without a shift.
 #[repr(align(32))]
 struct Form {
     /// Bits of the last IP that stay.

@@ -8,7 +8,7 @@ use crate::opcode as op;
 use crate::sync::sync_forward;
 
 /// Where a packet begins is known only when the length of the one before is, so a reader of one stretch leaves most of a
-/// processor idle. From a PSB on, [`Lanes`] reads the stretches behind this one and the next few, a packet of each in turn:
+/// processor idle. From a PSB on, [`Lanes`] reads the stretches after this PSB and the next few, a packet of each in turn:
 ///
 /// ```text
 ///   PSB ...lane 0...► PSB ...lane 1...► PSB ...lane 2...► PSB ...lane 3...►
@@ -18,11 +18,11 @@ use crate::sync::sync_forward;
 /// A lane notes where packets with an address begin. Its notes wait until the scan arrives at its key, as at a packet
 /// boundary outside a block. If it never does (damage, or bytes that look like a PSB), they are dropped.
 ///
-/// Whatever the bytes are, none is read more than twice here: no lane gets past the next PSB, because the packets that it
-/// goes over are shorter than one, and what begins inside one is a TNT or the opcode of a PSB, at which it stops.
+/// Whatever the bytes are, none is read more than twice here. No lane gets past the next PSB: the packets that it skips are
+/// shorter than a PSB, and what begins inside a PSB is a TNT or the opcode of a PSB, where the lane stops.
 ///
-/// Nothing in the inner loop asks what kind of packet it has before it, because that is what a branch predictor cannot
-/// guess: which packet comes next is what a trace is there to tell.
+/// The inner loop does not branch on the kind of packet. A branch predictor could not guess it: the order of packets is
+/// the information that a trace carries.
 pub(super) struct Lanes([Lane; 4]);
 
 /// One of the stretches.

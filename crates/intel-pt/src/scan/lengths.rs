@@ -12,7 +12,7 @@ pub(super) fn step(pair: [u8; 2]) -> u64 {
     STEPS[usize::from(u16::from_le_bytes(pair)) % STEPS.len()]
 }
 
-/// The length of a packet that is too rare for [`step`], and still only gone over; 0 for those that need care.
+/// The length of a packet that is too rare for [`step`] and is skipped like the others; 0 for those that need care.
 #[cold]
 pub(super) fn rare(packet: &[u8]) -> u64 {
     match *packet {
