@@ -72,6 +72,34 @@ pub fn direction(files: &[Text]) -> Vec<String> {
     complaints
 }
 
+/// What every published manifest says. The repository's address is left out while it is not known.
+const KEYS: &[&str] = &["description", "license", "rust-version", "readme", "keywords", "categories"];
+
+/// Crates whose manifests are not complete for now. A complete one on the list is a complaint too.
+const INCOMPLETE: &[&str] = &["etl-file", "intel-pt", "mdmp", "pe-image"];
+
+/// Published manifests are complete, with keywords of their own.
+pub fn complete(files: &[Text]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (manifest, name, _) in packages(files) {
+        let lines: Vec<&str> = manifest.content.lines().collect();
+        if lines.contains(&"publish = false") {
+            continue;
+        }
+        let is_there = |key: &&&str| lines.iter().any(|line| line.split(['=', '.', ' ']).next() == Some(**key));
+        let mut lacking: Vec<&str> = KEYS.iter().filter(|key| !is_there(key)).copied().collect();
+        if lines.contains(&"keywords.workspace = true") {
+            lacking.push("keywords of its own");
+        }
+        match (lacking.is_empty(), INCOMPLETE.contains(&name)) {
+            (false, false) => complaints.push(format!("{} lacks {}", manifest.path, lacking.join(", "))),
+            (true, true) => complaints.push(format!("{} is complete now: take it off the list", manifest.path)),
+            _ => {}
+        }
+    }
+    complaints
+}
+
 /// Every dependency is used by name in the package, and every one that the workspace offers by some package.
 pub fn unused(files: &[Text]) -> Vec<String> {
     let mut complaints = Vec::new();

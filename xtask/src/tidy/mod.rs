@@ -34,6 +34,7 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         ("libraries do not know the command's flags", sources::flags),
         ("PE directories are known in pe-image alone", sources::directories),
         ("the crates' dependencies point down", manifests::direction),
+        ("published manifests are complete", manifests::complete),
         ("every dependency is used", manifests::unused),
         ("the modules of a crate form no circle", modules::circles),
         ("no machine's paths, no registry's names", documents::places),
