@@ -14,7 +14,7 @@ const FOR_NOW: &[(&str, &str)] = &[
     ("etl-file", ""),
     ("intel-pt", "flow"),
     ("mkdump", ""),
-    ("mkdump", "check"),
+    ("mkdump", "jobs::check"),
     ("mkdump", "ipt"),
     ("mkdump", "threads"),
     ("pe-image", ""),
