@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pe_image::{MappedImage, Module, Modules, PeFile, Policy, Selection};
+use pe_image::{Module, ModuleId, Modules, PeFile, Policy, Selection};
 use testkit::image::{At, Built, Driver, kernel};
 
 const CODE_SIZE: u32 = 1 << 20;
@@ -38,9 +38,7 @@ fn driver(sites: u32) -> Built {
 fn produce(modules: &Modules<'_>, numbers: Range<usize>, policy: Policy, buffer: &mut [u8]) -> u64 {
     let mut total = 0;
     for number in numbers {
-        let binding = modules.bind(number);
-        let module = modules.module(number);
-        let image = MappedImage::new(module.file.expect("all files are there"), module.base, Some(&binding), policy);
+        let image = modules.image(ModuleId(number), policy).expect("all files are there");
         for range in image.ranges(Selection::Code) {
             for at in (0..range.size).step_by(buffer.len()) {
                 let size = buffer.len().min((range.size - at) as usize);
@@ -99,11 +97,10 @@ fn bench(criterion: &mut Criterion) {
         let built = driver(sites);
         let bytes: Vec<Vec<u8>> = (0..MODULES).map(|_| built.bytes.clone()).collect();
         let files: Vec<_> = bytes.iter().map(|bytes| PeFile::parse(bytes).expect("testkit makes good files")).collect();
-        let kernel = Module { name: "ntoskrnl.exe".into(), base: KERNEL_BASE, file: Some(&kernel_file) };
-        let drivers = files.iter().enumerate().map(|(number, file)| Module {
-            name: "driver.sys".into(),
-            base: FIRST_BASE + number as u64 * u64::from(2 * CODE_SIZE),
-            file: Some(file),
+        let kernel = Module::new("ntoskrnl.exe", KERNEL_BASE, kernel_file.clone());
+        let drivers = files.iter().enumerate().map(|(number, file)| {
+            let base = FIRST_BASE + number as u64 * u64::from(2 * CODE_SIZE);
+            Module::new("driver.sys", base, file.clone())
         });
         let modules = Modules::new(std::iter::once(kernel).chain(drivers));
         memory(&modules);
@@ -160,15 +157,8 @@ fn parallel(modules: &Modules<'_>, files: &[Vec<u8>]) {
 /// What all images take together when they are mapped at once, as a job holds them.
 fn memory(modules: &Modules<'_>) {
     let before = resident();
-    let bindings: Vec<_> = (1..modules.len()).map(|number| modules.bind(number)).collect();
-    let images: Vec<_> = bindings
-        .iter()
-        .enumerate()
-        .map(|(number, binding)| {
-            let module = modules.module(number + 1);
-            MappedImage::new(module.file.expect("all files are there"), module.base, Some(binding), Policy::default())
-        })
-        .collect();
+    let images: Vec<_> =
+        (1..modules.len()).filter_map(|number| modules.image(ModuleId(number), Policy::default())).collect();
     let taken = resident().saturating_sub(before);
     let count = black_box(&images).len();
     println!(

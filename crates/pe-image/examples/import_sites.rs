@@ -10,7 +10,7 @@
 use std::error::Error;
 use std::io::Write;
 
-use pe_image::{MappedImage, Module, Modules, Outcome, PAGE_SIZE, PeFile, Policy, SiteKind};
+use pe_image::{Module, ModuleId, Modules, Outcome, PAGE_SIZE, PeFile, Policy, SiteKind};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,28 +30,29 @@ fn main() -> Result<(), Box<dyn Error>> {
         parsed.push((path, *base, PeFile::parse(bytes).map_err(|error| format!("{path}: {error}"))?));
     }
 
-    // Every module at its base; one without a base goes behind the one in front.
+    // Every module at its base; one without a base goes after the previous one.
     let mut next = 0xffff_f804_3000_0000;
     let modules = Modules::new(parsed.iter().map(|(path, base, file)| {
         let base = base.unwrap_or(next);
         next = base + u64::from(file.headers().size_of_image.next_multiple_of(16 * PAGE_SIZE));
         let name = path.rsplit(['/', '\\']).next().unwrap_or_default();
-        Module { name: name.into(), base, file: Some(file) }
+        Module::new(name, base, file.clone())
     }));
 
-    let binding = modules.bind(0);
-    let image = MappedImage::new(&parsed[0].2, modules.module(0).base, Some(&binding), Policy::default());
+    let binding = modules.bind(ModuleId(0));
+    let image = modules.image(ModuleId(0), Policy::default()).expect("every module here has a file");
     let mut out = std::io::stdout().lock();
     for site in image.sites() {
         let SiteKind::Import { call, .. } = site.kind else { continue };
         let kind = if call { "call" } else { "jump" };
         let import =
             binding.import_of(&site).map_or("(no slot)".to_owned(), |slot| format!("{}!{}", slot.dll, slot.name));
-        let outcome = match site.outcome {
+        let outcome = match &site.outcome {
             Outcome::Direct(target) => {
-                format!("{:#x} ({} + {})", target.address, modules.module(target.module).name, target.rva)
+                let exporter = modules.module(target.module).map_or("?", |module| &module.name);
+                format!("{} ({exporter} + {})", target.address, target.rva)
             }
-            other => format!("{other:?}"),
+            other => other.to_string(),
         };
         writeln!(out, "{:#x} {kind} {import} -> {outcome}", image.address(site.rva))?;
     }

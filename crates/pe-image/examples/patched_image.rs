@@ -10,7 +10,7 @@
 
 use std::error::Error;
 
-use pe_image::{MappedImage, Module, Modules, PAGE_SIZE, PeFile, Policy};
+use pe_image::{Module, ModuleId, Modules, PAGE_SIZE, PeFile, Policy};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -36,14 +36,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         next = base + u64::from(file.headers().size_of_image.next_multiple_of(16 * PAGE_SIZE));
         parsed.push((path.rsplit(['/', '\\']).next().unwrap_or_default(), base, file));
     }
-    let modules = Modules::new(parsed.iter().map(|(name, base, file)| Module {
-        name: (*name).into(),
-        base: *base,
-        file: Some(file),
-    }));
-    let binding = modules.bind(0);
-    let (_, base, file) = &parsed[0];
-    let image = MappedImage::new(file, *base, Some(&binding), Policy::default());
+    let modules = Modules::new(parsed.iter().map(|(name, base, file)| Module::new(*name, *base, file.clone())));
+    let image = modules.image(ModuleId(0), Policy::default()).expect("every module here has a file");
     std::fs::write(&out, image.patched_file()).map_err(|error| format!("{out}: {error}"))?;
 
     for warning in image.warnings() {
@@ -51,8 +45,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let counts = image.counts();
     println!(
-        "{out}: at {base:#x}, {} of {} import calls direct, {} relocations",
-        counts.import.optimized, counts.import.listed, counts.relocations
+        "{out}: at {}, {} of {} import calls direct, {} relocations",
+        image.base(),
+        counts.import.optimized,
+        counts.import.listed,
+        counts.relocations
     );
     Ok(())
 }

@@ -1,39 +1,27 @@
-//! Binding: which address each import slot of each module holds.
+//! Where imports lead: the outcome of binding.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::Arc;
 
-use crate::addr::{Rva, sign_extend};
-use crate::api_set::ApiSets;
+use crate::addr::{Rva, Va};
 use crate::error::Error;
-use crate::exports::{Export, Exports};
-use crate::file::PeFile;
 use crate::imports::ImportName;
+use crate::modules::ModuleId;
 use crate::site::Site;
-
-/// A module as it was loaded.
-#[derive(Clone, Debug)]
-pub struct Module<'a> {
-    /// The file name under which it was loaded: `ntoskrnl.exe`, `CI.dll`.
-    pub name: Cow<'a, str>,
-    /// Its first address.
-    pub base: u64,
-    /// Its file; `None` when nobody has it. Imports from such a module stay unbound, and say why.
-    pub file: Option<&'a PeFile<'a>>,
-}
 
 /// Where an import leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Target {
-    /// Number of the exporting module in the set.
-    pub module: usize,
+    /// The exporting module.
+    pub module: ModuleId,
     /// The exported thing in that module.
     pub rva: Rva,
     /// Its address.
-    pub address: u64,
-    /// The rule that led there, when it was not simply the module that the importer names. Forwarders are no rule.
+    pub address: Va,
+    /// The rule that led there, unless it was simply the module that the importer names, or a forwarder.
     pub rule: Option<Rule>,
     /// The exporting module is fully retpolined (IMAGE_GUARD_RETPOLINE_PRESENT).
     pub retpolined: bool,
@@ -41,8 +29,10 @@ pub struct Target {
 
 /// A rule by which an import is served by a module of another name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum Rule {
-    /// The kernel's file has several names: ntoskrnl.exe, ntkrnlmp.exe, ntkrnlpa.exe, ntkrpamp.exe.
+    /// The kernel's file has several names: see [`crate::KERNEL_FILE_NAMES`].
     KernelName,
     /// hal.dll is not there, and the kernel exports the name. From Windows 10 2004 on hal.dll has only forwarders to
     /// the kernel; before that the kernel exports none of its names.
@@ -57,8 +47,23 @@ pub enum Rule {
     UniqueExport,
 }
 
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KernelName => "the kernel under another of its file names",
+            Self::HalInKernel => "a HAL function that the kernel exports",
+            Self::HalName => "the HAL under an older file name",
+            Self::KdTransport => "the debugger transport that is loaded",
+            Self::ApiSet => "the host that the API set schema names",
+            Self::UniqueExport => "the only loaded module that exports the name",
+        })
+    }
+}
+
 /// Why an import leads nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum Unbound {
     /// No module of that name is loaded.
     NotLoaded(String),
@@ -95,235 +100,9 @@ impl fmt::Display for Unbound {
     }
 }
 
-/// The most forwarders that are followed: real chains have one or two.
-const MOST_FORWARDERS: usize = 16;
-
-/// The longest name of a module in a forwarder: a file's name has no more.
-const LONGEST_MODULE_NAME: usize = 255;
-
-/// File names of the kernel; importers and forwarders say ntoskrnl.
-const KERNEL_NAMES: [&str; 4] = ["ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkrpamp.exe"];
-/// File names of the HAL besides hal.dll, on x86 and before Windows 8.
-const HAL_NAMES: [&str; 5] = ["halmacpi.dll", "halacpi.dll", "halaacpi.dll", "halapic.dll", "halmps.dll"];
-/// Debugger transports, in the order of preference, that are loaded under another's name.
-const KD_NAMES: [&str; 6] = ["kd.dll", "kdcom.dll", "kdnet.dll", "kdstub.dll", "kdusb.dll", "kdhvcom.dll"];
-
-/// The modules that were loaded together, ready for looking up exports. Export tables are read when first asked for;
-/// lookups may run on many threads.
-#[derive(Debug)]
-pub struct Modules<'a> {
-    loaded: Vec<Loaded<'a>>,
-    /// Number of the first module of a name, in lower case.
-    by_name: HashMap<String, usize>,
-    /// As above, without extension.
-    by_stem: HashMap<String, usize>,
-    api_sets: Option<ApiSets<'a>>,
-}
-
-#[derive(Debug)]
-struct Loaded<'a> {
-    module: Module<'a>,
-    exports: OnceLock<Option<Exports<'a>>>,
-    retpolined: OnceLock<bool>,
-}
-
-impl<'a> Modules<'a> {
-    /// A set of modules. Of two modules with one name the first serves imports. If the file of one has an API set
-    /// schema (apisetschema.dll), contracts are resolved through it.
-    pub fn new(modules: impl IntoIterator<Item = Module<'a>>) -> Self {
-        let mut set = Self { loaded: Vec::new(), by_name: HashMap::new(), by_stem: HashMap::new(), api_sets: None };
-        for module in modules {
-            let number = set.loaded.len();
-            let name = module.name.to_ascii_lowercase();
-            set.by_stem.entry(stem(&name).to_owned()).or_insert(number);
-            set.by_name.entry(name).or_insert(number);
-            if set.api_sets.is_none() {
-                set.api_sets = module.file.and_then(|file| ApiSets::read(file).ok().flatten());
-            }
-            set.loaded.push(Loaded { module, exports: OnceLock::new(), retpolined: OnceLock::new() });
-        }
-        set
-    }
-
-    /// Resolves contracts through this schema, which need not be among the modules.
-    pub fn with_api_sets(mut self, api_sets: ApiSets<'a>) -> Self {
-        self.api_sets = Some(api_sets);
-        self
-    }
-
-    /// The number of modules.
-    pub fn len(&self) -> usize {
-        self.loaded.len()
-    }
-
-    /// True for an empty set.
-    pub fn is_empty(&self) -> bool {
-        self.loaded.is_empty()
-    }
-
-    /// A module by its number.
-    ///
-    /// # Panics
-    /// When there is no such number.
-    pub fn module(&self, number: usize) -> &Module<'a> {
-        &self.loaded[number].module
-    }
-
-    /// The number of the kernel's module, under any of its names.
-    pub fn kernel(&self) -> Option<usize> {
-        KERNEL_NAMES.iter().find_map(|&name| self.by_name.get(name).copied())
-    }
-
-    /// Finds out where every import of a module leads. A module without a file has none.
-    ///
-    /// # Panics
-    /// When there is no module of that number.
-    pub fn bind(&self, number: usize) -> Binding<'a> {
-        let Module { name, file, .. } = &self.loaded[number].module;
-        let Some(file) = file else { return Binding::default() };
-        let imports = file.imports();
-        let mut slots = Vec::new();
-        for dll in imports.dlls {
-            for import in dll.imports {
-                let result = self.resolve(name, &dll.dll, &import.name);
-                let (dll, delayed) = (dll.dll.clone(), dll.delayed);
-                slots.push(Slot { rva: import.slot, dll, name: import.name, delayed, result });
-            }
-        }
-        slots.sort_by_key(|slot| slot.rva);
-        slots.dedup_by_key(|slot| slot.rva);
-        Binding { slots, errors: imports.errors }
-    }
-
-    /// Where one import leads. `importer` is the importing module's name: an API set may have a host for it alone.
-    ///
-    /// # Errors
-    /// Why it leads nowhere.
-    pub fn resolve(&self, importer: &str, dll: &str, name: &ImportName<'_>) -> Result<Target, Unbound> {
-        let mut hops = Vec::new();
-        self.follow(importer, dll, name, &mut hops)
-    }
-
-    fn follow(
-        &self,
-        importer: &str,
-        dll: &str,
-        name: &ImportName<'_>,
-        hops: &mut Vec<usize>,
-    ) -> Result<Target, Unbound> {
-        if ApiSets::is_contract(dll) {
-            return self.follow_contract(importer, dll, name, hops);
-        }
-        let key = dll.to_ascii_lowercase();
-        if let Some(&number) = self.by_name.get(&key).or_else(|| self.by_stem.get(&key)) {
-            let result = self.export(number, name, hops);
-            // Without its file hal.dll is as good as not there.
-            if !(stem(&key) == "hal" && matches!(result, Err(Unbound::NoFile(_)))) {
-                return result;
-            }
-        }
-        let with_rule = |number: Option<usize>, rule, hops: &mut Vec<usize>| {
-            let target = self.export(number?, name, hops).ok()?;
-            Some(Target { rule: Some(rule), ..target })
-        };
-        let named = |name: &&str| self.by_name.get(*name).copied();
-        let found = match stem(&key) {
-            "ntoskrnl" | "ntkrnlmp" | "ntkrnlpa" | "ntkrpamp" => {
-                if let Some(number) = self.kernel() {
-                    return Ok(Target { rule: Some(Rule::KernelName), ..self.export(number, name, hops)? });
-                }
-                None
-            }
-            "hal" => with_rule(HAL_NAMES.iter().find_map(named), Rule::HalName, hops)
-                .or_else(|| with_rule(self.kernel(), Rule::HalInKernel, hops)),
-            "kdcom" | "kdstub" => KD_NAMES.iter().find_map(|name| with_rule(named(name), Rule::KdTransport, hops)),
-            _ => None,
-        };
-        found.ok_or_else(|| match self.by_name.get(&key) {
-            Some(_) => Unbound::NoFile(dll.to_owned()),
-            None => Unbound::NotLoaded(dll.to_owned()),
-        })
-    }
-
-    fn follow_contract(
-        &self,
-        importer: &str,
-        contract: &str,
-        name: &ImportName<'_>,
-        hops: &mut Vec<usize>,
-    ) -> Result<Target, Unbound> {
-        if let Some(api_sets) = &self.api_sets {
-            let host = api_sets.host(contract, importer).filter(|host| !host.is_empty() && !ApiSets::is_contract(host));
-            let host = host.ok_or_else(|| Unbound::NoHost(contract.to_owned()))?;
-            let target = self.follow(importer, &host, name, hops)?;
-            return Ok(Target { rule: Some(Rule::ApiSet), ..target });
-        }
-        let mut found: Option<Target> = None;
-        for number in 0..self.loaded.len() {
-            let mut hops = hops.clone();
-            let Ok(target) = self.export(number, name, &mut hops) else { continue };
-            if found.is_some_and(|other| other.address != target.address) {
-                return Err(Unbound::NotUnique(contract.to_owned()));
-            }
-            found = Some(target);
-        }
-        let target = found.ok_or_else(|| Unbound::NotUnique(contract.to_owned()))?;
-        Ok(Target { rule: Some(Rule::UniqueExport), ..target })
-    }
-
-    /// The export of a module, through forwarders. `hops` counts them over the whole chain.
-    fn export(&self, number: usize, name: &ImportName<'_>, hops: &mut Vec<usize>) -> Result<Target, Unbound> {
-        let loaded = &self.loaded[number];
-        let module = || loaded.module.name.clone().into_owned();
-        let Some(file) = loaded.module.file else { return Err(Unbound::NoFile(module())) };
-        let exports = loaded.exports.get_or_init(|| file.exports().ok().flatten());
-        let Some(exports) = exports else { return Err(Unbound::NoExports(module())) };
-        let export = match name {
-            ImportName::Name(name) => exports.by_name(name),
-            ImportName::Ordinal(ordinal) => exports.by_ordinal(*ordinal),
-        };
-        match export {
-            None => Err(Unbound::NoSuchExport(module())),
-            Some(Export::Rva(rva)) => {
-                let address = if file.headers().is_64 {
-                    loaded.module.base.wrapping_add(rva.0.into())
-                } else {
-                    sign_extend((loaded.module.base as u32).wrapping_add(rva.0))
-                };
-                let retpolined = *loaded
-                    .retpolined
-                    .get_or_init(|| file.load_config().ok().flatten().is_some_and(|config| config.is_retpolined()));
-                Ok(Target { module: number, rva, address, rule: None, retpolined })
-            }
-            Some(Export::Forwarder(text)) => {
-                if hops.len() == MOST_FORWARDERS {
-                    return Err(Unbound::ForwarderLoop(self.loaded[hops[0]].module.name.clone().into_owned()));
-                }
-                hops.push(number);
-                // A long text is cut, because every import that leads here keeps it.
-                let bad = || Unbound::BadForwarder(module(), text.chars().take(LONGEST_MODULE_NAME).collect());
-                let is_name = |dll: &str| (1..=LONGEST_MODULE_NAME).contains(&dll.len());
-                let (dll, wanted) = text.rsplit_once('.').filter(|(dll, _)| is_name(dll)).ok_or_else(bad)?;
-                let wanted = match wanted.strip_prefix('#') {
-                    Some(ordinal) => ImportName::Ordinal(ordinal.parse().map_err(|_| bad())?),
-                    None => ImportName::Name(wanted.into()),
-                };
-                self.follow(&loaded.module.name, dll, &wanted, hops)
-            }
-        }
-    }
-}
-
-/// A file name without its extension.
-fn stem(name: &str) -> &str {
-    match name.rsplit_once('.') {
-        Some((stem, "exe" | "dll" | "sys")) => stem,
-        _ => name,
-    }
-}
-
 /// A slot of an import address table and what it is bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Slot<'a> {
     /// Where the slot lies.
     pub rva: Rva,
@@ -337,14 +116,20 @@ pub struct Slot<'a> {
     pub result: Result<Target, Unbound>,
 }
 
-/// All import slots of a module, bound as far as they can be.
+/// All import slots of a module, bound as far as they can be. A clone shares the slots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Binding<'a> {
-    slots: Vec<Slot<'a>>,
-    errors: Vec<Error>,
+    slots: Arc<[Slot<'a>]>,
+    errors: Arc<[Error]>,
 }
 
 impl<'a> Binding<'a> {
+    pub(crate) fn new(mut slots: Vec<Slot<'a>>, errors: Vec<Error>) -> Self {
+        slots.sort_by_key(|slot| slot.rva);
+        slots.dedup_by_key(|slot| slot.rva);
+        Self { slots: slots.into(), errors: errors.into() }
+    }
+
     /// The slots, ascending by RVA; no RVA twice.
     pub fn slots(&self) -> &[Slot<'a>] {
         &self.slots

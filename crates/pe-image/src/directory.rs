@@ -41,6 +41,7 @@ pub enum DirectoryKind {
 
 /// IMAGE_DATA_DIRECTORY: a table's place and size in bytes. A place of 0 means that the file has no such table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Directory {
     /// First byte.
     pub rva: Rva,

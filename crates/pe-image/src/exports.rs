@@ -25,7 +25,7 @@ pub enum Export<'a> {
 /// The export table of a file, ready for lookups. Takes memory for its names, not for the file.
 #[derive(Clone, Debug)]
 pub struct Exports<'a> {
-    file: &'a PeFile<'a>,
+    file: PeFile<'a>,
     directory: std::ops::Range<u32>,
     /// The module's name as its linker knew it.
     name: Cow<'a, str>,
@@ -37,16 +37,11 @@ pub struct Exports<'a> {
     errors: Vec<Error>,
 }
 
-/// Errors about single names that are kept; a table that is all wrong need not be told line by line.
+/// The most errors about single names that are kept: a table that is wrong throughout need not be reported line by line.
 const MOST_ERRORS: usize = 16;
 
 impl<'a> Exports<'a> {
-    /// Reads the export table; `None` when the file has none.
-    ///
-    /// # Errors
-    /// When the directory or one of its three tables does not lie in the file. A name that cannot be read is left out
-    /// and reported in [`errors`](Self::errors).
-    pub fn read(file: &'a PeFile<'a>) -> Result<Option<Self>> {
+    fn read(file: &PeFile<'a>) -> Result<Option<Self>> {
         const STRUCTURE: &str = "IMAGE_EXPORT_DIRECTORY";
         let Some(directory) = file.headers().directory(DirectoryKind::Export) else { return Ok(None) };
         let raw = file.bytes_at(directory.rva, size_of::<pe::ImageExportDirectory>() as u32, STRUCTURE)?;
@@ -92,7 +87,7 @@ impl<'a> Exports<'a> {
             }
         }
         Ok(Some(Self {
-            file,
+            file: file.clone(),
             directory: directory.rva.0..directory.rva.0.saturating_add(directory.size),
             name: file.text_at(Rva(table.name.get(LE)), "export directory name").unwrap_or_default(),
             ordinal_base: table.base.get(LE),
@@ -151,8 +146,9 @@ impl<'a> PeFile<'a> {
     /// The export table; `None` when the file has none.
     ///
     /// # Errors
-    /// See [`Exports::read`].
-    pub fn exports(&'a self) -> Result<Option<Exports<'a>>> {
+    /// When the directory or one of its three tables does not lie in the file. A name that cannot be read is left out
+    /// and reported in [`Exports::errors`].
+    pub fn exports(&self) -> Result<Option<Exports<'a>>> {
         Exports::read(self)
     }
 }

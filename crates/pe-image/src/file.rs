@@ -1,16 +1,19 @@
 //! A PE file: its headers, and its bytes by RVA.
 
+use std::sync::Arc;
+
 use crate::addr::Rva;
 use crate::error::{Error, Place, Result};
 use crate::header::Headers;
 
 /// A PE file in memory, with its headers read and checked. The tables are read when they are asked for.
 ///
-/// Reading allocates at most a few times the size of the table that is read; nothing is ever copied in whole.
+/// A clone shares the headers, so it costs next to nothing. Reading a table allocates at most a few times its size; the
+/// file is never copied.
 #[derive(Clone, Debug)]
 pub struct PeFile<'a> {
     data: &'a [u8],
-    headers: Headers,
+    headers: Arc<Headers>,
 }
 
 impl<'a> PeFile<'a> {
@@ -28,7 +31,7 @@ impl<'a> PeFile<'a> {
                 return Err(Error::truncated(place, "section data", section.mapped_file_size().into(), have));
             }
         }
-        Ok(Self { data, headers })
+        Ok(Self { data, headers: Arc::new(headers) })
     }
 
     /// The file as it was given.

@@ -18,6 +18,7 @@ use crate::header::Machine;
 /// entry for each piece. Leaf functions, which need no unwind data, have none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RuntimeFunction {
     /// The first byte.
     pub begin: Rva,
@@ -28,6 +29,7 @@ pub struct RuntimeFunction {
 /// A function that Control Flow Guard allows as the target of an indirect call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct GuardFunction {
     /// The first byte.
     pub rva: Rva,

@@ -13,6 +13,7 @@ use crate::error::{Error, Place, Result};
 
 /// The machine an image is for: IMAGE_FILE_HEADER.Machine of winnt.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Machine(pub u16);
 
 impl Machine {
@@ -37,6 +38,8 @@ impl fmt::Display for Machine {
 
 /// IMAGE_SECTION_HEADER.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Section {
     /// Name, filled up with NULs.
     pub name: [u8; 8],
@@ -89,6 +92,7 @@ impl Section {
 
 /// What the headers of a PE file say, checked: sections ascend, do not overlap and lie inside the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Headers {
     /// What it runs on.
     pub machine: Machine,

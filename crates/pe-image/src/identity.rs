@@ -16,6 +16,8 @@ use crate::header::{Headers, Machine};
 
 /// The values that tell one build of a module from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Identity {
     /// What it runs on.
     pub machine: Machine,
@@ -95,12 +97,16 @@ impl Identity {
             source.read_exact(&mut piece).ok()?;
             Some(piece)
         });
-        Ok(Self::new(&headers, pdb))
+        Ok(Self::from_headers(&headers, pdb))
     }
 
-    fn new(headers: &Headers, pdb: Option<CodeView>) -> Self {
-        let Headers { machine, timestamp, size_of_image, checksum, .. } = *headers;
+    /// An identity from its values, for those who keep them elsewhere.
+    pub fn new(machine: Machine, timestamp: u32, size_of_image: u32, checksum: u32, pdb: Option<CodeView>) -> Self {
         Self { machine, timestamp, size_of_image, checksum, pdb }
+    }
+
+    fn from_headers(headers: &Headers, pdb: Option<CodeView>) -> Self {
+        Self::new(headers.machine, headers.timestamp, headers.size_of_image, headers.checksum, pdb)
     }
 
     /// The symbol server's key of the image: TimeDateStamp as 8 upper-case hex digits, SizeOfImage in lower case
@@ -128,7 +134,7 @@ impl PeFile<'_> {
             let start = usize::try_from(offset).ok()?;
             Some(self.data().get(start..start.checked_add(size as usize)?)?.to_vec())
         });
-        Identity::new(self.headers(), pdb)
+        Identity::from_headers(self.headers(), pdb)
     }
 
     /// Where the debug directory and the CodeView record lie in memory, as (RVA, bytes): what a debugger reads to find the
@@ -217,6 +223,8 @@ fn debug_entry(headers: &Headers, wanted: u32, mut read: impl FnMut(u64, u32) ->
 
 /// A CodeView debug record: the name and key of the PDB.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum CodeView {
     /// "RSDS": PDB 7.0, everything built since 2002.
     Rsds {
@@ -326,6 +334,8 @@ fn guid_hex(guid: &[u8; 16]) -> String {
 
 /// The checksum entry that ties a PDB's contents to an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct PdbChecksum {
     /// Algorithm, such as SHA256.
     pub algorithm: String,

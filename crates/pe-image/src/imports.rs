@@ -33,6 +33,7 @@ impl fmt::Display for ImportName<'_> {
 
 /// One slot of an import address table.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Import<'a> {
     /// Where the slot lies.
     pub slot: Rva,
@@ -42,6 +43,7 @@ pub struct Import<'a> {
 
 /// What a file imports from one DLL.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ImportedDll<'a> {
     /// The DLL's name as the importer has it, extension included: `ntoskrnl.exe`, `HAL.dll`.
     pub dll: Cow<'a, str>,
@@ -53,6 +55,7 @@ pub struct ImportedDll<'a> {
 
 /// The imports of a file, and what of them could not be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Imports<'a> {
     /// The DLLs in table order, ordinary ones first.
     pub dlls: Vec<ImportedDll<'a>>,

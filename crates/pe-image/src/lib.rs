@@ -35,7 +35,7 @@
 //!
 //! # Example
 //! ```
-//! use pe_image::{MappedImage, Module, Modules, Outcome, PeFile, Policy, Rva, recognise};
+//! use pe_image::{Module, Modules, Outcome, PeFile, Policy, Va, recognise};
 //! # use testkit::image::{At, Driver, kernel};
 //! # let kernel_bytes = kernel(&["ExFreePool"]).build().bytes;
 //! # let mut driver = Driver::new("driver.sys");
@@ -47,19 +47,19 @@
 //! let kernel = PeFile::parse(&kernel_bytes)?;
 //! let driver = PeFile::parse(&driver_bytes)?;
 //! let modules = Modules::new([
-//!     Module { name: "ntoskrnl.exe".into(), base: 0xffff_f804_2000_0000, file: Some(&kernel) },
-//!     Module { name: "driver.sys".into(), base: 0xffff_f804_3000_0000, file: Some(&driver) },
+//!     Module::new("ntoskrnl.exe", 0xffff_f804_2000_0000, kernel),
+//!     Module::new("driver.sys", 0xffff_f804_3000_0000, driver),
 //! ]);
-//! let binding = modules.bind(1);
-//! let image = MappedImage::new(&driver, 0xffff_f804_3000_0000, Some(&binding), Policy::default());
+//! let id = modules.find("driver.sys").expect("it is in the set");
+//! let image = modules.image(id, Policy::default()).expect("its file is at hand");
 //!
 //! let site = image.sites().next().expect("the driver calls ExFreePool");
-//! assert!(matches!(site.outcome, Outcome::Direct(target) if target.address == 0xffff_f804_2000_1000));
+//! assert!(matches!(site.outcome, Outcome::Direct(target) if target.address == Va(0xffff_f804_2000_1000)));
 //! let mut bytes = [0; 12];
 //! image.read(site.rva, &mut bytes);
 //! assert_eq!(bytes[..3], [0x4c, 0x8b, 0x15]);
 //! let form = recognise(&bytes, image.address(site.rva)).expect("it is a site");
-//! assert_eq!(form.target(), Some(0xffff_f804_2000_1000));
+//! assert_eq!(form.target(), Some(Va(0xffff_f804_2000_1000)));
 //! # Ok::<(), pe_image::Error>(())
 //! ```
 //!
@@ -69,6 +69,11 @@
 //! tables takes at most ten times their size; imports and exports a few times their names in real files, and at most
 //! about forty times the file's size where tables overlap on purpose.
 #![forbid(unsafe_code)]
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod addr;
 mod api_set;
@@ -85,22 +90,24 @@ mod header;
 mod identity;
 mod image;
 mod imports;
+mod kernel;
 mod load_config;
+mod modules;
 mod policy;
 mod relocate;
 mod site;
 mod version;
 
-pub use addr::{IatIndex, PAGE_SIZE, Rva, sign_extend};
+pub use addr::{IatIndex, PAGE_SIZE, Rva, Va};
 pub use api_set::ApiSets;
-pub use bind::{Binding, Module, Modules, Rule, Slot, Target, Unbound};
+pub use bind::{Binding, Rule, Slot, Target, Unbound};
 pub use directory::{Directory, DirectoryKind};
 pub use dvrt::{
     AddressConstants, Arm64ImportTransfer, Arm64xFixup, Arm64xFixups, Bdd, BddNode, Dvrt, DvrtEntry, Fixups,
     FunctionOverride, FunctionOverrides, ImportTransfer, IndirectTransfer, OverrideSite, OverrideSiteKind, PageRecord,
     Records, SwitchBranch, Symbol,
 };
-pub use error::{Error, Place, Result};
+pub use error::{Diagnostic, DiagnosticKind, Error, ErrorKind, Place, Result};
 pub use exports::{Export, Exports};
 pub use file::PeFile;
 pub use fixup::{
@@ -111,7 +118,9 @@ pub use header::{Headers, Machine, Section};
 pub use identity::{CodeView, Identity, IdentityError, PdbChecksum, image_key, pdb_key};
 pub use image::{ImageRange, MappedImage, Piece, Pieces, RangeKind, Selection};
 pub use imports::{Import, ImportName, ImportedDll, Imports};
+pub use kernel::{ImportOptimizationDefault, KERNEL_FILE_NAMES, import_optimization_by_default, is_kernel_file_name};
 pub use load_config::LoadConfig;
+pub use modules::{Module, ModuleId, Modules};
 pub use policy::{ImportCalls, Policy};
 pub use relocate::{Block, Blocks, Relocation, RelocationKind};
 pub use site::{Counts, ImportCounts, Outcome, Reason, RewriteCounts, Site, SiteEncoding, SiteKind};

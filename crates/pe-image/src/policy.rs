@@ -2,24 +2,29 @@
 
 /// What becomes of import call sites (DVRT symbol 3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum ImportCalls {
     /// They stay as linked: `call [slot]`.
     AsLinked,
-    /// Import optimization: `mov r10,[slot]; call target`. The state of every kernel from build 17763 with the March
-    /// 2019 update on, unless switched off.
+    /// Import optimization: `mov r10,[slot]; call target`. See [`crate::import_optimization_by_default`] for the kernels
+    /// that do it.
     #[default]
     Optimized,
-    /// `mov r10,[slot]; call r10`, the form in which Driver Verifier has a running image while import optimization is
+    /// `mov r10,[slot]; call r10`, the form that Driver Verifier gives a running image while import optimization is
     /// withdrawn from it. Known from the kernel's code, never seen in a dump.
     DriverVerifier,
 }
 
-/// The load-time changes to make to one module's image.
+/// The load-time changes to make to one module's image. The default is that of current kernels: import optimization
+/// without retpoline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Policy {
     /// What becomes of import call sites.
     pub import_calls: ImportCalls,
-    /// Retpoline: indirect calls and jumps (symbols 4 and 5) go through stubs behind the image, and so do import calls
+    /// Retpoline: indirect calls and jumps (symbols 4 and 5) go through stubs after the image, and so do import calls
     /// that cannot be made direct. Needs the kernel's [`crate::StubBlock`].
     pub retpoline: bool,
     /// The image is a second mapping of its file, as the crash dump stack's `dump_*.sys` are: the kernel makes no call
@@ -30,6 +35,21 @@ pub struct Policy {
 impl Policy {
     /// Everything as linked: only relocations and bound import slots differ from the file.
     pub const AS_LINKED: Self = Self { import_calls: ImportCalls::AsLinked, retpoline: false, second_mapping: false };
+
+    /// The same policy with another choice for import calls.
+    pub const fn with_import_calls(self, import_calls: ImportCalls) -> Self {
+        Self { import_calls, ..self }
+    }
+
+    /// The same policy with retpoline on or off.
+    pub const fn with_retpoline(self, retpoline: bool) -> Self {
+        Self { retpoline, ..self }
+    }
+
+    /// The same policy for an image that is, or is not, a second mapping.
+    pub const fn with_second_mapping(self, second_mapping: bool) -> Self {
+        Self { second_mapping, ..self }
+    }
 
     /// True for the names under which the kernel maps a driver a second time for writing crash dumps: `dump_*`.
     pub fn is_second_mapping(module_name: &str) -> bool {

@@ -18,6 +18,7 @@ const BLOCK_HEADER: usize = 8;
 
 /// A block of records that belong to one page (IMAGE_BASE_RELOCATION).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Block<'a> {
     /// The RVA from which the records count; a page's first byte in all known files.
     pub page: Rva,
@@ -71,6 +72,7 @@ impl<'a> Iterator for Blocks<'a> {
 
 /// The kind of a base relocation: IMAGE_REL_BASED_* of winnt.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RelocationKind(pub u8);
 
 impl RelocationKind {
@@ -99,6 +101,7 @@ impl RelocationKind {
 
 /// One base relocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Relocation {
     /// First byte that is changed.
     pub rva: Rva,

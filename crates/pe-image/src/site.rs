@@ -1,5 +1,7 @@
 //! Sites: places in code that a loader may change, and what became of each.
 
+use std::fmt;
+
 use crate::addr::{IatIndex, Rva};
 use crate::bind::Target;
 use crate::dvrt::{ImportTransfer, IndirectTransfer, PageRecord, SwitchBranch};
@@ -7,6 +9,8 @@ use crate::fixup::{SITE_SIZE, SLOT_INSTRUCTION};
 
 /// A listed place in an image's code, and what the policy makes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Site {
     /// First byte of the site.
     pub rva: Rva,
@@ -20,6 +24,8 @@ pub struct Site {
 
 /// What a file lists about a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum SiteKind {
     /// A call or jump through the import address table (DVRT symbol 3); 12 bytes.
     Import {
@@ -46,6 +52,7 @@ pub enum SiteKind {
 
 /// How the bytes of a site can be encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum SiteEncoding {
     /// As the linker wrote them.
     Linked,
@@ -85,12 +92,28 @@ impl SiteKind {
     }
 }
 
+/// What the file lists, such as `import call, slot 5`.
+impl fmt::Display for SiteKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let branch = |call| if call { "call" } else { "jump" };
+        match *self {
+            Self::Import { call, index: Some(index) } => write!(f, "import {}, slot {index}", branch(call)),
+            Self::Import { call, index: None } => write!(f, "import {}, no slot", branch(call)),
+            Self::Indirect { call, cfg: true, .. } => write!(f, "indirect {}, CFG-checked", branch(call)),
+            Self::Indirect { call, cfg: false, .. } => write!(f, "indirect {}", branch(call)),
+            Self::Switch { register } => write!(f, "switch jump, register {register}"),
+        }
+    }
+}
+
 /// What a policy makes of a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum Outcome {
     /// The call goes straight to the imported function.
     Direct(Target),
-    /// The call goes to a retpoline stub, at this RVA (behind the image, or in the kernel's own RETPOL section).
+    /// The call goes to a retpoline stub, at this RVA (after the image, or in the kernel's own RETPOL section).
     ViaStub(Rva),
     /// `mov r10,[slot]; call r10`.
     DriverVerifier,
@@ -98,8 +121,21 @@ pub enum Outcome {
     AsLinked(Reason),
 }
 
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct(target) => write!(f, "direct, to {}", target.address),
+            Self::ViaStub(stub) => write!(f, "through the stub at RVA {stub}"),
+            Self::DriverVerifier => f.write_str("through r10, as Driver Verifier has it"),
+            Self::AsLinked(reason) => write!(f, "as linked: {reason}"),
+        }
+    }
+}
+
 /// Why a site stays as linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum Reason {
     /// The policy does not change this kind of site.
     Policy,
@@ -119,12 +155,29 @@ pub enum Reason {
     SkippedSection,
 }
 
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Policy => "the policy does not change such sites",
+            Self::UnexpectedBytes => "its bytes are not those of a linker",
+            Self::NoIndex => "its record names no import slot",
+            Self::Unbound => "the import is not bound",
+            Self::OutOfRange => "the target is more than 2 GiB away",
+            Self::TargetNotRetpolined => "the target's module is not retpolined",
+            Self::SecondMapping => "the image is a second mapping",
+            Self::SkippedSection => "the kernel does not rewrite this section",
+        })
+    }
+}
+
 /// Import call sites, counted. A site with several faults counts once, under the first of unexpected bytes, no index,
 /// unbound, out of range.
 ///
 /// With import optimization on and retpoline off, the last five fields add up to `listed`. With it off, `optimized` is 0
 /// and the others stand as they would.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct ImportCounts {
     /// Sites that the file lists.
     pub listed: u64,
@@ -144,6 +197,8 @@ pub struct ImportCounts {
 
 /// Sites of another kind, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct RewriteCounts {
     /// Sites that the file lists.
     pub listed: u64,
@@ -155,6 +210,8 @@ pub struct RewriteCounts {
 
 /// Everything that was or was not changed in an image, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Counts {
     /// Import call sites (symbol 3).
     pub import: ImportCounts,

@@ -21,6 +21,7 @@ use crate::file::PeFile;
 
 /// A file's version resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Version {
     /// VS_FIXEDFILEINFO as it lies in the file, if there is one with the right signature.
     pub fixed: Option<[u8; 52]>,

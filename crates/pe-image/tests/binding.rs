@@ -1,6 +1,6 @@
 //! Imports, exports, forwarders and the rules by which modules serve under other names.
 
-use pe_image::{ApiSets, ImportName, MappedImage, Module, Modules, PeFile, Policy, Rule, Rva, Unbound, recognise};
+use pe_image::{ApiSets, ImportName, Module, ModuleId, Modules, PeFile, Policy, Rule, Rva, Unbound, Va, recognise};
 use testkit::image::{At, Driver, ExportSpec, ImportSpec, api_set_schema, api_set_schema_with_aliases, kernel};
 
 const BASE: u64 = 0xffff_f800_0000_0000;
@@ -10,10 +10,12 @@ fn with_modules(drivers: &[(&str, Option<Driver>)], check: impl FnOnce(&Modules<
     let built: Vec<_> = drivers.iter().map(|(_, driver)| driver.as_ref().map(Driver::build)).collect();
     let files: Vec<_> =
         built.iter().map(|built| built.as_ref().map(|built| PeFile::parse(&built.bytes).unwrap())).collect();
-    let modules = drivers.iter().zip(&files).enumerate().map(|(number, ((name, _), file))| Module {
-        name: (*name).into(),
-        base: BASE + 0x10_0000 * number as u64,
-        file: file.as_ref(),
+    let modules = drivers.iter().zip(&files).enumerate().map(|(number, ((name, _), file))| {
+        let base = BASE + 0x10_0000 * number as u64;
+        match file {
+            Some(file) => Module::new(*name, base, file.clone()),
+            None => Module::without_file(*name, base),
+        }
     });
     check(&Modules::new(modules));
 }
@@ -42,7 +44,7 @@ fn resolve(modules: &Modules<'_>, dll: &str, name: &str) -> Result<(u64, Option<
         Some(ordinal) => ImportName::Ordinal(ordinal.parse().unwrap()),
         None => ImportName::Name(name.into()),
     };
-    modules.resolve("importer.sys", dll, &name).map(|target| (target.address - BASE, target.rule))
+    modules.resolve("importer.sys", dll, &name).map(|target| (target.address.0 - BASE, target.rule))
 }
 
 #[test]
@@ -104,7 +106,7 @@ fn forwarders_that_never_end() {
 fn the_kernel_and_the_hal_under_other_names() {
     let nt = || Some(kernel(&["ExFreePool", "KeQueryPerformanceCounter"]));
     with_modules(&[("ntkrnlmp.exe", nt())], |modules| {
-        assert_eq!(modules.kernel(), Some(0));
+        assert_eq!(modules.kernel(), Some(ModuleId(0)));
         assert_eq!(resolve(modules, "ntoskrnl.exe", "ExFreePool"), Ok((0x1000, Some(Rule::KernelName))));
         let hal = Ok((0x1010, Some(Rule::HalInKernel)));
         assert_eq!(resolve(modules, "HAL.dll", "KeQueryPerformanceCounter"), hal);
@@ -146,7 +148,7 @@ fn every_name_of_the_kernel() {
             ("ntosext.sys", Some(exporter("ntosext.sys", &["ExFreePool"]))),
         ];
         with_modules(&modules, |modules| {
-            assert_eq!(modules.kernel(), Some(0), "{name}");
+            assert_eq!(modules.kernel(), Some(ModuleId(0)), "{name}");
             for wanted in ["ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkrpamp.exe"] {
                 let rule = (!wanted.eq_ignore_ascii_case(name)).then_some(Rule::KernelName);
                 assert_eq!(resolve(modules, wanted, "ExFreePool"), Ok((0x1000, rule)), "{wanted} in {name}");
@@ -227,14 +229,17 @@ fn api_sets_with_a_host_for_one_importer() {
     let schema_file = PeFile::parse(&schema.bytes).unwrap();
     let built = ["werkernel.sys", "other.sys"].map(|name| exporter(name, &["WerLive"]).build());
     let files = built.each_ref().map(|built| PeFile::parse(&built.bytes).unwrap());
-    let modules =
-        Modules::new(["werkernel.sys", "other.sys"].iter().zip(&files).enumerate().map(|(number, (name, file))| {
-            Module { name: (*name).into(), base: BASE + 0x10_0000 * number as u64, file: Some(file) }
-        }));
+    let modules = Modules::new(
+        ["werkernel.sys", "other.sys"]
+            .iter()
+            .zip(&files)
+            .enumerate()
+            .map(|(number, (name, file))| Module::new(*name, BASE + 0x10_0000 * number as u64, file.clone())),
+    );
     let modules = modules.with_api_sets(ApiSets::read(&schema_file).unwrap().unwrap());
     let host = |importer| modules.resolve(importer, CONTRACT, &ImportName::Name("WerLive".into()));
-    assert_eq!(host("driver.sys").map(|target| target.module), Ok(0));
-    assert_eq!(host("SPECIAL.sys").map(|target| target.module), Ok(1));
+    assert_eq!(host("driver.sys").map(|target| target.module), Ok(ModuleId(0)));
+    assert_eq!(host("SPECIAL.sys").map(|target| target.module), Ok(ModuleId(1)));
     assert_eq!(host("nobody.sys"), Err(Unbound::NoHost(CONTRACT.into())));
 }
 
@@ -250,11 +255,9 @@ fn a_call_of_an_api_set_becomes_direct() {
         ("apisetschema.dll", Some(api_set_schema(&[("ext-ms-win-ntos-werkernel-l1-1-0", "werkernel.sys")]))),
     ];
     with_modules(&drivers, |modules| {
-        let binding = modules.bind(0);
-        let module = modules.module(0);
-        let image = MappedImage::new(module.file.unwrap(), module.base, Some(&binding), Policy::default());
+        let image = modules.image(ModuleId(0), Policy::default()).unwrap();
         let site = recognise(&image.bytes(Rva(0x1020), 12), image.address(Rva(0x1020))).unwrap();
-        assert_eq!(site.target(), Some(BASE + 0x10_0000 + 0x1010));
+        assert_eq!(site.target(), Some(Va(BASE + 0x10_0000 + 0x1010)));
     });
 }
 
@@ -290,7 +293,7 @@ fn bindings_list_slots_and_what_stays_unbound_once() {
     }
     let slots = driver.build().slots;
     with_modules(&[("driver.sys", Some(driver)), ("ntoskrnl.exe", Some(kernel(&["ExFreePool"])))], |modules| {
-        let binding = modules.bind(0);
+        let binding = modules.bind(ModuleId(0));
         assert_eq!(binding.errors(), []);
         let unresolved: Vec<_> =
             binding.unresolved().iter().map(|slot| format!("{}!{}", slot.dll, slot.name)).collect();

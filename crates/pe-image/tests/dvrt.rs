@@ -82,7 +82,7 @@ fn arm64_import_calls() {
     let [a, b] = records[..] else { panic!("{records:?}") };
     assert_eq!((a.rva.0, a.call, a.register, a.delayed, a.raw_index), (0x1014, true, 16, false, 3));
     assert_eq!((b.rva.0, b.call, b.register, b.delayed, b.raw_index), (0x1ffc, false, 8, true, 0x7fff));
-    let image = MappedImage::new(&file, 0xffff_f800_1000_0000, None, Policy::default());
+    let image = MappedImage::new(file.clone(), 0xffff_f800_1000_0000, Policy::default());
     assert_eq!(image.counts().arm64_imports, 2);
     assert!(image.warnings().iter().any(|warning| warning.to_string().contains("not known")));
 }
@@ -135,7 +135,7 @@ fn function_overrides() {
     assert_eq!((bdd.version, bdd.nodes.len(), bdd.nodes[0].value), (1, 2, 0x142));
 
     // Listed, warned of, and left alone.
-    let image = MappedImage::new(&file, 0xffff_f800_1000_0000, None, Policy::default());
+    let image = MappedImage::new(file.clone(), 0xffff_f800_1000_0000, Policy::default());
     assert_eq!(image.counts().function_overrides, 3);
     assert!(image.warnings().iter().any(|warning| warning.to_string().contains("3 calls stay as linked")));
     assert_eq!(image.bytes(Rva(0x1000), 0x3000), &file.bytes_from(Rva(0x1000))[..0x3000]);
@@ -155,7 +155,7 @@ fn address_constants() {
     assert_eq!(places, [(0x1010, RelocationKind::DIR64), (0x1ffc, RelocationKind::DIR64)]);
 
     let base = file.headers().image_base;
-    let image = MappedImage::new(&file, base, None, Policy::default());
+    let image = MappedImage::new(file.clone(), base, Policy::default());
     assert_eq!(image.counts().address_constants, 2);
     assert_eq!(image.bytes(Rva(0x1010), 8)[..], (page_tables + 0x123).to_le_bytes());
     let moved = image.with_address(Symbol(page_tables), 0xffff_b700_0000_0000);
@@ -236,7 +236,7 @@ fn errors_say_where_and_what() {
         let mut built = driver().build();
         built.put_u32("dvrt", offset, value);
         let file = PeFile::parse(&built.bytes).unwrap();
-        let image = MappedImage::new(&file, 0, None, Policy::default());
+        let image = MappedImage::new(file.clone(), 0, Policy::default());
         let text = image.warnings()[0].to_string();
         assert!(text.starts_with(&expected), "{text}");
         assert_eq!(image.counts().import.listed, left, "what stands in front of the damage is read");

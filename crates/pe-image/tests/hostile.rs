@@ -43,13 +43,13 @@ fn errors(data: &[u8], ask: Ask) -> String {
             Err(error) => vec![error.to_string()],
         },
         Ask::Image => {
-            let image = MappedImage::new(&file, 0xffff_f800_1000_0000, None, Policy::default());
+            let image = MappedImage::new(file.clone(), 0xffff_f800_1000_0000, Policy::default());
             image.warnings().iter().map(ToString::to_string).collect()
         }
         Ask::ApiSets => ApiSets::read(&file).err().iter().map(ToString::to_string).collect(),
         Ask::Version => file.version().err().iter().map(ToString::to_string).collect(),
         Ask::Stubs => {
-            let image = MappedImage::new(&file, 0xffff_f800_1000_0000, None, Policy::AS_LINKED);
+            let image = MappedImage::new(file.clone(), 0xffff_f800_1000_0000, Policy::AS_LINKED);
             StubBlock::from_kernel(&image).err().iter().map(ToString::to_string).collect()
         }
     };
@@ -119,7 +119,7 @@ fn all_else_is_quiet(data: &[u8]) {
         let _ = errors(data, ask);
     }
     let Ok(file) = PeFile::parse(data) else { return };
-    let image = MappedImage::new(&file, 0xffff_f800_1000_0000, None, Policy::default());
+    let image = MappedImage::new(file.clone(), 0xffff_f800_1000_0000, Policy::default());
     let _ = (image.counts(), image.sites().count());
     let mut end = 0;
     for range in image.ranges(Selection::Image) {
@@ -492,7 +492,7 @@ fn names_that_overlap_cost_no_more_than_the_file() {
     forwarder.forward("Long", &format!("{}.Name", "y".repeat(3000)));
     let built = forwarder.build();
     let file = PeFile::parse(&built.bytes).unwrap();
-    let modules = Modules::new([Module { name: "forwarder.sys".into(), base: 0x1000, file: Some(&file) }]);
+    let modules = Modules::new([Module::new("forwarder.sys", 0x1000, file.clone())]);
     let error = modules.resolve("other.sys", "forwarder.sys", &ImportName::Name("Long".into())).unwrap_err();
     assert!(error.to_string().len() < 400, "{error}");
 }
@@ -516,7 +516,7 @@ fn more_sections_than_anyone_needs() {
         }
     }
     let file = PeFile::parse(&bytes).unwrap();
-    let image = MappedImage::new(&file, 0xffff_f800_1000_0000, None, Policy::default());
+    let image = MappedImage::new(file.clone(), 0xffff_f800_1000_0000, Policy::default());
     let start = std::time::Instant::now();
     let mut out = vec![0; 0x20 * count as usize];
     image.read(Rva(0x1000), &mut out);
@@ -531,7 +531,7 @@ fn sections_of_no_size() {
     driver.section("EMPTY", testkit::image::RDATA, Vec::new());
     let built = driver.build();
     let file = PeFile::parse(&built.bytes).unwrap();
-    let image = MappedImage::new(&file, 0xffff_f800_1000_0000, None, Policy::default());
+    let image = MappedImage::new(file.clone(), 0xffff_f800_1000_0000, Policy::default());
     assert_eq!(file.headers().sections.len(), 6);
     let ranges = image.ranges(Selection::Image);
     assert_eq!(ranges.len(), 6, "the headers and the five others: {ranges:x?}");
@@ -542,7 +542,7 @@ fn sections_of_no_size() {
 fn forwarders_in_a_circle() {
     let built = driver().build();
     let file = PeFile::parse(&built.bytes).unwrap();
-    let modules = Modules::new([Module { name: "driver.sys".into(), base: 0x1000, file: Some(&file) }]);
+    let modules = Modules::new([Module::new("driver.sys", 0x1000, file.clone())]);
     let error = modules.resolve("other.sys", "driver.sys", &ImportName::Name("Loop".into())).unwrap_err();
     assert_eq!(error.to_string(), "forwarders from driver.sys lead in a circle or too far");
 }

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use pe_image::{CodeView, Identity, IdentityError, Machine, PdbChecksum, PeFile};
+use pe_image::{CodeView, Identity, IdentityError, Machine, PeFile};
 use testkit::image::{Driver, PdbSpec, VersionSpec};
 
 fn driver() -> Driver {
@@ -30,8 +30,8 @@ fn rsds_and_keys() {
     assert_eq!((pdb.name().as_str(), pdb.age()), ("driver.pdb", 0x1a));
     assert_eq!(pdb.pdb_key(), "FF1FD2FD600842BB9E7500A20051F3BE1a");
     assert_eq!(CodeView::parse(&pdb.record()).as_ref(), Some(pdb));
-    let checksum = PdbChecksum { algorithm: "SHA256".to_owned(), checksum: vec![7; 32] };
-    assert_eq!(file.pdb_checksum(), Some(checksum));
+    let checksum = file.pdb_checksum().unwrap();
+    assert_eq!((checksum.algorithm.as_str(), checksum.checksum), ("SHA256", vec![7; 32]));
     assert_eq!(Identity::read(Cursor::new(&built.bytes)).unwrap(), identity);
 }
 

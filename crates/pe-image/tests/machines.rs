@@ -2,8 +2,8 @@
 //! them is said.
 
 use pe_image::{
-    Fixups, ImportCalls, Machine, MappedImage, Module, Modules, OverrideSiteKind, PeFile, Policy, RelocationKind, Rva,
-    Selection, Symbol, sign_extend,
+    Fixups, ImportCalls, Machine, MappedImage, Module, ModuleId, Modules, OverrideSiteKind, PeFile, Policy,
+    RelocationKind, Rva, Selection, Symbol, Va,
 };
 use testkit::image::{ARM64, At, Built, Driver, Entry, OverrideSpec, PdbSpec, kernel, padded_u16s, page_blocks, u32s};
 
@@ -11,7 +11,7 @@ const BASE: u64 = 0xffff_f800_1000_0000;
 const KERNEL_BASE: u64 = 0xffff_f800_2000_0000;
 const GUID: &str = "FF1FD2FD-6008-42BB-9E75-00A20051F3BE";
 /// Everything that could change something.
-const ALL_ON: Policy = Policy { import_calls: ImportCalls::Optimized, retpoline: true, second_mapping: false };
+const ALL_ON: Policy = Policy::AS_LINKED.with_import_calls(ImportCalls::Optimized).with_retpoline(true);
 
 fn with_contents(mut driver: Driver) -> Driver {
     let text = driver.code(".text", 0x2000);
@@ -40,12 +40,12 @@ fn with_image(driver: &Driver, base: u64, kernel_base: u64, check: impl FnOnce(&
     let (kernel, built) = (kernel.build(), driver.build());
     let (kernel_file, file) = (PeFile::parse(&kernel.bytes).unwrap(), PeFile::parse(&built.bytes).unwrap());
     let modules = Modules::new([
-        Module { name: "ntoskrnl.exe".into(), base: kernel_base, file: Some(&kernel_file) },
-        Module { name: "driver.sys".into(), base, file: Some(&file) },
+        Module::new("ntoskrnl.exe", kernel_base, kernel_file.clone()),
+        Module::new("driver.sys", base, file.clone()),
     ]);
-    let binding = modules.bind(1);
+    let binding = modules.bind(ModuleId(1));
     assert!(binding.unresolved().is_empty());
-    check(&MappedImage::new(&file, base, Some(&binding), ALL_ON), &built);
+    check(&modules.image(ModuleId(1), ALL_ON).unwrap(), &built);
 }
 
 fn number<const N: usize>(image: &MappedImage<'_>, rva: u32) -> u64 {
@@ -77,10 +77,10 @@ fn arm64_images_map_relocate_and_bind() {
 #[test]
 fn x86_images_map_relocate_and_bind() {
     // Bases as the header of a 32-bit process has them, and as debuggers write them.
-    for base in [0x8123_0000, sign_extend(0x8123_0000)] {
+    for base in [0x8123_0000, Va::from_x86(0x8123_0000).0] {
         with_image(&x86(), base, 0x8200_0000, |image, built| {
-            assert_eq!(image.base(), 0xffff_ffff_8123_0000);
-            assert_eq!(image.address(Rva(0x1000)), 0xffff_ffff_8123_1000);
+            assert_eq!(image.base(), Va(0xffff_ffff_8123_0000));
+            assert_eq!(image.address(Rva(0x1000)), Va(0xffff_ffff_8123_1000));
             let data = built.section_rvas[1];
             assert_eq!(number::<4>(image, data), 0x8123_1010);
             assert_eq!(number::<4>(image, data + 0xffe), 0x8123_1020);
@@ -97,9 +97,9 @@ fn x86_images_map_relocate_and_bind() {
     let kernel = kernel(&["ExFreePool"]);
     let kernel = Driver { machine: testkit::image::X86, load_config_size: Some(0xa4), ..kernel }.build();
     let file = PeFile::parse(&kernel.bytes).unwrap();
-    let modules = Modules::new([Module { name: "ntkrnlpa.exe".into(), base: 0x8200_0000, file: Some(&file) }]);
+    let modules = Modules::new([Module::new("ntkrnlpa.exe", 0x8200_0000, file.clone())]);
     let target = modules.resolve("driver.sys", "ntoskrnl.exe", &pe_image::ImportName::Name("ExFreePool".into()));
-    assert_eq!(target.unwrap().address, 0xffff_ffff_8200_1000);
+    assert_eq!(target.unwrap().address, Va(0xffff_ffff_8200_1000));
 }
 
 /// At their own base nothing is relocated, on any machine.
@@ -172,7 +172,7 @@ fn address_constants_of_both_widths() {
         }
         let built = driver.build();
         let file = PeFile::parse(&built.bytes).unwrap();
-        let image = MappedImage::new(&file, BASE, None, Policy::default()).with_address(Symbol(symbol), running);
+        let image = MappedImage::new(file.clone(), BASE, Policy::default()).with_address(Symbol(symbol), running);
         let read = |rva: u32| if width == 8 { number::<8>(&image, rva) } else { number::<4>(&image, rva) };
         assert_eq!((read(0x1200), read(0x1300)), (running + 0x18, other + 0x18));
         assert_eq!(image.counts().address_constants, 2);

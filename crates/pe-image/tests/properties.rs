@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use pe_image::{
-    ImportCalls, MappedImage, Module, Modules, PeFile, Policy, RangeKind, Reason, Rva, Selection, StubBlock,
+    ImportCalls, MappedImage, Module, ModuleId, Modules, PeFile, Policy, RangeKind, Reason, Rva, Selection, StubBlock,
 };
 use proptest::prelude::*;
 use testkit::image::{At, Driver, RDATA, SiteSpec, kernel};
@@ -33,7 +33,8 @@ struct Spec {
 fn specs() -> impl Strategy<Value = Spec> {
     let policy = (0..3_u8, any::<bool>(), prop::bool::weighted(0.2)).prop_map(|(calls, retpoline, second_mapping)| {
         let import_calls = [ImportCalls::AsLinked, ImportCalls::Optimized, ImportCalls::DriverVerifier];
-        Policy { import_calls: import_calls[usize::from(calls)], retpoline, second_mapping }
+        let calls = import_calls[usize::from(calls)];
+        Policy::AS_LINKED.with_import_calls(calls).with_retpoline(retpoline).with_second_mapping(second_mapping)
     });
     // Near, at the edges of the two range tests, and out of reach.
     let kernel_base = prop_oneof![
@@ -107,14 +108,13 @@ fn with_images(spec: &Spec, check: impl FnOnce(&MappedImage<'_>, &MappedImage<'_
     let (kernel, built) = (kernel(&["First", "Second"]).build(), driver(spec).build());
     let (kernel_file, file) = (PeFile::parse(&kernel.bytes).unwrap(), PeFile::parse(&built.bytes).unwrap());
     let modules = Modules::new([
-        Module { name: "ntoskrnl.exe".into(), base: spec.kernel_base, file: Some(&kernel_file) },
-        Module { name: "driver.sys".into(), base: DRIVER_BASE, file: Some(&file) },
+        Module::new("ntoskrnl.exe", spec.kernel_base, kernel_file.clone()),
+        Module::new("driver.sys", DRIVER_BASE, file.clone()),
     ]);
-    let binding = modules.bind(1);
-    let kernel = MappedImage::new(&kernel_file, spec.kernel_base, None, Policy::AS_LINKED);
+    let kernel = MappedImage::new(kernel_file.clone(), spec.kernel_base, Policy::AS_LINKED);
     let stubs = StubBlock::from_kernel(&kernel).unwrap().unwrap();
-    let off = MappedImage::new(&file, DRIVER_BASE, Some(&binding), Policy::AS_LINKED);
-    let on = MappedImage::new(&file, DRIVER_BASE, Some(&binding), spec.policy).with_stubs(&stubs);
+    let off = modules.image(ModuleId(1), Policy::AS_LINKED).unwrap();
+    let on = modules.image(ModuleId(1), spec.policy).unwrap().with_stubs(&stubs);
     check(&off, &on);
 }
 
@@ -204,7 +204,7 @@ proptest! {
         with_images(&spec, |_, on| {
             let once = on.patched_file();
             let file = PeFile::parse(&once).unwrap();
-            let again = MappedImage::new(&file, DRIVER_BASE, None, spec.policy);
+            let again = MappedImage::new(file.clone(), DRIVER_BASE, spec.policy);
             assert!(again.patched_file() == once);
             assert!(read(&again, 0x1000) == read(on, 0x1000));
             let changed = on.sites().filter(|site| !matches!(site.outcome, pe_image::Outcome::AsLinked(_))).count();

@@ -1,14 +1,23 @@
 //! Retpoline: sites of symbols 3, 4 and 5 go through the stub pages behind the image.
 
 use pe_image::{
-    Binding, Counts, ImportCalls, ImportCounts, MappedImage, Module, Modules, Outcome, PeFile, Policy, RangeKind,
-    Reason, RewriteCounts, Rva, Selection, SiteForm, Stub, StubBlock, recognise, stub_offset,
+    Counts, ImportCalls, ImportCounts, MappedImage, Module, ModuleId, Modules, Outcome, PeFile, Policy, RangeKind,
+    Reason, RewriteCounts, Rva, Selection, SiteForm, Stub, StubBlock, Va, recognise, stub_offset,
 };
 use testkit::image::{At, Driver, KERNEL_STUBS, SiteSpec, kernel};
 
+/// Counts of which only the given ones are not 0.
+macro_rules! counts {
+    ($counts:ident { $($field:ident: $value:expr),* $(,)? }) => {{
+        let mut counts = $counts::default();
+        $(counts.$field = $value;)*
+        counts
+    }};
+}
+
 const DRIVER_BASE: u64 = 0xffff_f804_3000_0000;
 const KERNEL_BASE: u64 = 0xffff_f804_2000_0000;
-const RETPOLINE: Policy = Policy { import_calls: ImportCalls::Optimized, retpoline: true, second_mapping: false };
+const RETPOLINE: Policy = Policy::AS_LINKED.with_import_calls(ImportCalls::Optimized).with_retpoline(true);
 
 struct Loaded<'a> {
     image: MappedImage<'a>,
@@ -36,13 +45,13 @@ fn with_loaded(driver: &Driver, kernel: &Driver, policy: Policy, check: impl FnO
     let (kernel, built) = (kernel.build(), driver.build());
     let (kernel_file, file) = (PeFile::parse(&kernel.bytes).unwrap(), PeFile::parse(&built.bytes).unwrap());
     let modules = Modules::new([
-        Module { name: "ntoskrnl.exe".into(), base: KERNEL_BASE, file: Some(&kernel_file) },
-        Module { name: driver.name.clone().into(), base: DRIVER_BASE, file: Some(&file) },
+        Module::new("ntoskrnl.exe", KERNEL_BASE, kernel_file.clone()),
+        Module::new(driver.name.clone(), DRIVER_BASE, file.clone()),
     ]);
-    let binding: Binding<'_> = modules.bind(1);
-    let stubs =
-        StubBlock::from_kernel(&MappedImage::new(&kernel_file, KERNEL_BASE, None, Policy::AS_LINKED)).unwrap().unwrap();
-    let image = MappedImage::new(&file, DRIVER_BASE, Some(&binding), policy).with_stubs(&stubs);
+    let stubs = StubBlock::from_kernel(&MappedImage::new(kernel_file.clone(), KERNEL_BASE, Policy::AS_LINKED))
+        .unwrap()
+        .unwrap();
+    let image = modules.image(ModuleId(1), policy).unwrap().with_stubs(&stubs);
     check(&Loaded { image, stub_rva: built.size_of_image });
 }
 
@@ -112,12 +121,12 @@ fn unexpected_bytes_stay() {
     built.bytes[0x441] ^= 1;
     let kernel = kernel(&[]).build();
     let kernel_file = PeFile::parse(&kernel.bytes).unwrap();
-    let stubs = StubBlock::from_kernel(&MappedImage::new(&kernel_file, KERNEL_BASE, None, Policy::AS_LINKED));
+    let stubs = StubBlock::from_kernel(&MappedImage::new(kernel_file.clone(), KERNEL_BASE, Policy::AS_LINKED));
     let stubs = stubs.unwrap().unwrap();
     let file = PeFile::parse(&built.bytes).unwrap();
-    let image = MappedImage::new(&file, DRIVER_BASE, None, RETPOLINE).with_stubs(&stubs);
-    let count = RewriteCounts { listed: 1, rewritten: 0, unexpected_bytes: 1 };
-    assert_eq!(image.counts(), Counts { indirect: count, switch: count, ..Counts::default() });
+    let image = MappedImage::new(file.clone(), DRIVER_BASE, RETPOLINE).with_stubs(&stubs);
+    let count = counts!(RewriteCounts { listed: 1, unexpected_bytes: 1 });
+    assert_eq!(image.counts(), counts!(Counts { indirect: count, switch: count }));
     assert_eq!(image.bytes(Rva(0x1000), 0x80), &file.bytes_from(Rva(0x1000))[..0x80]);
 }
 
@@ -128,16 +137,16 @@ fn imports_without_a_direct_target_go_through_r10() {
     driver.call(At(0, 0), good).call(At(0, 0x20), missing).jump(At(0, 0x40), missing);
     driver.site(At(0, 0x60), SiteSpec::NoIndex { call: true, pointer: At(0, 0x100) });
     with_loaded(&driver, &kernel(&["ExFreePool"]), RETPOLINE, |loaded| {
-        assert_eq!(loaded.form(0).unwrap().target(), Some(KERNEL_BASE + 0x1000));
+        assert_eq!(loaded.form(0).unwrap().target(), Some(Va(KERNEL_BASE + 0x1000)));
         let stub = loaded.stub(KERNEL_STUBS.import);
         for (at, is_call) in [(0x20, true), (0x40, false), (0x60, true)] {
             let Some(SiteForm::ImportDirect { call, target, slot }) = loaded.form(at) else { panic!("{at:#x}") };
-            assert_eq!((call, target), (is_call, stub), "{at:#x}");
+            assert_eq!((call, target), (is_call, Va(stub)), "{at:#x}");
             if at == 0x60 {
-                assert_eq!(slot, DRIVER_BASE + 0x1100, "the displacement is kept");
+                assert_eq!(slot, Va(DRIVER_BASE + 0x1100), "the displacement is kept");
             }
         }
-        let expected = ImportCounts { listed: 4, optimized: 1, no_index: 1, unbound: 2, ..ImportCounts::default() };
+        let expected = counts!(ImportCounts { listed: 4, optimized: 1, no_index: 1, unbound: 2 });
         assert_eq!(loaded.image.counts().import, expected);
     });
 }
@@ -150,13 +159,13 @@ fn a_target_that_is_not_retpolined_is_not_called_directly() {
     let mut kernel = kernel(&["ExFreePool"]);
     kernel.guard_flags = 0x4500;
     with_loaded(&driver, &kernel, RETPOLINE, |loaded| {
-        assert_eq!(loaded.form(0).unwrap().target(), Some(loaded.stub(KERNEL_STUBS.import)));
-        let expected = ImportCounts { listed: 1, not_retpolined: 1, ..ImportCounts::default() };
+        assert_eq!(loaded.form(0).unwrap().target(), Some(Va(loaded.stub(KERNEL_STUBS.import))));
+        let expected = counts!(ImportCounts { listed: 1, not_retpolined: 1 });
         assert_eq!(loaded.image.counts().import, expected);
     });
     // Without retpoline nobody asks.
     with_loaded(&driver, &kernel, Policy::default(), |loaded| {
-        assert_eq!(loaded.form(0).unwrap().target(), Some(KERNEL_BASE + 0x1000));
+        assert_eq!(loaded.form(0).unwrap().target(), Some(Va(KERNEL_BASE + 0x1000)));
     });
 }
 
@@ -166,9 +175,9 @@ fn a_second_mapping_calls_nothing_directly() {
     driver.name = "dump_stornvme.sys".to_owned();
     let import = driver.import("ntoskrnl.exe", "ExFreePool");
     driver.call(At(0, 0), import);
-    let policy = Policy { second_mapping: Policy::is_second_mapping(&driver.name), ..RETPOLINE };
+    let policy = RETPOLINE.with_second_mapping(Policy::is_second_mapping(&driver.name));
     with_loaded(&driver, &kernel(&["ExFreePool"]), policy, |loaded| {
-        assert_eq!(loaded.form(0).unwrap().target(), Some(loaded.stub(KERNEL_STUBS.import)));
+        assert_eq!(loaded.form(0).unwrap().target(), Some(Va(loaded.stub(KERNEL_STUBS.import))));
     });
 }
 
@@ -201,9 +210,9 @@ fn the_kernel_itself() {
     kernel.site(At(0, 0x20), indirect(true, false, true)).site(At(2, 0x20), indirect(true, false, true));
     let built = kernel.build();
     let file = PeFile::parse(&built.bytes).unwrap();
-    let plain = MappedImage::new(&file, KERNEL_BASE, None, Policy::AS_LINKED);
+    let plain = MappedImage::new(file.clone(), KERNEL_BASE, Policy::AS_LINKED);
     let stubs = StubBlock::from_kernel(&plain).unwrap().unwrap();
-    let image = MappedImage::new(&file, KERNEL_BASE, None, RETPOLINE).with_stubs(&stubs);
+    let image = MappedImage::new(file.clone(), KERNEL_BASE, RETPOLINE).with_stubs(&stubs);
     let retpol = built.section_rvas[1];
     let outcomes: Vec<_> = image.sites().map(|site| site.outcome).collect();
     let expected =
@@ -219,7 +228,7 @@ fn a_stub_header_that_leads_out_of_the_block_is_an_error() {
     kernel.sections[1].bytes[19 * 4..][..4].copy_from_slice(&0x2000_u32.to_le_bytes());
     let built = kernel.build();
     let file = PeFile::parse(&built.bytes).unwrap();
-    let error = StubBlock::from_kernel(&MappedImage::new(&file, KERNEL_BASE, None, Policy::AS_LINKED)).unwrap_err();
+    let error = StubBlock::from_kernel(&MappedImage::new(file.clone(), KERNEL_BASE, Policy::AS_LINKED)).unwrap_err();
     assert_eq!(
         error.to_string(),
         "retpoline stub header at RVA 0x204c: stub offset is 0x2000, allowed is 0x50 to 0xfff"
@@ -230,7 +239,7 @@ fn a_stub_header_that_leads_out_of_the_block_is_an_error() {
 fn stubs_by_their_place() {
     let built = kernel(&[]).build();
     let file = PeFile::parse(&built.bytes).unwrap();
-    let stubs = StubBlock::from_kernel(&MappedImage::new(&file, KERNEL_BASE, None, Policy::AS_LINKED));
+    let stubs = StubBlock::from_kernel(&MappedImage::new(file.clone(), KERNEL_BASE, Policy::AS_LINKED));
     let offsets = stubs.unwrap().unwrap().offsets();
     let check = |offset, expected| assert_eq!(offsets.stub_at(offset), expected, "{offset:#x}");
     check(KERNEL_STUBS.import, Some(Stub::Import));

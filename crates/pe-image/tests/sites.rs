@@ -1,10 +1,19 @@
 //! Import optimization on generated drivers: what each site becomes, and how sites are counted.
 
 use pe_image::{
-    Counts, ImportCalls, ImportCounts, MappedImage, Module, Modules, Outcome, PeFile, Policy, Reason, Rva, SiteForm,
-    recognise,
+    Counts, ImportCalls, ImportCounts, MappedImage, Module, ModuleId, Modules, Outcome, PeFile, Policy, Reason, Rva,
+    SiteForm, Va, recognise,
 };
 use testkit::image::{At, Driver, SiteSpec, kernel};
+
+/// Counts of which only the given ones are not 0.
+macro_rules! counts {
+    ($counts:ident { $($field:ident: $value:expr),* $(,)? }) => {{
+        let mut counts = $counts::default();
+        $(counts.$field = $value;)*
+        counts
+    }};
+}
 
 const DRIVER_BASE: u64 = 0xffff_f804_3000_0000;
 const KERNEL_BASE: u64 = 0xffff_f804_2000_0000;
@@ -20,11 +29,10 @@ fn with_image<T>(
     let built = driver.build();
     let (kernel_file, file) = (PeFile::parse(&kernel.bytes).unwrap(), PeFile::parse(&built.bytes).unwrap());
     let modules = Modules::new([
-        Module { name: "ntoskrnl.exe".into(), base: kernel_base, file: Some(&kernel_file) },
-        Module { name: driver.name.clone().into(), base: DRIVER_BASE, file: Some(&file) },
+        Module::new("ntoskrnl.exe", kernel_base, kernel_file.clone()),
+        Module::new(driver.name.clone(), DRIVER_BASE, file.clone()),
     ]);
-    let binding = modules.bind(1);
-    check(&MappedImage::new(&file, DRIVER_BASE, Some(&binding), policy), &built)
+    check(&modules.image(ModuleId(1), policy).unwrap(), &built)
 }
 
 fn bytes<const N: usize>(image: &MappedImage<'_>, rva: u32) -> [u8; N] {
@@ -64,9 +72,12 @@ fn calls_and_jumps_become_direct() {
         let jump = built.rva(At(0, 0x40));
         let form = recognise(&bytes::<12>(image, jump), DRIVER_BASE + u64::from(jump));
         let slot = DRIVER_BASE + u64::from(built.slots[1]);
-        assert_eq!(form, Some(SiteForm::ImportDirect { call: false, slot, target: KERNEL_BASE + 0x1020 }));
-        let import = ImportCounts { listed: 2, optimized: 2, ..ImportCounts::default() };
-        assert_eq!(image.counts(), Counts { import, ..Counts::default() });
+        assert_eq!(
+            form,
+            Some(SiteForm::ImportDirect { call: false, slot: Va(slot), target: Va(KERNEL_BASE + 0x1020) })
+        );
+        let import = counts!(ImportCounts { listed: 2, optimized: 2 });
+        assert_eq!(image.counts(), counts!(Counts { import: import }));
     });
 }
 
@@ -77,17 +88,17 @@ fn off_leaves_the_bytes_and_counts_nothing_as_optimized() {
         for range in image.ranges(pe_image::Selection::Code) {
             assert_eq!(image.bytes(range.rva, range.size), &file.bytes_from(range.rva)[..range.size as usize]);
         }
-        assert_eq!(image.counts().import, ImportCounts { listed: 2, ..ImportCounts::default() });
+        assert_eq!(image.counts().import, counts!(ImportCounts { listed: 2 }));
         assert_eq!(bytes::<12>(image, built.rva(At(0, 0)))[..3], [0x48, 0xff, 0x15]);
     });
 }
 
 #[test]
 fn a_second_mapping_keeps_its_bytes() {
-    let policy = Policy { second_mapping: Policy::is_second_mapping("DUMP_stornvme.sys"), ..Policy::default() };
+    let policy = Policy::default().with_second_mapping(Policy::is_second_mapping("DUMP_stornvme.sys"));
     with_image(&driver_with_calls(&[8]), KERNEL_BASE, policy, |image, built| {
         assert_eq!(bytes::<12>(image, built.rva(At(0, 8)))[..3], [0x48, 0xff, 0x15]);
-        assert_eq!(image.counts().import, ImportCounts { listed: 1, ..ImportCounts::default() });
+        assert_eq!(image.counts().import, counts!(ImportCounts { listed: 1 }));
         assert_eq!(image.sites().next().unwrap().outcome, Outcome::AsLinked(Reason::SecondMapping));
     });
     assert!(!Policy::is_second_mapping("dumpfve.sys"));
@@ -97,7 +108,7 @@ fn a_second_mapping_keeps_its_bytes() {
 fn driver_verifier_calls_r10() {
     let mut driver = driver_with_calls(&[0]);
     driver.jump(At(0, 0x20), 0);
-    let policy = Policy { import_calls: ImportCalls::DriverVerifier, ..Policy::default() };
+    let policy = Policy::default().with_import_calls(ImportCalls::DriverVerifier);
     with_image(&driver, KERNEL_BASE, policy, |image, built| {
         let call = bytes::<12>(image, built.rva(At(0, 0)));
         assert_eq!((call[..3].to_vec(), &call[7..]), (vec![0x4c, 0x8b, 0x15], &[0x4d, 0xff, 0xd2, 0x90, 0x90][..]));
@@ -127,22 +138,16 @@ fn every_fault_has_its_count() {
     built.bytes[0x400 + 0xa0 + 9] = 0x90;
     let file = PeFile::parse(&built.bytes).unwrap();
     let modules = Modules::new([
-        Module { name: "driver.sys".into(), base: DRIVER_BASE, file: Some(&file) },
-        Module { name: "ntoskrnl.exe".into(), base: KERNEL_BASE, file: Some(&kernel_file) },
+        Module::new("driver.sys", DRIVER_BASE, file.clone()),
+        Module::new("ntoskrnl.exe", KERNEL_BASE, kernel_file.clone()),
     ]);
-    let binding = modules.bind(0);
-    let image = MappedImage::new(&file, DRIVER_BASE, Some(&binding), Policy::default());
-    let expected = ImportCounts {
-        listed: 6,
-        optimized: 2,
-        no_index: 1,
-        unbound: 2,
-        unexpected_bytes: 1,
-        ..ImportCounts::default()
-    };
+    let image = modules.image(ModuleId(0), Policy::default()).unwrap();
+    let expected = counts!(ImportCounts { listed: 6, optimized: 2, no_index: 1, unbound: 2, unexpected_bytes: 1 });
     assert_eq!(image.counts().import, expected);
-    let off = MappedImage::new(&file, DRIVER_BASE, Some(&binding), Policy::AS_LINKED);
-    assert_eq!(off.counts().import, ImportCounts { optimized: 0, ..expected });
+    let off = modules.image(ModuleId(0), Policy::AS_LINKED).unwrap();
+    let mut off_counts = expected;
+    off_counts.optimized = 0;
+    assert_eq!(off.counts().import, off_counts);
     let reasons: Vec<_> = image.sites().map(|site| site.outcome).skip(2).collect();
     assert_eq!(
         reasons,
@@ -158,7 +163,7 @@ fn a_call_at_a_jump_record_is_unexpected() {
     built.bytes[0x402] = 0x15;
     built.bytes[0x407..0x40c].copy_from_slice(&[0x0f, 0x1f, 0x44, 0, 0]);
     let file = PeFile::parse(&built.bytes).unwrap();
-    let image = MappedImage::new(&file, DRIVER_BASE, None, Policy::default());
+    let image = MappedImage::new(file.clone(), DRIVER_BASE, Policy::default());
     assert_eq!(image.counts().import.unexpected_bytes, 1);
 }
 
@@ -170,11 +175,10 @@ fn a_displacement_beside_the_slot_is_unexpected() {
     let kernel = kernel(&["ExFreePool"]).build();
     let (kernel_file, file) = (PeFile::parse(&kernel.bytes).unwrap(), PeFile::parse(&built.bytes).unwrap());
     let modules = Modules::new([
-        Module { name: "driver.sys".into(), base: DRIVER_BASE, file: Some(&file) },
-        Module { name: "ntoskrnl.exe".into(), base: KERNEL_BASE, file: Some(&kernel_file) },
+        Module::new("driver.sys", DRIVER_BASE, file.clone()),
+        Module::new("ntoskrnl.exe", KERNEL_BASE, kernel_file.clone()),
     ]);
-    let binding = modules.bind(0);
-    let image = MappedImage::new(&file, DRIVER_BASE, Some(&binding), Policy::default());
+    let image = modules.image(ModuleId(0), Policy::default()).unwrap();
     assert_eq!(image.counts().import.unexpected_bytes, 1);
     assert_eq!(bytes::<12>(&image, 0x1000), built.bytes[0x400..0x40c]);
 }
@@ -188,8 +192,7 @@ fn range_edges() {
     let cases = [(highest, 1), (highest + 1, 0), (lowest, 1), (lowest - 1, 0)];
     for (kernel_base, optimized) in cases {
         with_image(&driver_with_calls(&[0]), kernel_base, Policy::default(), |image, _| {
-            let expected =
-                ImportCounts { listed: 1, optimized, out_of_range: 1 - optimized, ..ImportCounts::default() };
+            let expected = counts!(ImportCounts { listed: 1, optimized: optimized, out_of_range: 1 - optimized });
             assert_eq!(image.counts().import, expected, "{kernel_base:#x}");
         });
     }
@@ -245,7 +248,7 @@ fn a_table_of_version_2_is_listed_and_not_applied() {
     let mut driver = driver_with_calls(&[0]);
     driver.dvrt_version = Some(2);
     with_image(&driver, KERNEL_BASE, Policy::default(), |image, built| {
-        assert_eq!(image.counts().import, ImportCounts { listed: 1, ..ImportCounts::default() });
+        assert_eq!(image.counts().import, counts!(ImportCounts { listed: 1 }));
         assert_eq!(bytes::<3>(image, built.rva(At(0, 0))), [0x48, 0xff, 0x15]);
         assert!(image.warnings()[0].to_string().contains("version 1 only"));
     });

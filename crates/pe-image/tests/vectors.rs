@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use pe_image::{
-    ImportCalls, MappedImage, Module, Modules, Outcome, PeFile, Policy, Reason, Rva, Site, SiteForm, StubBlock,
-    recognise, stub_offset,
+    Module, ModuleId, Modules, Outcome, PeFile, Policy, Reason, Rva, Site, SiteForm, StubBlock, Va, recognise,
+    stub_offset,
 };
 use testkit::image::{Placed, PlacedSite};
 
@@ -112,16 +112,15 @@ fn with_sites(policy: Policy, check: impl Fn(&str, &Known, &Vector, &Site, &[u8]
     assert_eq!(modules.values().map(|known| known.vectors.len()).sum::<usize>(), 274);
     let built = images(&modules);
     let files: Vec<_> = built.iter().map(|(name, bytes)| (*name, PeFile::parse(bytes).unwrap())).collect();
-    let loaded =
-        files.iter().map(|(name, file)| Module { name: (*name).into(), base: modules[name].base, file: Some(file) });
+    let loaded = files.iter().map(|(name, file)| Module::new(*name, modules[name].base, file.clone()));
     let set = Modules::new(loaded);
     let stubs = stubs();
-    for (number, (name, file)) in files.iter().enumerate() {
+    for (number, (name, _)) in files.iter().enumerate() {
         let known = &modules[name];
-        let binding = set.bind(number);
+        let binding = set.bind(ModuleId(number));
         assert!(binding.unresolved().is_empty(), "{name}");
-        let policy = Policy { second_mapping: Policy::is_second_mapping(name), ..policy };
-        let image = MappedImage::new(file, known.base, Some(&binding), policy).with_stubs(&stubs);
+        let policy = policy.with_second_mapping(Policy::is_second_mapping(name));
+        let image = set.image(ModuleId(number), policy).unwrap().with_stubs(&stubs);
         assert_eq!(image.warnings(), [], "{name}");
         let sites: BTreeMap<_, _> = image.sites().map(|site| (site.rva.0, site)).collect();
         assert_eq!(sites.len(), known.vectors.len(), "{name}");
@@ -135,7 +134,7 @@ fn with_sites(policy: Policy, check: impl Fn(&str, &Known, &Vector, &Site, &[u8]
 
 #[test]
 fn the_kernel_wrote_the_same_bytes() {
-    let policy = Policy { retpoline: true, ..Policy::default() };
+    let policy = Policy::default().with_retpoline(true);
     with_sites(policy, |name, known, vector, site, bytes| {
         assert_eq!(bytes, vector.after, "{name}+{:#x}", vector.rva);
         match &site.outcome {
@@ -164,7 +163,7 @@ fn import_optimization_alone() {
 /// Retpoline alone: every import goes the way that the four sites of second mappings were seen to go.
 #[test]
 fn imports_through_the_stub() {
-    let policy = Policy { import_calls: ImportCalls::AsLinked, retpoline: true, second_mapping: false };
+    let policy = Policy::AS_LINKED.with_retpoline(true);
     with_sites(policy, |name, known, vector, site, bytes| {
         let Some(slot) = vector.slot else { return assert_eq!(bytes, vector.after) };
         assert_eq!(site.outcome, Outcome::ViaStub(Rva(known.size + 0x420)));
@@ -172,6 +171,7 @@ fn imports_through_the_stub() {
         let target = known.base + u64::from(known.size) + 0x420;
         let slot = known.base + u64::from(slot);
         let call = vector.kind == "import-call";
+        let (slot, target) = (Va(slot), Va(target));
         assert_eq!(recognise(bytes, address), Some(SiteForm::ImportDirect { call, slot, target }), "{name}");
         if vector.target_module == "stubs" {
             assert_eq!(bytes, vector.after);
@@ -187,7 +187,7 @@ fn recognised_without_files() {
         for vector in &known.vectors {
             let place = format!("{name}+{:#x}", vector.rva);
             let form = recognise(&vector.after, known.base + u64::from(vector.rva)).expect(&place);
-            assert_eq!(form.slot().map(|slot| (slot - known.base) as u32), vector.slot, "{place}");
+            assert_eq!(form.slot().map(|slot| (slot.0 - known.base) as u32), vector.slot, "{place}");
             let target = form.target().expect(&place);
             let expected = match vector.kind {
                 "import-call" => matches!(form, SiteForm::ImportDirect { call: true, .. }),
@@ -199,9 +199,13 @@ fn recognised_without_files() {
             match stub_offset(known.base, known.size, target) {
                 Some(offset) => assert_eq!(("stubs", offset), (vector.target_module, vector.offset), "{place}"),
                 None => {
-                    let inside = |known: &Known| (known.base..known.base + u64::from(known.size)).contains(&target);
+                    let inside = |known: &Known| (known.base..known.base + u64::from(known.size)).contains(&target.0);
                     let (name, known) = modules.iter().find(|(_, known)| inside(known)).expect(&place);
-                    assert_eq!((*name, (target - known.base) as u32), (vector.target_module, vector.offset), "{place}");
+                    assert_eq!(
+                        (*name, (target.0 - known.base) as u32),
+                        (vector.target_module, vector.offset),
+                        "{place}"
+                    );
                 }
             }
         }

@@ -171,7 +171,7 @@ impl StoredFound {
             None => None,
         };
         let Self { machine, timestamp, size, checksum, .. } = *self;
-        let identity = Identity { machine: Machine(machine), timestamp, size_of_image: size, checksum, pdb };
+        let identity = Identity::new(Machine(machine), timestamp, size, checksum, pdb);
         let location = Location { file: file.to_owned(), layers: self.layers.clone() };
         Some(Found { location, name: self.name.clone(), identity })
     }

@@ -11,7 +11,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use pe_image::{Binding, Counts, ImportName, MappedImage, Module, Modules, PeFile, Policy, Rva, Selection, StubBlock};
+use pe_image::{
+    Binding, Counts, ImportName, MappedImage, Module, ModuleId, Modules, PeFile, Policy, Rva, Selection, StubBlock,
+};
 use testkit::image::kernel;
 use xtask::outcome::Outcome;
 
@@ -145,18 +147,15 @@ fn check_file(
 ) -> Result<()> {
     let parsed: Vec<_> =
         group.files.iter().map(|file| Ok((file, PeFile::parse(&file.bytes)?))).collect::<Result<_>>()?;
-    let modules = Modules::new(parsed.iter().map(|(file, parsed)| Module {
-        name: file.name.as_str().into(),
-        base: file.base,
-        file: Some(parsed),
-    }));
+    let modules =
+        Modules::new(parsed.iter().map(|(file, parsed)| Module::new(file.name.as_str(), file.base, parsed.clone())));
     let pe = &parsed[number].1;
-    let binding = modules.bind(number);
+    let binding = modules.bind(ModuleId(number));
     ensure!(binding.errors().is_empty(), "{:?}", binding.errors());
-    let stubs = StubBlock::from_kernel(&MappedImage::new(&parsed[0].1, group.files[0].base, None, Policy::AS_LINKED))?;
+    let stubs = StubBlock::from_kernel(&MappedImage::new(parsed[0].1.clone(), group.files[0].base, Policy::AS_LINKED))?;
     let stubs = stubs.context("testkit's kernel has stubs")?;
-    let map = |policy| MappedImage::new(pe, file.base, Some(&binding), policy).with_stubs(&stubs);
-    let retpoline = Policy { retpoline: true, ..Policy::default() };
+    let map = |policy| modules.image(ModuleId(number), policy).expect("it has a file").with_stubs(&stubs);
+    let retpoline = Policy::default().with_retpoline(true);
     let sides = Sides {
         file,
         pe,
@@ -281,7 +280,7 @@ impl Sides<'_> {
                 let after = |tail: Vec<u8>| [&[0x4c, 0x8b, 0x15][..], displacement, &tail].concat();
                 let end = self.file.base + u64::from(rva) + 12;
                 let direct = target.map(|target| {
-                    after([&[opcode][..], &(target.address.wrapping_sub(end) as u32).to_le_bytes()].concat())
+                    after([&[opcode][..], &(target.address.0.wrapping_sub(end) as u32).to_le_bytes()].concat())
                 });
                 found.direct += u64::from(direct.is_some());
                 let through_stub = after(branch(opcode, rva + 12, behind + offsets.import));

@@ -71,7 +71,7 @@ fn plain() -> Driver {
 fn found(file: &[u8]) -> Result<String> {
     let pe = PeFile::parse(file)?;
     let Counts { import, indirect, switch, .. } =
-        MappedImage::new(&pe, 0xffff_f804_1234_0000, None, Policy::default()).counts();
+        MappedImage::new(pe.clone(), 0xffff_f804_1234_0000, Policy::default()).counts();
     let unexpected = import.unexpected_bytes + indirect.unexpected_bytes + switch.unexpected_bytes;
     ensure!(unexpected == 0, "{unexpected} sites hold other code than the table says");
     let (imports, indirect, switches) = (import.listed, indirect.listed, switch.listed);

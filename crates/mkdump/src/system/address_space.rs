@@ -43,7 +43,7 @@ impl<'a> AddressSpace<'a> {
         let images: Vec<(ModuleId, MappedImage<'a>)> = images.into_iter().collect();
         for (number, (module, image)) in images.iter().enumerate() {
             for range in image.ranges(Selection::Executable) {
-                let start = image.address(range.rva);
+                let start = image.address(range.rva).0;
                 let whole = Part { start, end: start.saturating_add(range.size.into()), rva: range.rva, image: number };
                 let mut at = start;
                 for place in owners.places_from(start).take_while(|place| place.first < whole.end) {
@@ -109,7 +109,7 @@ mod tests {
         driver.code(".text", 0x1800);
         let bytes = driver.build().bytes;
         let file = PeFile::parse(&bytes).unwrap();
-        let image = |base| MappedImage::new(&file, base, None, Policy::AS_LINKED);
+        let image = |base: u64| MappedImage::new(file.clone(), base, Policy::AS_LINKED);
         // The source gives the first module one page less than its file has: the second one begins there.
         let claim = |base, size| Claim { base, size, loaded: None, unloaded: None, has_file: true };
         let claims = [claim(0x20_0000, 0x3000), claim(0x10_0000, 0x2000), claim(0x10_2000, 0x3000)];

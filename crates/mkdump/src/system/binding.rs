@@ -1,9 +1,8 @@
 //! Modules in their places, their imports resolved against each other.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
-use pe_image::{Binding, MappedImage, Modules, Outcome, PeFile, Policy, Reason, SiteKind, StubBlock, Unbound};
+use pe_image::{Binding, MappedImage, Modules, Outcome, Policy, Reason, SiteKind, StubBlock, Unbound};
 use rayon::prelude::*;
 
 use super::files::{Entry, Inclusion, Parsed};
@@ -17,7 +16,7 @@ pub struct Bound<'a> {
     map: AddressMap,
     owners: Owners,
     /// Number of each module in `set`; nothing for a module that does not have its place.
-    numbers: Vec<Option<usize>>,
+    numbers: Vec<Option<pe_image::ModuleId>>,
     /// The module of each number.
     by_number: Vec<ModuleId>,
     set: Modules<'a>,
@@ -44,14 +43,18 @@ impl<'a> Bound<'a> {
         for (index, entry) in parsed.entries.iter().enumerate() {
             let id = ModuleId(index);
             if entry.module.kernel && owners.displaced_by(id).is_none() {
-                numbers[index] = Some(loaded.len());
+                numbers[index] = Some(pe_image::ModuleId(loaded.len()));
                 by_number.push(id);
-                let name = Cow::Borrowed(entry.module.name.as_str());
-                loaded.push(pe_image::Module { name, base: entry.module.base, file: parsed.file(id) });
+                let (name, base) = (entry.module.name.as_str(), entry.module.base);
+                loaded.push(match parsed.file(id) {
+                    Some(file) => pe_image::Module::new(name, base, file.clone()),
+                    None => pe_image::Module::without_file(name, base),
+                });
             }
         }
         let set = Modules::new(loaded);
-        let bindings = numbers.par_iter().map(|number| number.map(|n| set.bind(n)).unwrap_or_default()).collect();
+        let bindings =
+            numbers.par_iter().map(|number| number.map(|number| set.bind(number)).unwrap_or_default()).collect();
         Self { parsed, entries, map, owners, numbers, by_number, set, bindings }
     }
 
@@ -102,7 +105,7 @@ impl<'a> Bound<'a> {
 
     /// The module that an import leads to.
     pub fn exporter(&self, target: &pe_image::Target) -> Option<ModuleId> {
-        self.by_number.get(target.module).copied()
+        self.by_number.get(target.module.0).copied()
     }
 
     /// Whether the module has its place at the moment.
@@ -111,32 +114,26 @@ impl<'a> Bound<'a> {
     }
 
     /// The image of a module that has its place and a file, left out or not, under a policy.
-    pub fn map<'b>(
-        &'b self,
-        module: ModuleId,
-        policy: Policy,
-        stubs: Option<&'b StubBlock>,
-    ) -> Option<MappedImage<'b>> {
-        let file = self.parsed.file(module).filter(|_| self.was_loaded(module))?;
-        let mapped = MappedImage::new(file, self.entry(module).module.base, Some(self.binding(module)), policy);
+    pub fn map(&self, module: ModuleId, policy: Policy, stubs: Option<&StubBlock>) -> Option<MappedImage<'a>> {
+        let mapped = self.set.image(self.numbers[module.0]?, policy)?;
         Some(match stubs {
             Some(stubs) => mapped.with_stubs(stubs),
             None => mapped,
         })
     }
 
-    /// The file of a module that is included, and where its imports lead.
-    pub fn file(&self, module: ModuleId) -> Option<(&PeFile<'a>, &Binding<'a>)> {
-        let included = self.entry(module).inclusion == Inclusion::Included;
-        Some((self.parsed.file(module).filter(|_| included)?, self.binding(module)))
+    /// The image of a module that is included, as linked.
+    pub fn linked(&self, module: ModuleId) -> Option<MappedImage<'a>> {
+        let entry = self.entry(module);
+        let file = self.parsed.file(module).filter(|_| entry.inclusion == Inclusion::Included)?;
+        let mapped = self.map(module, Policy::AS_LINKED, None);
+        Some(mapped.unwrap_or_else(|| MappedImage::new(file.clone(), entry.module.base, Policy::AS_LINKED)))
     }
 
     /// The retpoline stubs of the snapshot's own kernel.
     pub fn stubs(&self) -> Result<Option<StubBlock>, pe_image::Error> {
-        let Some(number) = self.set.kernel() else { return Ok(None) };
-        let module = self.set.module(number);
-        let Some(file) = module.file else { return Ok(None) };
-        StubBlock::from_kernel(&MappedImage::new(file, module.base, None, Policy::AS_LINKED))
+        let kernel = self.set.kernel().and_then(|kernel| self.set.image(kernel, Policy::AS_LINKED));
+        kernel.map_or(Ok(None), |kernel| StubBlock::from_kernel(&kernel))
     }
 
     /// The modules that have their places, by name in lower case. Of several of one name the first.
@@ -149,7 +146,7 @@ impl<'a> Bound<'a> {
     /// to, or where the file of that module is missing, its name.
     pub fn direct_imports(&self, module: ModuleId) -> Vec<DirectImport> {
         let second_mapping = Policy::is_second_mapping(&self.entry(module).module.name);
-        let Some(mapped) = self.map(module, Policy { second_mapping, ..Policy::default() }, None) else {
+        let Some(mapped) = self.map(module, Policy::default().with_second_mapping(second_mapping), None) else {
             return Vec::new();
         };
         let import = |site: pe_image::Site| {
@@ -162,7 +159,7 @@ impl<'a> Bound<'a> {
                 },
                 _ => return None,
             };
-            Some(DirectImport { site: mapped.address(site.rva), exporter })
+            Some(DirectImport { site: mapped.address(site.rva).0, exporter })
         };
         mapped.sites().filter_map(import).collect()
     }

@@ -54,7 +54,7 @@ impl<'b, 'a> Detection<'b, 'a> {
     /// The code as linked, or with `retpoline` with indirect branches through stubs. Import sites are as linked, or go
     /// through the stubs, either way: a walk that stops at them tries both forms itself.
     pub fn code(&self, retpoline: bool) -> AddressSpace<'b> {
-        let policy = Policy { retpoline, ..Policy::AS_LINKED };
+        let policy = Policy::AS_LINKED.with_retpoline(retpoline);
         let stubs = self.stubs.filter(|_| retpoline);
         let image = |known: &Known| Some((known.module, self.bound.map(known.module, policy, stubs)?));
         AddressSpace::new(self.bound.owners(), self.modules.iter().filter_map(image))
@@ -106,8 +106,8 @@ impl<'b, 'a> Detection<'b, 'a> {
 fn known(bound: &Bound<'_>, stubs: Option<&StubBlock>, module: ModuleId) -> Option<Known> {
     // With import optimization, since that says where each site would lead; nothing of it is read here.
     let second_mapping = Policy::is_second_mapping(&bound.entry(module).module.name);
-    let mapped = bound.map(module, Policy { second_mapping, ..Policy::default() }, None)?;
-    let base = mapped.base();
+    let mapped = bound.map(module, Policy::default().with_second_mapping(second_mapping), None)?;
+    let base = mapped.base().0;
     let mut sites = Vec::new();
     let mut indirect_returns = Vec::new();
     for listed in mapped.sites() {
@@ -124,7 +124,7 @@ fn known(bound: &Bound<'_>, stubs: Option<&StubBlock>, module: ModuleId) -> Opti
                     indirect_returns.push(IndirectReturn { linked, rewritten });
                 }
             }
-            SiteKind::Indirect { .. } | SiteKind::Switch { .. } => {}
+            _ => {}
         }
     }
     Some(Known {
@@ -134,7 +134,7 @@ fn known(bound: &Bound<'_>, stubs: Option<&StubBlock>, module: ModuleId) -> Opti
         functions: Functions::of(mapped.file()),
         sites,
         indirect_returns,
-        stub: stubs.map(|stubs| mapped.address(mapped.stub_rva()).wrapping_add(stubs.offsets().import.into())),
+        stub: stubs.map(|stubs| mapped.address(mapped.stub_rva()).wrapping_add(stubs.offsets().import.into()).0),
     })
 }
 
@@ -148,7 +148,7 @@ fn import_site(bound: &Bound<'_>, module: ModuleId, base: u64, listed: &ListedSi
     Some(Site {
         va: base.wrapping_add(listed.rva.0.into()),
         slot: base.wrapping_add(slot.0.into()),
-        target: target.map(|target| target.address),
+        target: target.map(|target| target.address.0),
         call,
         can_be_direct: matches!(listed.outcome, Outcome::Direct(_)),
     })
@@ -160,7 +160,7 @@ fn stub_pages(bound: &Bound<'_>, stubs: Option<&StubBlock>) -> Vec<Range<u64>> {
     // Without the kernel's file the size is not known; there is one page at least.
     let size = stubs.map_or(PAGE, |stubs| stubs.bytes().len() as u64);
     let pages = bound.ids().filter(|&module| bound.was_loaded(module)).filter_map(|module| {
-        let own = bound.map(module, Policy::AS_LINKED, None).map(|mapped| mapped.address(mapped.stub_rva()));
+        let own = bound.map(module, Policy::AS_LINKED, None).map(|mapped| mapped.address(mapped.stub_rva()).0);
         let start = own.or_else(|| bound.entry(module).module.end().checked_next_multiple_of(PAGE))?;
         let next = bound.owners().places_from(start).find(|place| place.first >= start);
         Some(start..start.saturating_add(size).min(next.map_or(u64::MAX, |place| place.first)))

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use mdmp::user::{CodeView, FixedFileInfo, Module as ModuleEntry};
 use mdmp::{Memory, MemoryRange, Protection};
-use pe_image::{Binding, Counts, ImageRange, MappedImage, Rva, Section, Selection};
+use pe_image::{Binding, Counts, MappedImage, Rva, Section, Selection};
 
 use super::files::Entry;
 use crate::snapshot::ModuleId;
@@ -32,7 +32,7 @@ impl<'a> Image<'a> {
     /// The entry of a minidump's module list: identity from the file, whose bytes are in the dump.
     pub fn module_entry(&self) -> ModuleEntry {
         let identity = self.mapped.file().identity();
-        let mut entry = ModuleEntry::new(&self.entry.module.path, self.mapped.base(), identity.size_of_image);
+        let mut entry = ModuleEntry::new(&self.entry.module.path, self.mapped.base().0, identity.size_of_image);
         entry.checksum = identity.checksum;
         entry.timestamp = identity.timestamp;
         entry.version = self.version();
@@ -56,9 +56,7 @@ impl<'a> Image<'a> {
 
     /// Its address ranges.
     pub fn ranges(&self, selection: Selection) -> Vec<Range<u64>> {
-        let address = |range: &ImageRange| self.mapped.address(range.rva);
-        let ranges = self.mapped.ranges(selection);
-        ranges.iter().map(|r| address(r)..address(r).wrapping_add(r.size.into())).collect()
+        self.mapped.ranges(selection).iter().map(|range| self.mapped.addresses(range)).collect()
     }
 
     /// Its memory, to be pulled when a dump is written; with `debug`, also the debug directory and the CodeView record,
@@ -80,7 +78,7 @@ impl<'a> Image<'a> {
         }
         let memory = pieces.into_iter().map(|(start, size, flags)| {
             let source = ImageMemory { image: &self.mapped, start };
-            MemoryRange::new(self.mapped.address(start), size.into(), protection(flags), source)
+            MemoryRange::new(self.mapped.address(start).0, size.into(), protection(flags), source)
         });
         memory.collect()
     }
@@ -97,8 +95,9 @@ impl<'a> Image<'a> {
 
     /// What the file's tables left doubtful.
     pub fn warnings(&self) -> impl Iterator<Item = String> + '_ {
-        let errors = self.mapped.warnings().iter().chain(self.binding.errors());
-        errors.map(|error| format!("{}: {error}", self.entry.module.name))
+        let image = self.mapped.warnings().iter().map(ToString::to_string);
+        let all = image.chain(self.binding.errors().iter().map(ToString::to_string));
+        all.map(|warning| format!("{}: {warning}", self.entry.module.name))
     }
 }
 

@@ -160,14 +160,12 @@ impl<'a> System<'a> {
 
     /// How the kernel changed a module's code.
     pub fn policy(&self, module: ModuleId) -> Policy {
-        Policy {
-            import_calls: match self.has_direct_imports(module) {
-                true => ImportCalls::Optimized,
-                false => ImportCalls::AsLinked,
-            },
-            retpoline: self.retpoline.on,
-            second_mapping: Policy::is_second_mapping(&self.bound.entry(module).module.name),
-        }
+        let calls = match self.has_direct_imports(module) {
+            true => ImportCalls::Optimized,
+            false => ImportCalls::AsLinked,
+        };
+        let second_mapping = Policy::is_second_mapping(&self.bound.entry(module).module.name);
+        Policy::default().with_import_calls(calls).with_retpoline(self.retpoline.on).with_second_mapping(second_mapping)
     }
 
     /// The image of a module that has its place and a file, left out or not.

@@ -9,6 +9,8 @@ use crate::dvrt::PageRecord;
 /// As linked, the site is the `blr` or `br` of `adrp xN; ldr xN,[xN,#lo12]; …; blr xN`. What the kernel writes there is
 /// not known from public evidence, so this crate leaves it alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Arm64ImportTransfer {
     /// The branch instruction.
     pub rva: Rva,

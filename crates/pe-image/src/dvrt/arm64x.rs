@@ -7,6 +7,7 @@ use crate::relocate::{Block, Blocks};
 
 /// One ARM64X fixup: IMAGE_DVRT_ARM64X_FIXUP_RECORD, `Offset:12, Type:2, Size:2`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Arm64xFixup {
     /// Type 0: `size` bytes become zero.
     Zero {

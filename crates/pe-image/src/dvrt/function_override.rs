@@ -17,6 +17,7 @@ use crate::relocate::{Blocks, Relocation};
 
 /// IMAGE_FUNCTION_OVERRIDE_HEADER, its overrides and its decision diagrams.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FunctionOverrides<'a> {
     /// The overrides that could be read.
     pub overrides: Vec<FunctionOverride<'a>>,
@@ -29,6 +30,7 @@ pub struct FunctionOverrides<'a> {
 
 /// IMAGE_FUNCTION_OVERRIDE_DYNAMIC_RELOCATION.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FunctionOverride<'a> {
     /// OriginalRva: the function that the file calls.
     pub original: Rva,
@@ -49,6 +51,7 @@ impl Eq for Blocks<'_> {}
 
 /// The kind of an override's site: IMAGE_FUNCTION_OVERRIDE_* of winnt.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct OverrideSiteKind(pub u8);
 
 impl OverrideSiteKind {
@@ -62,6 +65,7 @@ impl OverrideSiteKind {
 
 /// A place that names an overridden function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct OverrideSite {
     /// First byte of the distance (x64) or of the instruction (ARM64): 4 bytes.
     pub rva: Rva,
@@ -186,6 +190,7 @@ pub struct Bdd {
 
 /// IMAGE_BDD_DYNAMIC_RELOCATION: a decision, or an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct BddNode {
     /// Number of the node for "no".
     pub left: u16,

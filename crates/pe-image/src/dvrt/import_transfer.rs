@@ -6,6 +6,8 @@ use crate::fixup::SITE_SIZE;
 
 /// IMAGE_IMPORT_CONTROL_TRANSFER_DYNAMIC_RELOCATION: `PageRelativeOffset:12, IndirectCall:1, IATIndex:19`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct ImportTransfer {
     /// First byte of the site, which has 12.
     pub rva: Rva,

@@ -6,6 +6,8 @@ use crate::dvrt::PageRecord;
 /// IMAGE_INDIR_CONTROL_TRANSFER_DYNAMIC_RELOCATION: `PageRelativeOffset:12, IndirectCall:1, RexWPrefix:1, CfgCheck:1,
 /// Reserved:1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct IndirectTransfer {
     /// First byte of the site, which has 5 to 7.
     pub rva: Rva,

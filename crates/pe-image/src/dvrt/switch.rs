@@ -5,6 +5,8 @@ use crate::dvrt::PageRecord;
 
 /// IMAGE_SWITCHTABLE_BRANCH_DYNAMIC_RELOCATION: `PageRelativeOffset:12, RegisterNumber:4`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct SwitchBranch {
     /// First byte of the site, which has 6.
     pub rva: Rva,

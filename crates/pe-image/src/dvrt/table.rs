@@ -14,6 +14,7 @@ use crate::relocate::Blocks;
 
 /// What an entry's records are about: IMAGE_DYNAMIC_RELOCATION_* of winnt.h, or an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Symbol(pub u64);
 
 impl Symbol {
@@ -60,6 +61,7 @@ impl fmt::Display for Symbol {
 
 /// One entry: a symbol and its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DvrtEntry<'a> {
     /// What the records are about.
     pub symbol: Symbol,
@@ -75,6 +77,7 @@ pub struct DvrtEntry<'a> {
 
 /// An entry's records, read by its symbol.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Fixups<'a> {
     /// Symbol 3.
     ImportTransfers(Records<'a, ImportTransfer>),
@@ -116,6 +119,7 @@ impl<'a> DvrtEntry<'a> {
 
 /// A file's dynamic value relocation table.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Dvrt<'a> {
     /// Where the table lies.
     pub rva: Rva,

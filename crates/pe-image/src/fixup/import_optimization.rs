@@ -26,6 +26,8 @@ pub(super) const JUMP_R10: [u8; 5] = [0x4d, 0xff, 0xe2, 0xcc, 0xcc];
 
 /// An import call site as a linker writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct LinkedImport {
     /// True for a call, false for a jump.
     pub call: bool,

@@ -1,5 +1,6 @@
 //! Recognising sites in memory of a running kernel, from nothing but bytes.
 
+use crate::addr::Va;
 use crate::bytes;
 use crate::fixup::import_optimization::{
     CALL, CALL_R10, JUMP, JUMP_R10, LinkedImport, MOV_R10, SITE_SIZE, SLOT_INSTRUCTION,
@@ -7,13 +8,15 @@ use crate::fixup::import_optimization::{
 
 /// A site as it stands in memory. Addresses are absolute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum SiteForm {
     /// An import call as linked: `call [slot]`, 12 bytes.
     ImportLinked {
         /// True for a call, false for a jump.
         call: bool,
         /// The slot it reads.
-        slot: u64,
+        slot: Va,
     },
     /// An optimized import call: `mov r10,[slot]; call target`, 12 bytes. The target is the imported function, or the
     /// import stub behind the own image.
@@ -21,16 +24,16 @@ pub enum SiteForm {
         /// True for a call, false for a jump.
         call: bool,
         /// The slot it reads.
-        slot: u64,
+        slot: Va,
         /// Where it goes.
-        target: u64,
+        target: Va,
     },
     /// `mov r10,[slot]; call r10`, 12 bytes.
     ImportRegister {
         /// True for a call, false for a jump.
         call: bool,
         /// The slot it reads.
-        slot: u64,
+        slot: Va,
     },
     /// `call target; nop` or `jmp target; int3`, 6 bytes: a retpolined call through the CFG pointer, if the target is a
     /// stub behind the image. Any code may hold these bytes; the target decides.
@@ -38,13 +41,13 @@ pub enum SiteForm {
         /// True for a call, false for a jump.
         call: bool,
         /// Where it goes.
-        target: u64,
+        target: Va,
     },
     /// `call target; int3`, 6 bytes: a retpolined switch, if the target is a stub behind the image. A call of a function
     /// that never returns looks the same; the target decides.
     Switch {
         /// Where it goes.
-        target: u64,
+        target: Va,
     },
     /// `call target` or `jmp target` without a known filling, 5 bytes: a retpolined call through rax, if the target is a
     /// stub behind the image.
@@ -52,7 +55,7 @@ pub enum SiteForm {
         /// True for a call, false for a jump.
         call: bool,
         /// Where it goes.
-        target: u64,
+        target: Va,
     },
 }
 
@@ -66,8 +69,20 @@ impl SiteForm {
         }
     }
 
+    /// True for a call, false for a jump. A retpolined switch is a call, although it never returns.
+    pub fn is_call(&self) -> bool {
+        match *self {
+            Self::ImportLinked { call, .. }
+            | Self::ImportDirect { call, .. }
+            | Self::ImportRegister { call, .. }
+            | Self::Indirect { call, .. }
+            | Self::Branch { call, .. } => call,
+            Self::Switch { .. } => true,
+        }
+    }
+
     /// Where a direct branch goes.
-    pub fn target(&self) -> Option<u64> {
+    pub fn target(&self) -> Option<Va> {
         match *self {
             Self::ImportDirect { target, .. }
             | Self::Indirect { target, .. }
@@ -78,7 +93,7 @@ impl SiteForm {
     }
 
     /// The import slot that the site reads.
-    pub fn slot(&self) -> Option<u64> {
+    pub fn slot(&self) -> Option<Va> {
         match *self {
             Self::ImportLinked { slot, .. } | Self::ImportDirect { slot, .. } | Self::ImportRegister { slot, .. } => {
                 Some(slot)
@@ -90,7 +105,8 @@ impl SiteForm {
 
 /// The form of the site that starts with `bytes` at `address`, if they can be one. 12 bytes are enough; with fewer only
 /// the shorter forms are found.
-pub fn recognise(bytes: &[u8], address: u64) -> Option<SiteForm> {
+pub fn recognise(bytes: &[u8], address: impl Into<Va>) -> Option<SiteForm> {
+    let address = address.into();
     import(bytes, address).or_else(|| {
         let call = match *bytes.first()? {
             CALL => true,
@@ -106,7 +122,7 @@ pub fn recognise(bytes: &[u8], address: u64) -> Option<SiteForm> {
     })
 }
 
-fn import(bytes: &[u8], address: u64) -> Option<SiteForm> {
+fn import(bytes: &[u8], address: Va) -> Option<SiteForm> {
     let site: &[u8; SITE_SIZE] = bytes.get(..SITE_SIZE)?.try_into().ok()?;
     let slot =
         |displacement: i32| address.wrapping_add(SLOT_INSTRUCTION.into()).wrapping_add(i64::from(displacement) as u64);
@@ -129,7 +145,7 @@ fn import(bytes: &[u8], address: u64) -> Option<SiteForm> {
 }
 
 /// Where the branch of opcode and 32-bit distance at `address` goes.
-fn branch_target(bytes: &[u8], address: u64) -> Option<u64> {
+fn branch_target(bytes: &[u8], address: Va) -> Option<Va> {
     let distance = bytes::u32_at(bytes, 1)? as i32;
     Some(address.wrapping_add(5).wrapping_add(i64::from(distance) as u64))
 }

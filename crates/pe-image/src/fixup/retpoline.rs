@@ -8,7 +8,9 @@
 //! | jump through the CFG pointer | `[48] FF 25 disp32` | `E9 rel32`, `CC` to the end (6 or 7 bytes) |
 //! | switch | `FF E0+r` or `41 FF E0+r`, `CC`… | `E8 rel32 CC` (6 bytes): a call whose return address the stub drops |
 
-use crate::addr::{PAGE_SIZE, Rva};
+use std::sync::Arc;
+
+use crate::addr::{PAGE_SIZE, Rva, Va};
 use crate::bytes;
 use crate::dvrt::{IndirectTransfer, SwitchBranch};
 use crate::error::{Error, Place, Result};
@@ -17,6 +19,8 @@ use crate::image::MappedImage;
 
 /// Where the stubs lie in the stub block: the dwords at the block's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct StubOffsets {
     /// Dwords 1 to 16: the switch stub of each register.
     pub switch: [u32; 16],
@@ -30,6 +34,8 @@ pub struct StubOffsets {
 
 /// One of the stubs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum Stub {
     /// For a switch's jump through this register: 0 rax, 1 rcx, … 15 r15.
     Switch(u8),
@@ -58,9 +64,9 @@ const STUBS_REACH: u64 = 2 * PAGE_SIZE as u64;
 
 /// The offset in the stub block of a branch that leaves an image of `size_of_image` bytes at `base` for the pages right
 /// behind it; `None` for any other target. Nothing but the addresses is looked at.
-pub fn stub_offset(base: u64, size_of_image: u32, target: u64) -> Option<u32> {
-    let behind = base.wrapping_add(u64::from(size_of_image).next_multiple_of(PAGE_SIZE.into()));
-    let offset = target.wrapping_sub(behind);
+pub fn stub_offset(base: impl Into<Va>, size_of_image: u32, target: impl Into<Va>) -> Option<u32> {
+    let start = base.into().wrapping_add(u64::from(size_of_image).next_multiple_of(PAGE_SIZE.into()));
+    let offset = target.into().0.wrapping_sub(start.0);
     (offset < STUBS_REACH).then_some(offset as u32)
 }
 
@@ -69,10 +75,11 @@ const HEADER_DWORDS: usize = 20;
 /// The longest stub block that is taken; the real ones have one or two pages.
 const LARGEST_BLOCK: u32 = 0x10_0000;
 
-/// The retpoline stubs: the pages of the kernel's section RETPOL, which the kernel maps once more behind every image.
+/// The retpoline stubs: the pages of the kernel's section RETPOL, which the kernel maps once more after every image. A clone
+/// shares the pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StubBlock {
-    bytes: Vec<u8>,
+    bytes: Arc<[u8]>,
     offsets: StubOffsets,
 }
 
@@ -116,7 +123,7 @@ impl StubBlock {
             *offset = dword(1 + register)?;
         }
         let offsets = StubOffsets { switch, indirect_cfg: dword(17)?, indirect: dword(18)?, import: dword(19)? };
-        Ok(Self { bytes, offsets })
+        Ok(Self { bytes: bytes.into(), offsets })
     }
 
     /// The pages.

@@ -1,5 +1,6 @@
 //! Encodings against sites that were seen in running kernels.
 
+use crate::addr::Va;
 use crate::fixup::{LinkedImport, SiteForm, recognise};
 
 /// Sites in public WinDbg disassemblies: site, slot, target, the 12 bytes in memory, and which import it is.
@@ -68,14 +69,14 @@ fn sites_seen_in_running_kernels() {
         let displacement = i32::try_from(slot.wrapping_sub(site + 7) as i64).unwrap();
         let mut linked = [0x48, 0xff, 0x15, 0, 0, 0, 0, 0x0f, 0x1f, 0x44, 0, 0];
         linked[3..7].copy_from_slice(&displacement.to_le_bytes());
-        assert_eq!(recognise(&linked, site), Some(SiteForm::ImportLinked { call: true, slot }), "{import}");
+        assert_eq!(recognise(&linked, site), Some(SiteForm::ImportLinked { call: true, slot: Va(slot) }), "{import}");
 
         let linked = LinkedImport::parse(&linked).unwrap();
-        let distance = crate::addr::rel32(site + 12, target).unwrap();
+        let distance = Va(site + 12).rel32_to(Va(target)).unwrap();
         assert_eq!(linked.direct(distance), bytes(after), "{import}");
         assert_eq!(
             recognise(&bytes(after), site),
-            Some(SiteForm::ImportDirect { call: true, slot, target }),
+            Some(SiteForm::ImportDirect { call: true, slot: Va(slot), target: Va(target) }),
             "{import}"
         );
     }
@@ -83,8 +84,8 @@ fn sites_seen_in_running_kernels() {
 
 #[test]
 fn forms_that_only_their_target_can_tell() {
-    let check = |bytes: &[u8], expected| assert_eq!(recognise(bytes, 0x1000), expected, "{bytes:02x?}");
-    let target = 0x1000 + 5 + 0x10;
+    let check = |bytes: &[u8], expected| assert_eq!(recognise(bytes, 0x1000_u64), expected, "{bytes:02x?}");
+    let target = Va(0x1000 + 5 + 0x10);
     check(&[0xe8, 0x10, 0, 0, 0, 0x90], Some(SiteForm::Indirect { call: true, target }));
     check(&[0xe9, 0x10, 0, 0, 0, 0xcc], Some(SiteForm::Indirect { call: false, target }));
     check(&[0xe8, 0x10, 0, 0, 0, 0xcc], Some(SiteForm::Switch { target }));

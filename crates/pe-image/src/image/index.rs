@@ -1,7 +1,7 @@
 //! Which page blocks have to do with a range of the image.
 
 use crate::addr::PAGE_SIZE;
-use crate::error::Error;
+use crate::error::Diagnostic;
 use crate::relocate::{Block, Blocks};
 
 /// The page blocks of one kind of fixup, ascending by page.
@@ -16,11 +16,11 @@ pub(super) const REACH: u32 = PAGE_SIZE - 1 + 12;
 
 impl<'a> PageIndex<'a> {
     /// Takes in the blocks of one table, up to the first that is malformed, which becomes a warning.
-    pub(super) fn add(&mut self, blocks: Blocks<'a>, warnings: &mut Vec<Error>) {
+    pub(super) fn add(&mut self, blocks: Blocks<'a>, warnings: &mut Vec<Diagnostic>) {
         for block in blocks {
             match block {
                 Ok(block) => self.blocks.push(block),
-                Err(error) => warnings.push(error),
+                Err(error) => warnings.push(error.into()),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What becomes of each site, and the counts.
 
-use crate::addr::{IatIndex, Rva, rel32};
+use crate::addr::{IatIndex, Rva};
 use crate::bind::Target;
 use crate::dvrt::block_records;
 use crate::dvrt::{ImportTransfer, IndirectTransfer, SwitchBranch};
@@ -18,14 +18,14 @@ pub(super) struct JudgedImport<'i> {
     pub(super) target: Result<(i32, &'i Target), Reason>,
 }
 
-impl<'a> MappedImage<'a> {
+impl MappedImage<'_> {
     /// Looks at an import site: `Err` when its bytes are not a linker's. The policy has no say here.
     #[inline]
     pub(super) fn judge_import(
         &self,
         site: &ImportTransfer,
         bytes: &[u8; SITE_SIZE],
-    ) -> Result<JudgedImport<'a>, Reason> {
+    ) -> Result<JudgedImport<'_>, Reason> {
         let linked = LinkedImport::parse(bytes).filter(|linked| linked.call == site.call);
         let linked = linked.ok_or(Reason::UnexpectedBytes)?;
         let Some(index) = site.index() else { return Ok(JudgedImport { linked, target: Err(Reason::NoIndex) }) };
@@ -38,15 +38,15 @@ impl<'a> MappedImage<'a> {
     }
 
     #[inline]
-    fn direct_target(&self, site: Rva, index: IatIndex) -> Result<(i32, &'a Target), Reason> {
+    fn direct_target(&self, site: Rva, index: IatIndex) -> Result<(i32, &Target), Reason> {
         let indexed = self.slots.get(index.0 as usize).filter(|slot| slot.number != NO_SLOT);
-        let slot = self.binding.zip(indexed).map(|(binding, slot)| &binding.slots()[slot.number as usize]);
+        let slot = self.binding.as_ref().zip(indexed).map(|(binding, slot)| &binding.slots()[slot.number as usize]);
         let target = slot.and_then(|slot| slot.result.as_ref().ok()).ok_or(Reason::Unbound)?;
         // The kernel stores each slot as a 32-bit distance from the image base before it looks at the sites. So this
         // test bites at the upper edge, and the one from the site's end at the lower.
-        rel32(self.base, target.address).ok_or(Reason::OutOfRange)?;
+        self.base.rel32_to(target.address).ok_or(Reason::OutOfRange)?;
         let end = self.base.wrapping_add(u64::from(site.0) + SITE_SIZE as u64);
-        let distance = rel32(end, target.address).ok_or(Reason::OutOfRange)?;
+        let distance = end.rel32_to(target.address).ok_or(Reason::OutOfRange)?;
         if self.retpolines().is_some() && !target.retpolined {
             return Err(Reason::TargetNotRetpolined);
         }
@@ -55,7 +55,7 @@ impl<'a> MappedImage<'a> {
 
     /// What the policy makes of an import site that was looked at.
     #[inline]
-    fn import_outcome(&self, site: Rva, judged: &JudgedImport<'a>) -> ImportOutcome<'a> {
+    fn import_outcome<'i>(&self, site: Rva, judged: &JudgedImport<'i>) -> ImportOutcome<'i> {
         let stays = |reason| match self.import_stub_distance(site) {
             Some((distance, stub)) if !self.is_skipped(site) => ImportOutcome::Stub(distance, stub),
             _ => ImportOutcome::Stays(reason),

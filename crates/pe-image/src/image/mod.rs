@@ -7,10 +7,10 @@ mod ranges;
 
 use std::borrow::Cow;
 
-use crate::addr::{PAGE_SIZE, Rva, rel32, sign_extend};
+use crate::addr::{PAGE_SIZE, Rva, Va};
 use crate::bind::Binding;
 use crate::dvrt::{Fixups, FunctionOverride, OverrideSite, Symbol};
-use crate::error::{Error, Place};
+use crate::error::{Diagnostic, DiagnosticKind, Error, Place};
 use crate::file::PeFile;
 use crate::fixup::StubBlock;
 use crate::header::Section;
@@ -24,16 +24,17 @@ pub use ranges::{ImageRange, Piece, Pieces, RangeKind, Selection};
 /// an index of its tables' page blocks (40 bytes per 4 KiB of code that has fixups) and its import slots.
 #[derive(Clone, Debug)]
 pub struct MappedImage<'a> {
-    file: &'a PeFile<'a>,
-    base: u64,
+    file: PeFile<'a>,
+    base: Va,
     policy: Policy,
     /// Load base less the file's base.
     delta: u64,
-    binding: Option<&'a Binding<'a>>,
+    /// Without a binding import slots keep what the file has.
+    binding: Option<Binding<'a>>,
     /// What the slot of each index in the IAT directory holds.
     slots: Vec<IndexedSlot>,
     cfg_pointer: Option<Rva>,
-    stubs: Option<&'a StubBlock>,
+    stubs: Option<StubBlock>,
     relocations: PageIndex<'a>,
     imports: PageIndex<'a>,
     indirect: PageIndex<'a>,
@@ -47,7 +48,7 @@ pub struct MappedImage<'a> {
     function_overrides: u64,
     arm64_imports: u64,
     address_constants: u64,
-    warnings: Vec<Error>,
+    warnings: Vec<Diagnostic>,
 }
 
 /// A slot of the IAT directory, as far as sites want to know it.
@@ -71,21 +72,30 @@ impl IndexedSlot {
 }
 
 impl<'a> MappedImage<'a> {
-    /// A file at a base. On x86 the base may be given with or without its upper half.
-    ///
-    /// Without a binding import slots keep the file's contents and no call becomes direct.
+    /// A file at a base, by itself: import slots keep the file's contents, and no call becomes direct. For an image whose
+    /// imports are bound see [`Modules::image`](crate::Modules::image). On x86 the base may be given with or without its
+    /// upper half.
     ///
     /// Tables that are wrong do not stop the mapping: what they list is left alone, and [`warnings`](Self::warnings)
     /// says which they are.
-    pub fn new(file: &'a PeFile<'a>, base: u64, binding: Option<&'a Binding<'a>>, policy: Policy) -> Self {
+    pub fn new(file: PeFile<'a>, base: impl Into<Va>, policy: Policy) -> Self {
+        Self::with_binding(file, base.into(), None, policy)
+    }
+
+    /// A file at its base with its imports bound.
+    pub(crate) fn bound(file: PeFile<'a>, base: Va, binding: Binding<'a>, policy: Policy) -> Self {
+        Self::with_binding(file, base, Some(binding), policy)
+    }
+
+    fn with_binding(file: PeFile<'a>, base: Va, binding: Option<Binding<'a>>, policy: Policy) -> Self {
         let headers = file.headers();
-        let base = if headers.is_64 { base } else { sign_extend(base as u32) };
-        let delta = base.wrapping_sub(headers.image_base);
+        let base = if headers.is_64 { base } else { Va::from_x86(base.0 as u32) };
+        let delta = base.0.wrapping_sub(headers.image_base);
         let mut image = Self {
-            file,
-            base,
             policy,
+            base,
             delta: if headers.is_64 { delta } else { u64::from(delta as u32) },
+            file,
             binding,
             slots: Vec::new(),
             cfg_pointer: None,
@@ -103,9 +113,9 @@ impl<'a> MappedImage<'a> {
             warnings: Vec::new(),
         };
         image.number_slots();
-        match file.relocation_blocks() {
+        match image.file.relocation_blocks() {
             Ok(blocks) => image.relocations.add(blocks, &mut image.warnings),
-            Err(error) => image.warnings.push(error),
+            Err(error) => image.warnings.push(error.into()),
         }
         image.read_dvrt();
         for index in [&mut image.relocations, &mut image.imports, &mut image.indirect, &mut image.switches] {
@@ -118,25 +128,36 @@ impl<'a> MappedImage<'a> {
     }
 
     /// Gives the image the kernel's retpoline stubs, without which a retpoline policy changes nothing.
-    pub fn with_stubs(mut self, stubs: &'a StubBlock) -> Self {
-        self.stubs = Some(stubs);
+    pub fn with_stubs(mut self, stubs: &StubBlock) -> Self {
+        self.stubs = Some(stubs.clone());
         self
     }
 
     /// Says where the running kernel has what the file's table calls `symbol`, an address such as 0xFFFFF68000000000 (the
     /// page tables): the constants listed there are moved. Those of other symbols stay as linked.
-    pub fn with_address(mut self, symbol: Symbol, address: u64) -> Self {
-        self.known_constants.push((symbol, address.wrapping_sub(symbol.0)));
+    pub fn with_address(mut self, symbol: Symbol, address: impl Into<Va>) -> Self {
+        self.known_constants.push((symbol, address.into().0.wrapping_sub(symbol.0)));
+        self
+    }
+
+    /// The same image under another policy.
+    pub fn with_policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
         self
     }
 
     /// The file.
-    pub fn file(&self) -> &'a PeFile<'a> {
-        self.file
+    pub fn file(&self) -> &PeFile<'a> {
+        &self.file
+    }
+
+    /// Where its imports lead; `None` for an image that was mapped by itself.
+    pub fn binding(&self) -> Option<&Binding<'a>> {
+        self.binding.as_ref()
     }
 
     /// The load address, sign-extended on x86.
-    pub fn base(&self) -> u64 {
+    pub fn base(&self) -> Va {
         self.base
     }
 
@@ -146,14 +167,14 @@ impl<'a> MappedImage<'a> {
     }
 
     /// The address of an RVA, sign-extended on x86.
-    pub fn address(&self, rva: Rva) -> u64 {
+    pub fn address(&self, rva: Rva) -> Va {
         let address = self.base.wrapping_add(rva.0.into());
-        if self.file.headers().is_64 { address } else { sign_extend(address as u32) }
+        if self.file.headers().is_64 { address } else { Va::from_x86(address.0 as u32) }
     }
 
     /// Tables that could not be read in whole, records that lie outside the image, and changes that are not made because
-    /// nobody can know them.
-    pub fn warnings(&self) -> &[Error] {
+    /// what a kernel writes there is not known.
+    pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
     }
 
@@ -167,8 +188,8 @@ impl<'a> MappedImage<'a> {
     }
 
     /// True when retpoline sites are rewritten: by the policy, with stubs at hand, on x64.
-    pub(crate) fn retpolines(&self) -> Option<&'a StubBlock> {
-        self.stubs.filter(|_| self.policy.retpoline && !self.table_ignored)
+    pub(crate) fn retpolines(&self) -> Option<&StubBlock> {
+        self.stubs.as_ref().filter(|_| self.policy.retpoline && !self.table_ignored)
     }
 
     /// The bytes `rva .. rva + size`: borrowed from the file where they are the file's, else made.
@@ -199,7 +220,7 @@ impl<'a> MappedImage<'a> {
 
     /// Numbers the slots of the IAT directory, as the records of symbol 3 do.
     fn number_slots(&mut self) {
-        let (Some(iat), Some(binding)) = (self.file.iat(), self.binding) else { return };
+        let (Some(iat), Some(binding)) = (self.file.iat(), &self.binding) else { return };
         let width = self.file.headers().pointer_size();
         for (number, slot) in binding.slots().iter().enumerate() {
             let Some(offset) = slot.rva.0.checked_sub(iat.rva.0) else { continue };
@@ -212,7 +233,8 @@ impl<'a> MappedImage<'a> {
                 self.slots.resize(index + 1, IndexedSlot::NONE);
             }
             let target = slot.result.as_ref().ok();
-            let from_base = target.and_then(|target| rel32(self.base, target.address)).map_or(NOT_IN_REACH, i64::from);
+            let from_base =
+                target.and_then(|target| self.base.rel32_to(target.address)).map_or(NOT_IN_REACH, i64::from);
             let retpolined = target.is_some_and(|target| target.retpolined);
             self.slots[index] = IndexedSlot { number: number as u32, from_base, retpolined };
         }
@@ -221,18 +243,18 @@ impl<'a> MappedImage<'a> {
     fn read_dvrt(&mut self) {
         match self.file.load_config() {
             Ok(config) => self.cfg_pointer = config.and_then(|config| config.guard_cf_dispatch_pointer),
-            Err(error) => return self.warnings.push(error),
+            Err(error) => return self.warnings.push(error.into()),
         }
         let table = match self.file.dvrt() {
             Ok(Some(table)) => table,
             Ok(None) => return,
-            Err(error) => return self.warnings.push(error),
+            Err(error) => return self.warnings.push(error.into()),
         };
-        self.warnings.extend(table.error.clone());
+        self.warnings.extend(table.error.clone().map(Diagnostic::from));
         if table.version != 1 {
             self.table_ignored = true;
             let message = format!("kernels apply version 1 only, this is {}: its sites stay as linked", table.version);
-            self.warnings.push(Error::other(Place::Rva(table.rva), "IMAGE_DYNAMIC_RELOCATION_TABLE", message));
+            self.remark(Place::Rva(table.rva), "IMAGE_DYNAMIC_RELOCATION_TABLE", message);
         }
         for entry in &table.entries {
             let place = Place::Rva(entry.rva);
@@ -243,10 +265,10 @@ impl<'a> MappedImage<'a> {
                 Fixups::Arm64ImportTransfers(records) => {
                     self.arm64_imports += records.filter_map(|record| self.note(record)).count() as u64;
                     let message = "import calls of ARM64 images stay as linked: what a kernel writes is not known";
-                    self.warnings.push(Error::other(place, "ARM64 kernel import call transfer", message));
+                    self.remark(place, "ARM64 kernel import call transfer", message);
                 }
                 Fixups::FunctionOverrides(Ok(overrides)) => {
-                    self.warnings.extend(overrides.error.clone());
+                    self.warnings.extend(overrides.error.clone().map(Diagnostic::from));
                     let sites = overrides.overrides.iter().flat_map(FunctionOverride::sites);
                     let sites = sites.filter_map(|site| self.note(site)).count() as u64;
                     self.function_overrides += sites;
@@ -255,9 +277,9 @@ impl<'a> MappedImage<'a> {
                         "{stay} as linked; a kernel that knows function override (22H2 and later) may have \
                          them lead to another function, by CPU"
                     );
-                    self.warnings.push(Error::other(place, "function override", message));
+                    self.remark(place, "function override", message);
                 }
-                Fixups::FunctionOverrides(Err(error)) => self.warnings.push(error),
+                Fixups::FunctionOverrides(Err(error)) => self.warnings.push(error.into()),
                 Fixups::Address(constants) => {
                     self.address_constants += constants.iter().flatten().count() as u64;
                     let mut index = PageIndex::default();
@@ -268,15 +290,20 @@ impl<'a> MappedImage<'a> {
                 Fixups::Arm64x(_) | Fixups::ReturnFlow(_) => {}
                 Fixups::Unknown(_) => {
                     let message = format!("{} is not known, its records are left alone", entry.symbol);
-                    self.warnings.push(Error::other(place, "IMAGE_DYNAMIC_RELOCATION", message));
+                    self.remark(place, "IMAGE_DYNAMIC_RELOCATION", message);
                 }
             }
         }
     }
 
+    /// Warns of a change that is not made.
+    fn remark(&mut self, place: Place, structure: &'static str, message: impl Into<String>) {
+        self.warnings.push(Diagnostic::new(DiagnosticKind::NotApplied, place, structure, message));
+    }
+
     /// Keeps the value of a result and the error as a warning.
     fn note<T>(&mut self, result: Result<T, Error>) -> Option<T> {
-        result.map_err(|error| self.warnings.push(error)).ok()
+        result.map_err(|error| self.warnings.push(error.into())).ok()
     }
 }
 

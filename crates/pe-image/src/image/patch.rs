@@ -1,9 +1,9 @@
 //! Making the bytes: the file's, then relocations, then sites, then bound slots and the header's base.
 
-use crate::addr::{PAGE_SIZE, Rva, sign_extend};
+use crate::addr::{PAGE_SIZE, Rva};
 use crate::bytes::overlap;
 use crate::dvrt::{ImportTransfer, IndirectTransfer, PageRecord, SwitchBranch, block_records};
-use crate::error::{Error, Place};
+use crate::error::{Diagnostic, DiagnosticKind, Error, Place};
 use crate::fixup::SITE_SIZE;
 use crate::image::MappedImage;
 use crate::image::index::{PageIndex, REACH};
@@ -64,7 +64,7 @@ impl<'a> MappedImage<'a> {
         let header = u64::from(self.file.headers().image_base_offset);
         let pointer = u64::from(self.file.headers().pointer_size());
         let has_slots = || {
-            let slots = self.binding.map_or(&[][..], |binding| binding.slots());
+            let slots = self.binding.as_ref().map_or(&[][..], |binding| binding.slots());
             let from = slots.partition_point(|slot| u64::from(slot.rva.0) + pointer <= start);
             slots[from..].iter().take_while(|slot| u64::from(slot.rva.0) < end).any(|slot| slot.result.is_ok())
         };
@@ -163,7 +163,7 @@ impl<'a> MappedImage<'a> {
 
     /// Bound slots. Delayed ones hold whatever the last call left there, which a file cannot tell.
     fn put_slots(&self, window: &mut Window<'_>) {
-        let Some(binding) = self.binding else { return };
+        let Some(binding) = &self.binding else { return };
         let width = self.file.headers().pointer_size() as usize;
         let first = binding.slots().partition_point(|slot| u64::from(slot.rva.0) + width as u64 <= window.start);
         let end = window.end();
@@ -171,7 +171,7 @@ impl<'a> MappedImage<'a> {
             if let (Ok(target), false) = (&slot.result, slot.delayed)
                 && self.is_inside(slot.rva, width as u32)
             {
-                window.put(slot.rva, &target.address.to_le_bytes()[..width]);
+                window.put(slot.rva, &target.address.0.to_le_bytes()[..width]);
             }
         }
     }
@@ -182,7 +182,7 @@ impl<'a> MappedImage<'a> {
         let field = Rva(headers.image_base_offset);
         let width = headers.pointer_size();
         if field.0.checked_add(width).is_some_and(|end| end <= headers.mapped_header_size()) {
-            window.put(field, &self.base.to_le_bytes()[..width as usize]);
+            window.put(field, &self.base.0.to_le_bytes()[..width as usize]);
         }
     }
 
@@ -227,14 +227,14 @@ impl<'a> MappedImage<'a> {
                 Some(_) => format!("a relocation at RVA {} lies outside the image and is left out", relocation.rva),
                 None => format!("kind {} at RVA {} is not known and is left out", relocation.kind.0, relocation.rva),
             };
-            Error::other(block.place, "IMAGE_BASE_RELOCATION", message)
+            Diagnostic::new(DiagnosticKind::Outside, block.place, "IMAGE_BASE_RELOCATION", message)
         });
         self.warnings.extend(bad);
         // IMAGE_FILE_RELOCS_STRIPPED
         if self.file.headers().characteristics & 1 != 0 {
-            let base = if self.file.headers().is_64 { self.base } else { sign_extend(self.base as u32) };
-            let message = format!("the file has no relocations, and {base:#x} is not its own base");
-            self.warnings.push(Error::other(Place::Offset(0), "IMAGE_FILE_HEADER", message));
+            let message = format!("the file has no relocations, and {} is not its own base", self.base);
+            let place = Place::Offset(0);
+            self.warnings.push(Diagnostic::new(DiagnosticKind::WrongBase, place, "IMAGE_FILE_HEADER", message));
         }
     }
 
@@ -245,7 +245,7 @@ impl<'a> MappedImage<'a> {
         if iat.size > left {
             let place = Place::Rva(iat.rva);
             let allowed = format!("at most {left:#x}, what the image has from there on");
-            self.warnings.push(Error::field(place, "import address table", "Size", iat.size, allowed));
+            self.warnings.push(Error::field(place, "import address table", "Size", iat.size, allowed).into());
         }
     }
 
@@ -259,11 +259,11 @@ impl<'a> MappedImage<'a> {
         self.warnings.extend(outside.into_iter().flatten());
     }
 
-    fn outside<T: PageRecord>(&self, index: &PageIndex<'a>) -> Option<Error> {
+    fn outside<T: PageRecord>(&self, index: &PageIndex<'a>) -> Option<Diagnostic> {
         index.blocks().iter().filter(|block| !self.is_inside(block.page, REACH + 1)).find_map(|block| {
             let site = block_records::<T>(block).find(|site| !self.is_inside(site.rva(), site.size()))?;
             let message = format!("a site at RVA {} lies outside the image and is left alone", site.rva());
-            Some(Error::other(block.place, T::NAME, message))
+            Some(Diagnostic::new(DiagnosticKind::Outside, block.place, T::NAME, message))
         })
     }
 

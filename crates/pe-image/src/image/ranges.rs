@@ -9,6 +9,8 @@ use crate::image::MappedImage;
 
 /// Which parts of an image are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum Selection {
     /// Sections with IMAGE_SCN_CNT_CODE, each from VirtualAddress to VirtualAddress + VirtualSize: what MiniDumpWriteDump
     /// takes for MiniDumpWithCodeSegs.
@@ -23,6 +25,8 @@ pub enum Selection {
 
 /// What a range is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum RangeKind {
     /// The header pages.
     Headers,
@@ -34,6 +38,8 @@ pub enum RangeKind {
 
 /// A piece of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct ImageRange {
     /// First byte. Stubs lie behind the image, beyond SizeOfImage.
     pub rva: Rva,
@@ -102,6 +108,7 @@ impl MappedImage<'_> {
 
 /// Bytes of an image from one place on.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Piece<'a> {
     /// First byte.
     pub rva: Rva,
@@ -120,6 +127,11 @@ pub struct Pieces<'i, 'a> {
 const LARGEST_MADE_PIECE: u64 = 0x1_0000;
 
 impl<'a> MappedImage<'a> {
+    /// The addresses of a range; they end at 2^64 - 1 at the latest.
+    pub fn addresses(&self, range: &ImageRange) -> Range<u64> {
+        self.address(range.rva).range(range.size.into())
+    }
+
     /// Hands out a range in pieces: as long as they get where they can be borrowed from the file, at most 64 KiB where
     /// they have to be made.
     pub fn pieces(&self, rva: Rva, size: u32) -> Pieces<'_, 'a> {

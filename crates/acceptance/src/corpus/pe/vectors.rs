@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use pe_image::{SiteForm, recognise, stub_offset};
+use pe_image::{SiteForm, Va, recognise, stub_offset};
 use serde_json::Value;
 use xtask::outcome::Outcome;
 
@@ -51,7 +51,7 @@ fn bytes(text: &str) -> Result<Vec<u8>> {
 fn check_line(line: &str) -> Result<()> {
     let columns: Vec<&str> = line.split('\t').collect();
     let ["call", site, slot, target, after, _] = columns[..] else { bail!("six columns expected") };
-    let expected = SiteForm::ImportDirect { call: true, slot: hex(slot)?, target: hex(target)? };
+    let expected = SiteForm::ImportDirect { call: true, slot: Va(hex(slot)?), target: Va(hex(target)?) };
     let form = recognise(&bytes(after)?, hex(site)?);
     ensure!(form == Some(expected), "read as {form:x?}");
     Ok(())
@@ -79,7 +79,7 @@ fn check_truth(site: &Value, modules: &[Value]) -> Result<()> {
     };
     ensure!(kind == text(site, "kind")?, "read as {form:x?}");
     if let Some(slot) = slot {
-        ensure!(slot - base == hex(&text(site, "iat_slot_rva")?)?, "read as {form:x?}");
+        ensure!(slot.0 - base == hex(&text(site, "iat_slot_rva")?)?, "read as {form:x?}");
     }
     let target = form.target().context("no target")?;
     let (wanted, offset) = (text(site, "target_module")?, hex(&text(site, "target_off")?)?);
@@ -88,7 +88,7 @@ fn check_truth(site: &Value, modules: &[Value]) -> Result<()> {
     } else {
         let found = modules.iter().find(|module| {
             let range = || Some((hex(&text(module, "base").ok()?).ok()?, hex(&text(module, "size").ok()?).ok()?));
-            range().is_some_and(|(base, size)| target == base + offset && offset < size)
+            range().is_some_and(|(base, size)| target.0 == base + offset && offset < size)
         });
         let path = text(found.context("the target is in no module")?, "path")?;
         ensure!(path.rsplit('\\').next() == Some(&wanted), "the target is in {path}");

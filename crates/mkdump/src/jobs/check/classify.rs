@@ -205,12 +205,12 @@ impl Classifier<'_, '_, '_, '_> {
         let ours_site = import(ours, start);
         let real_site = import(real, start);
         if let (Some(a), Some(b)) = (ours_site, real_site) {
-            let same = a.slot() == b.slot() && is_call(&a) == is_call(&b);
+            let same = a.slot() == b.slot() && a.is_call() == b.is_call();
             let name = import_name(&b, &self.real)?;
             let other = import_name(&a, &self.ours)?;
             let agrees =
                 |site: &SiteForm, name, dump: &mut Witness<'_, '_, '_>| match (name, site.slot(), site.target()) {
-                    (FormName::Direct, Some(slot), Some(target)) => dump.slot_agrees(slot, target),
+                    (FormName::Direct, Some(slot), Some(target)) => dump.slot_agrees(slot.0, target.0),
                     _ => true,
                 };
             let sound = agrees(&a, other, &mut self.ours) && agrees(&b, name, &mut self.real);
@@ -223,7 +223,7 @@ impl Classifier<'_, '_, '_, '_> {
         };
         let form = recognise(&stub.bytes, start)?;
         let size = linked.size_as(&form)?;
-        let target = other.scan.reached(form.target()?);
+        let target = other.scan.reached(form.target()?.0);
         matches!(target, Reached::Stubs(of, _) if of == other.module).then_some((size, class))
     }
 
@@ -288,22 +288,11 @@ fn import(side: &Side, address: u64) -> Option<SiteForm> {
     recognise(&side.bytes, address).filter(|form| form.slot().is_some())
 }
 
-fn is_call(form: &SiteForm) -> bool {
-    match *form {
-        SiteForm::ImportLinked { call, .. }
-        | SiteForm::ImportDirect { call, .. }
-        | SiteForm::ImportRegister { call, .. }
-        | SiteForm::Indirect { call, .. }
-        | SiteForm::Branch { call, .. } => call,
-        SiteForm::Switch { .. } => true,
-    }
-}
-
 fn import_name(form: &SiteForm, dump: &Witness<'_, '_, '_>) -> Option<FormName> {
     Some(match form {
         SiteForm::ImportLinked { .. } => FormName::AsFile,
         SiteForm::ImportRegister { .. } => FormName::Register,
-        SiteForm::ImportDirect { target, .. } => match dump.scan.reached(*target) {
+        SiteForm::ImportDirect { target, .. } => match dump.scan.reached(target.0) {
             Reached::Module(..) => FormName::Direct,
             Reached::Stubs(of, _) if of == dump.module => FormName::Stub,
             _ => return None,

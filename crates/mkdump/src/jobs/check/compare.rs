@@ -19,9 +19,9 @@ use crate::system::{Inclusion, System};
 fn known<'s>(system: &'s System<'_>, index: usize) -> Result<(Known<'s>, String), String> {
     let (modules, id) = (system.modules(), ModuleId(index));
     let entry = modules.entry(id);
-    match modules.file(id) {
-        Some((file, binding)) => {
-            let known = Known::new(file, entry.module.base, binding, system.stubs());
+    match modules.linked(id) {
+        Some(image) => {
+            let known = Known::new(image, system.stubs());
             Ok((known, entry.file.clone().unwrap_or_default()))
         }
         None if entry.inclusion == Inclusion::Missing => Err("its file was not found".into()),

@@ -40,9 +40,9 @@ pub(super) struct Form {
 /// A module's file at its base.
 #[derive(Debug)]
 pub(super) struct Known<'a> {
-    file: &'a PeFile<'a>,
+    file: PeFile<'a>,
     base: u64,
-    binding: &'a Binding<'a>,
+    binding: Binding<'a>,
     relocated: MappedImage<'a>,
     bound: MappedImage<'a>,
     direct: MappedImage<'a>,
@@ -54,22 +54,22 @@ pub(super) struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    pub(super) fn new(file: &'a PeFile<'a>, base: u64, binding: &'a Binding<'a>, stubs: Option<&'a StubBlock>) -> Self {
-        let image = |import_calls, retpoline| {
-            let policy = Policy { import_calls, retpoline, second_mapping: false };
-            MappedImage::new(file, base, Some(binding), policy)
-        };
+    /// What is known of the file of `linked`.
+    pub(super) fn new(linked: MappedImage<'a>, stubs: Option<&StubBlock>) -> Self {
+        let file = linked.file().clone();
+        let binding = linked.binding().cloned().unwrap_or_default();
+        let image = |policy| linked.clone().with_policy(policy);
         Self {
+            base: linked.base().0,
+            relocated: MappedImage::new(file.clone(), linked.base(), Policy::AS_LINKED),
+            direct: image(Policy::default()),
+            register: image(Policy::default().with_import_calls(ImportCalls::DriverVerifier)),
+            stubbed: stubs.map(|stubs| image(Policy::AS_LINKED.with_retpoline(true)).with_stubs(stubs)),
+            units: Units::list(&file, &binding),
+            starts: Starts::new(&file),
+            bound: linked,
             file,
-            base,
             binding,
-            relocated: MappedImage::new(file, base, None, Policy::AS_LINKED),
-            bound: image(ImportCalls::AsLinked, false),
-            direct: image(ImportCalls::Optimized, false),
-            register: image(ImportCalls::DriverVerifier, false),
-            stubbed: stubs.map(|stubs| image(ImportCalls::AsLinked, true).with_stubs(stubs)),
-            units: Units::list(file, binding),
-            starts: Starts::new(file),
         }
     }
 
@@ -94,8 +94,7 @@ impl<'a> Known<'a> {
         let stubbed = self.stubbed.as_ref()?;
         let ranges = stubbed.ranges(pe_image::Selection::Code);
         let range = ranges.iter().find(|range| range.kind == pe_image::RangeKind::RetpolineStubs)?;
-        let start = stubbed.address(range.rva);
-        Some(start..start.saturating_add(range.size.into()))
+        Some(stubbed.addresses(range))
     }
 
     /// The forms that a unit can have in a dump whose bytes there are `side`. The first is the file's.
@@ -210,8 +209,8 @@ fn free_import(
         return None;
     }
     let Some(SiteForm::ImportDirect { slot, target, .. }) = recognise(&bytes, address) else { return None };
-    match dump.scan.reached(target) {
-        Reached::Module(..) if unbound && dump.slot_agrees(slot, target) => {
+    match dump.scan.reached(target.0) {
+        Reached::Module(..) if unbound && dump.slot_agrees(slot.0, target.0) => {
             Some(Form { name: FormName::Direct, bytes })
         }
         Reached::Stubs(of, _) if stubs_unknown && of == dump.module => Some(Form { name: FormName::Stub, bytes }),
@@ -275,7 +274,7 @@ impl<'w, 'd, 'a> Witness<'w, 'd, 'a> {
                 if let SiteForm::ImportDirect { slot, target, .. } = site.form
                     && matches!(site.target, Some(Reached::Module(..)))
                 {
-                    vote(targets.entry(slot).or_default(), target);
+                    vote(targets.entry(slot.0).or_default(), target.0);
                 }
             });
             targets

@@ -140,7 +140,7 @@ impl<'d, 'a> SiteScan<'d, 'a> {
 
     fn site(&self, index: usize, own: &Range<u64>, bytes: &[u8], address: u64) -> Option<FoundSite> {
         let form = recognise(bytes, address)?;
-        let target = form.target().map(|target| self.reached(target));
+        let target = form.target().map(|target| self.reached(target.0));
         let is_stub = matches!(target, Some(Reached::Stubs(of, _)) if of == index);
         match form {
             // Any code has branches; the stub makes it a site.
@@ -149,7 +149,7 @@ impl<'d, 'a> SiteScan<'d, 'a> {
             _ => {}
         }
         let slot = match form.slot() {
-            Some(slot) if own.contains(&slot) => Some(Reached::Module(index, slot - own.start)),
+            Some(slot) if own.contains(&slot.0) => Some(Reached::Module(index, slot.0 - own.start)),
             Some(_) => return None,
             None => None,
         };
@@ -172,7 +172,7 @@ impl SitesFound {
             (SiteForm::ImportDirect { .. }, _) => &mut self.import_direct,
             (SiteForm::ImportRegister { .. }, _) => &mut self.import_register,
             (SiteForm::Switch { .. }, _) => &mut self.switch,
-            (SiteForm::Indirect { .. } | SiteForm::Branch { .. }, _) => &mut self.retpoline,
+            _ => &mut self.retpoline,
         }
     }
 }

@@ -66,7 +66,7 @@ pub(super) fn pdb(record: &CodeView) -> Option<Pdb> {
     let name = record.name();
     match record {
         CodeView::Rsds { guid, age, .. } => Some(Pdb { name, id: PdbId { guid: Guid(*guid), age: *age } }),
-        CodeView::Nb10 { .. } => None,
+        _ => None,
     }
 }
 
