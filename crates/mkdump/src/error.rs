@@ -84,8 +84,8 @@ pub enum Error {
         source: crate::threads::LayoutError,
     },
     /// A directory of modules cannot be read.
-    #[error(transparent)]
-    Modules(#[from] symstore::RootError),
+    #[error("{}", with_source(.0))]
+    Modules(symstore::Error),
     /// There is no PE file where module files are looked for.
     #[error("no module file in {}: {}, none of them a PE image", shown(roots), files(*looked_at))]
     NoFiles {
@@ -168,6 +168,14 @@ Both log what is loaded when the recording starts or stops, and merge the files'
 const WHERE_MODULES_ARE: &str = "\
 Name a directory, symbol store, mounted Windows volume or zip archive with --modules; it may hold anything besides.
 `mkdump fetch` gets the files from a symbol server.";
+
+/// An error and its cause in one line.
+fn with_source(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
 
 fn files(number: usize) -> String {
     if number == 1 { "1 file there".to_owned() } else { format!("{number} files there") }

@@ -51,6 +51,9 @@ pub struct UsedFile {
     /// Whether its import calls were made direct, where they can be.
     #[serde(default)]
     pub import_calls_direct: bool,
+    /// Why it may be the wrong file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubts: Vec<String>,
 }
 
 impl Provenance {

@@ -203,13 +203,16 @@ function Copy-Module($module, $zip) {
 Add-Type -AssemblyName System.IO.Compression
 Add-Type -AssemblyName System.IO.Compression.FileSystem
 $target = Join-Path (Get-Location).Path 'mkdump-modules.zip'
-$zip = [IO.Compression.ZipFile]::Open($target, 'Create')
+# A zip that an earlier run of this script has left is replaced.
+$stream = [IO.File]::Open($target, 'Create')
+$zip = New-Object IO.Compression.ZipArchive $stream, 'Create'
 try {
     foreach ($module in $modules) {
         '{0,-32} {1,-28} {2}' -f $module.Name, $module.Why, (Copy-Module $module $zip)
     }
 } finally {
     $zip.Dispose()
+    $stream.Dispose()
 }
 "Written: $target. Please send this file to whoever asked you for it."
 "#;
@@ -236,6 +239,13 @@ mod tests {
             .filter(|line| line.trim_start().starts_with("@{ Name"))
             .map(|line| line.trim().to_owned())
             .collect()
+    }
+
+    #[test]
+    fn the_script_runs_again() {
+        // The `Create` of ZipFile fails if the file exists; that of File replaces it.
+        let script = Request::default().script();
+        assert!(script.contains("[IO.File]::Open($target, 'Create')") && !script.contains("ZipFile]::Open"));
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl Search {
             cache: self.cache.clone(),
             progress: Some(&report),
         };
-        Ok(Index::build(&options)?)
+        Index::build(&options).map_err(Error::Modules)
     }
 
     /// As [`Search::index`], but no image at all is an error: a mistyped directory should not give an empty dump.

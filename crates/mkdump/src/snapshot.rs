@@ -132,6 +132,8 @@ impl Module {
             checksum: self.checksum,
             pdb: self.pdb.as_ref().map(|pdb| pdb.id),
             pdb_name: self.pdb.as_ref().map(|pdb| pdb.name.clone()),
+            // A 32-bit image would keep only the low half of such a base.
+            pointer_size: (self.base > u64::from(u32::MAX)).then_some(8),
         }
     }
 

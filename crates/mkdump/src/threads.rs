@@ -19,7 +19,6 @@
 
 pub(crate) mod kernel_pdb;
 mod layout;
-pub(crate) mod msf;
 
 use std::collections::BTreeMap;
 

@@ -152,7 +152,10 @@ fn what_is_doubtful_is_said() {
 
     // A damaged PDB in the store is a warning, one that the caller names is an error.
     let damaged = write(&dir.path().join(format!("store/ntkrnlmp.pdb/{KEY}/ntkrnlmp.pdb")), &pdb(0x228)[..0x1000]);
-    warned(&ThreadListOptions { search: search(&dir.path().join("store")), ..Default::default() }, "ntkrnlmp.pdb: PDB");
+    warned(
+        &ThreadListOptions { search: search(&dir.path().join("store")), ..Default::default() },
+        "ntkrnlmp.pdb: a damaged PDB",
+    );
     let error = list(&dump, &ThreadListOptions { pdb: Some(damaged), ..Default::default() }).unwrap_err();
     assert!(matches!(error, Error::Pdb { .. }), "{error}");
 }

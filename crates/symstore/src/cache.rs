@@ -1,7 +1,7 @@
 //! Remembers what the index has read, so that the next run opens only what has changed.
 //!
-//! One file per root directory, named by the root's path. It is safe to delete at any time, and anything that is wrong
-//! with it only means that it is not used: its first line holds the SHA-256 of the rest.
+//! One file per root directory, named by the root's path. It is safe to delete at any time, and a damaged one is not
+//! used: its first line holds the SHA-256 of the rest.
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,11 +13,11 @@ use pe_image::{CodeView, Identity, Machine};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::location::{Layer, Location};
-use super::read::{Content, Found};
+use crate::location::{Layer, Location};
+use crate::scan::{Content, Found};
 
 /// The first word of a cache file, with the version of what follows.
-const TITLE: &str = "mkdump-index-1";
+const TITLE: &str = "symstore-index-2";
 
 /// A file changed this recently may change again without its time telling so; it is read anew next time.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -25,7 +25,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// Where the index keeps what it has read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Cache {
-    /// `mkdump` in the user's cache directory: `XDG_CACHE_HOME` or `~/.cache`, `~/Library/Caches`, `LOCALAPPDATA`.
+    /// `symstore` in the user's cache directory: `XDG_CACHE_HOME` or `~/.cache`, `~/Library/Caches`, `LOCALAPPDATA`.
     #[default]
     Default,
     /// In this directory.
@@ -40,7 +40,7 @@ impl Cache {
         match self {
             Self::Off => None,
             Self::At(dir) => Some(dir.clone()),
-            Self::Default => default_directory().map(|dir| dir.join("mkdump")),
+            Self::Default => default_directory().map(|dir| dir.join("symstore")),
         }
     }
 }
@@ -59,17 +59,22 @@ fn default_directory() -> Option<PathBuf> {
 
 /// What is known about the files below one root.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     path: Option<PathBuf>,
     files: HashMap<String, Entry>,
 }
 
-/// Size and time of last change, by which an unchanged file is recognised.
+/// By what an unchanged file is recognised. Size and time of modification are not enough: `cp -p` sets the time, and two
+/// builds of a module often have the same size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     size: u64,
-    /// Nanoseconds since 1970, negative before.
+    /// When the content was last changed, in nanoseconds since 1970, negative before. Programs can set it.
+    modified: i128,
+    /// On Unix when the file or its inode was last changed, which programs cannot set; elsewhere when it was created.
     changed: i128,
+    /// On Unix the inode; elsewhere 0.
+    inode: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -96,23 +101,45 @@ struct StoredFound {
 }
 
 impl Stamp {
-    pub(super) fn of(metadata: &fs::Metadata) -> Option<Self> {
-        let changed = match metadata.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(after) => i128::try_from(after.as_nanos()).ok()?,
-            Err(before) => -i128::try_from(before.duration().as_nanos()).ok()?,
-        };
-        Some(Self { size: metadata.len(), changed })
+    pub(crate) fn of(metadata: &fs::Metadata) -> Option<Self> {
+        let modified = nanoseconds(metadata.modified().ok()?)?;
+        let (changed, inode) = changed(metadata);
+        Some(Self { size: metadata.len(), modified, changed, inode })
+    }
+
+    /// When the file was last changed in any way.
+    fn latest(&self) -> i128 {
+        self.modified.max(self.changed)
+    }
+}
+
+#[cfg(unix)]
+fn changed(metadata: &fs::Metadata) -> (i128, u64) {
+    use std::os::unix::fs::MetadataExt;
+    (i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec()), metadata.ino())
+}
+
+#[cfg(not(unix))]
+fn changed(metadata: &fs::Metadata) -> (i128, u64) {
+    (metadata.created().ok().and_then(nanoseconds).unwrap_or_default(), 0)
+}
+
+/// Nanoseconds since 1970.
+fn nanoseconds(time: SystemTime) -> Option<i128> {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => i128::try_from(after.as_nanos()).ok(),
+        Err(before) => Some(-i128::try_from(before.duration().as_nanos()).ok()?),
     }
 }
 
 impl Memory {
     /// What is remembered about `root`; a note if the file was there and is not used.
-    pub(super) fn load(cache: &Cache, root: &Path) -> (Self, Option<String>) {
+    pub(crate) fn load(cache: &Cache, root: &Path) -> (Self, Option<String>) {
         let Some(dir) = cache.directory() else { return (Self::default(), None) };
         let full = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
         let digest = hex(&Sha256::digest(full.as_os_str().as_encoded_bytes()));
         let path = dir.join("index").join(format!("{}.json", &digest[..32]));
-        let (files, note) = match fs::read(&path) {
+        let (files, note) = match read(&path) {
             Ok(bytes) => match decode(&bytes) {
                 Some(files) => (files, None),
                 None => (HashMap::new(), Some(format!("{}: damaged index cache ignored", path.display()))),
@@ -124,22 +151,21 @@ impl Memory {
     }
 
     /// What the file had in it when it was last read, if it has not changed since.
-    pub(super) fn recall(&self, path: &Path, stamp: Stamp) -> Option<Content> {
+    pub(crate) fn recall(&self, path: &Path, stamp: Stamp) -> Option<Content> {
         let entry = self.files.get(path.to_str()?).filter(|entry| entry.stamp == stamp)?;
         let found = entry.found.iter().map(|found| found.restore(path)).collect::<Option<_>>()?;
         Some(Content { found, remarks: entry.remarks.clone() })
     }
 
-    /// Keeps exactly these files for the next time, and writes only if that changes anything. A cache that cannot be
-    /// written is worth a note and no more.
-    pub(super) fn store<'a>(&self, files: impl Iterator<Item = (&'a Path, Stamp, &'a Content)>) -> Option<String> {
+    /// Keeps exactly these files for the next time, and writes only if that changes anything. When the cache cannot be
+    /// written, a note says so.
+    pub(crate) fn store<'a>(&self, files: impl Iterator<Item = (&'a Path, Stamp, &'a Content)>) -> Option<String> {
         let path = self.path.as_deref()?;
-        let settled = SystemTime::now().checked_sub(SETTLED)?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-        let settled = i128::try_from(settled.as_nanos()).ok()?;
+        let settled = nanoseconds(SystemTime::now().checked_sub(SETTLED)?)?;
         let mut changed = false;
         let mut keep = HashMap::new();
         for (file, stamp, content) in files {
-            let Some(name) = file.to_str().filter(|_| stamp.changed < settled) else { continue };
+            let Some(name) = file.to_str().filter(|_| stamp.latest() < settled) else { continue };
             changed |= self.files.get(name).is_none_or(|entry| entry.stamp != stamp);
             let found = content.found.iter().map(StoredFound::new).collect();
             keep.insert(name, Entry { stamp, found, remarks: content.remarks.clone() });
@@ -189,6 +215,21 @@ fn decode(bytes: &[u8]) -> Option<HashMap<String, Entry>> {
     let (title, digest) = std::str::from_utf8(&bytes[..end]).ok()?.split_once(' ')?;
     let body = &bytes[end + 1..];
     (title == TITLE && digest == hex(&Sha256::digest(body))).then(|| serde_json::from_slice(body).ok())?
+}
+
+/// The largest cache that is read. An entry has some 300 bytes.
+const LARGEST: u64 = 256 << 20;
+
+/// Reads a regular file: to open a pipe that somebody put there could wait for ever.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() || metadata.len() > LARGEST {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("not a regular file of at most {LARGEST} bytes"),
+        ));
+    }
+    fs::read(path)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! All module files of some directories by who they are, and the question which of them a trace means.
+//! All module files of some directories by identity, and the question which of them a source means.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -11,16 +11,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pe_image::Identity;
 use rayon::prelude::*;
 
-use super::cache::{Cache, Memory, Stamp};
-use super::key::PdbId;
-use super::location::Location;
-use super::name::FileName;
-use super::nt_path::NtPath;
-use super::read::{self, Content};
-use super::store::Store;
-use super::volume::Volume;
-use super::walk::Walk;
-use super::wanted::{Difference, Wanted, Warning, other_names, pdb_id, same_module_name};
+use crate::cache::{Cache, Memory, Stamp};
+use crate::error::Error;
+use crate::key::PdbId;
+use crate::location::Location;
+use crate::name::FileName;
+use crate::nt_path::NtPath;
+use crate::scan::{self, Content};
+use crate::store::Store;
+use crate::volume::Volume;
+use crate::walk::Walk;
+use crate::wanted::{Comparison, Difference, Doubt, Wanted, other_names, pdb_id, same_module_name};
 
 /// What to index, and how.
 #[derive(Clone, Default)]
@@ -54,29 +55,34 @@ pub struct ModuleFile {
     pub location: Location,
     /// Its name there; for a packed file the name inside.
     pub name: String,
-    /// Who it is.
+    /// Its identity when it was indexed. [`Loader::load`](crate::Loader::load) checks that it still has it.
     pub identity: Identity,
 }
 
 impl ModuleFile {
     /// The PDB that the file names: its identity and its file name.
-    pub fn pdb(&self) -> Option<(Option<PdbId>, Option<String>)> {
-        let id = pdb_id(&self.identity)?;
-        Some((Some(id), self.identity.pdb.as_ref().map(pe_image::CodeView::name)))
+    pub fn pdb(&self) -> Option<(PdbId, String)> {
+        Some((pdb_id(&self.identity)?, self.identity.pdb.as_ref()?.name()))
     }
 }
 
 /// The answer to "where is this module?".
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Lookup<'i> {
     /// This is the file.
     Found {
         /// The file.
         file: &'i ModuleFile,
-        /// What should be said about it all the same.
-        warnings: Vec<Warning>,
+        /// Why it may be the wrong one all the same.
+        doubts: Vec<Doubt>,
     },
-    /// There are files of that name, none of them the one wanted. They are left out.
+    /// Several files fit equally well, but they are not the same file. None of them is taken.
+    Ambiguous {
+        /// The files, in the order of their paths; at least two.
+        files: Vec<&'i ModuleFile>,
+    },
+    /// There are files of that name, but none of them is the wanted one.
     Mismatch {
         /// The one that differs least.
         closest: &'i ModuleFile,
@@ -87,18 +93,7 @@ pub enum Lookup<'i> {
     Missing,
 }
 
-/// A root that cannot be read at all. Anything smaller is a note in [`Index::notes`].
-#[derive(Debug, thiserror::Error)]
-#[error("{path}: cannot be read as a directory of modules: {error}", path = path.display())]
-pub struct RootError {
-    /// The root as it was given.
-    pub path: PathBuf,
-    /// What the system says.
-    #[source]
-    pub error: io::Error,
-}
-
-/// All module files of some directories by who they are.
+/// All module files of some directories by identity.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
     files: Vec<ModuleFile>,
@@ -116,15 +111,15 @@ impl Index {
     /// a few hundred bytes per module; for packed files, per thread, what has to be unpacked to see the headers.
     ///
     /// # Errors
-    /// When a root is not there. What is wrong below a root is told by [`Index::notes`] and skipped.
-    pub fn build(options: &IndexOptions<'_>) -> Result<Self, RootError> {
+    /// When a root is not there ([`Error::is_root`]). What is wrong below a root is skipped and becomes a note.
+    pub fn build(options: &IndexOptions<'_>) -> Result<Self, Error> {
         let mut index = Self::default();
         let progress = Counter { options, done: AtomicUsize::new(0), total: AtomicUsize::new(0) };
         let mut seen = BTreeSet::new();
         for root in &options.roots {
-            let metadata = fs::metadata(root).map_err(|error| RootError { path: root.clone(), error })?;
+            let metadata = fs::metadata(root).map_err(|error| Error::root(root, error))?;
             if metadata.is_dir() {
-                fs::read_dir(root).map_err(|error| RootError { path: root.clone(), error })?;
+                fs::read_dir(root).map_err(|error| Error::root(root, error))?;
             }
             let mut walk = Walk::default();
             let mut volume = Volume::detect(root);
@@ -160,30 +155,32 @@ impl Index {
 
     /// The file that is the wanted module, by identity and never by name alone; else the nearest file of that name.
     pub fn find(&self, wanted: &Wanted) -> Lookup<'_> {
-        let mut matches: Vec<_> = self
+        let mut matches: Vec<Match<'_>> = self
             .candidates(wanted)
             .into_iter()
-            .map(|file| (file, wanted.compare(&file.name, &file.identity)))
-            .filter(|(_, comparison)| comparison.is_match())
+            .map(|file| Match { file, comparison: wanted.compare(&file.name, &file.identity) })
+            .filter(|candidate| candidate.comparison.is_match())
             .collect();
-        // Best first: what the source says beyond stamp and size, then the name, then what needs no unpacking.
-        matches.sort_by_cached_key(|(file, comparison)| {
-            let checksum = wanted.said_checksum().is_some_and(|sum| sum == file.identity.checksum);
-            let pdb = wanted.said_pdb().is_some() && wanted.said_pdb() == pdb_id(&file.identity);
-            let name = file.name.eq_ignore_ascii_case(&wanted.name);
-            let plain = file.location.plain_path().is_some();
-            (Reverse((pdb, checksum, name)), comparison.warnings.len(), Reverse(plain), file.location.file().to_owned())
+        // Best first; among copies of one file the unpacked one, which costs least to read.
+        matches.sort_by_cached_key(|candidate| {
+            let plain = candidate.file.location.plain_path().is_some();
+            (Reverse(candidate.rank(wanted)), Reverse(plain), candidate.file.location.file().to_owned())
         });
-        let Some((file, comparison)) = matches.first() else { return self.mismatch(wanted) };
-        let mut warnings = comparison.warnings.clone();
-        let other = |other: &&ModuleFile| other.identity != file.identity && !said_apart(wanted, file, other);
-        if let Some(other) = matches[1..].iter().map(|(file, _)| *file).find(other) {
-            if warnings.contains(&Warning::OnlySizeKnown) {
-                return Lookup::Mismatch { closest: file, differences: vec![Difference::NothingSaid] };
-            }
-            warnings.push(Warning::Ambiguous { other: other.location.to_string() });
+        let Some(best) = matches.first() else { return self.mismatch(wanted) };
+        let rank = best.rank(wanted);
+        let others = || matches.iter().filter(|other| other.file.identity != best.file.identity);
+        let equals: Vec<_> = others().filter(|other| other.rank(wanted) == rank).map(|other| other.file).collect();
+        if !equals.is_empty() {
+            let mut files = [vec![best.file], equals].concat();
+            files.sort_by(|a, b| a.location.file().cmp(b.location.file()));
+            return Lookup::Ambiguous { files };
         }
-        Lookup::Found { file, warnings }
+        let mut doubts = best.comparison.doubts.clone();
+        // The others differ from the best one in their name only: PDB and checksum, as far as the source has them, agree.
+        if let Some(other) = others().find(|other| other.rank(wanted).0 == rank.0) {
+            doubts.push(Doubt::OthersFit { other: other.file.location.to_string() });
+        }
+        Lookup::Found { file: best.file, doubts }
     }
 
     /// Every module file, in the order of the paths.
@@ -196,7 +193,7 @@ impl Index {
         self.looked_at
     }
 
-    /// What could not be read and what else the user may want to know, each with its place.
+    /// What could not be read, and what else a person may want to know, each with its place.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -205,7 +202,6 @@ impl Index {
         let names = std::iter::once(wanted.name.to_lowercase()).chain(other_names(&wanted.name));
         let same_name = names.flat_map(|name| self.by_name.get(&name).into_iter().flatten().map(|&i| &self.files[i]));
         let compared = same_name.map(|file| (file, wanted.compare(&file.name, &file.identity).differences));
-        // Two files of a name may both "differ in nothing" only if they were ambiguous; those were answered before.
         match compared.min_by_key(|(_, differences)| differences.len()) {
             Some((closest, differences)) => Lookup::Mismatch { closest, differences },
             None => Lookup::Missing,
@@ -244,7 +240,7 @@ impl Index {
         progress.total.fetch_add(paths.len(), Ordering::Relaxed);
         let (memory, note) = cache.map(|(cache, root)| Memory::load(cache, root)).unwrap_or_default();
         self.notes.extend(note);
-        let contents: Vec<_> = paths
+        let mut contents: Vec<_> = paths
             .par_iter()
             .map(|path| {
                 let content = content(path, &memory);
@@ -252,16 +248,18 @@ impl Index {
                 content
             })
             .collect();
+        let wanted = progress.options.wanted.as_slice();
+        paths.par_iter().zip(&mut contents).for_each(|(path, content)| renew(path, content, wanted));
         let settled = paths.iter().zip(&contents).filter_map(|(path, content)| {
-            let (stamp, content) = content.as_ref().ok()?;
-            Some((path.as_path(), (*stamp)?, content))
+            let read = content.as_ref().ok()?;
+            Some((path.as_path(), read.stamp?, &read.content))
         });
         self.notes.extend(memory.store(settled));
         for (path, content) in paths.into_iter().zip(contents) {
             match content {
-                Ok((_, content)) => {
+                Ok(Scanned { content, .. }) => {
                     self.notes.extend(content.remarks);
-                    for read::Found { location, name, identity } in content.found {
+                    for scan::Found { location, name, identity } in content.found {
                         self.insert(ModuleFile { location, name, identity });
                     }
                 }
@@ -310,19 +308,59 @@ impl Counter<'_> {
     }
 }
 
-/// True when the source says something by which one of the two files is preferred.
-fn said_apart(wanted: &Wanted, a: &ModuleFile, b: &ModuleFile) -> bool {
-    let checksum = wanted.said_checksum().is_some() && a.identity.checksum != b.identity.checksum;
-    checksum || (wanted.said_pdb().is_some() && pdb_id(&a.identity) != pdb_id(&b.identity))
+/// A file that fits, and how well.
+struct Match<'i> {
+    file: &'i ModuleFile,
+    comparison: Comparison,
 }
 
-fn content(path: &Path, memory: &Memory) -> io::Result<(Option<Stamp>, Content)> {
+impl Match<'_> {
+    /// Whether PDB and checksum agree, as far as the source gives them; then, worth less than those, whether the name
+    /// does.
+    fn rank(&self, wanted: &Wanted) -> ((bool, bool), bool) {
+        let identity = &self.file.identity;
+        let pdb = wanted.said_pdb().is_some() && wanted.said_pdb() == pdb_id(identity);
+        let checksum = wanted.said_checksum().is_some_and(|sum| sum == identity.checksum);
+        ((pdb, checksum), self.file.name.eq_ignore_ascii_case(&wanted.name))
+    }
+}
+
+/// What is known about a file.
+struct Scanned {
+    content: Content,
+    /// By what it will be recognised the next time.
+    stamp: Option<Stamp>,
+    /// True when the content is from the cache.
+    recalled: bool,
+}
+
+fn content(path: &Path, memory: &Memory) -> io::Result<Scanned> {
     let metadata = fs::metadata(path)?;
     let stamp = Stamp::of(&metadata);
     if let Some(content) = stamp.and_then(|stamp| memory.recall(path, stamp)) {
-        return Ok((stamp, content));
+        return Ok(Scanned { content, stamp, recalled: true });
     }
-    Ok((stamp, read::content(path)?))
+    Ok(Scanned { content: scan::content(path)?, stamp, recalled: false })
+}
+
+/// Reads a file again whose cached identity is a wanted one, if it is not packed. That costs three small reads, and some
+/// file systems keep no time by which a replaced file can be told from the one before.
+fn renew(path: &Path, scanned: &mut io::Result<Scanned>, wanted: &[Wanted]) {
+    let Ok(Scanned { content: known, recalled: true, .. }) = scanned else { return };
+    let [scan::Found { location, name, identity }] = known.found.as_slice() else { return };
+    let is_wanted = |wanted: &Wanted| {
+        wanted.said_timestamp().is_none_or(|stamp| stamp == identity.timestamp)
+            && wanted.compare(name, identity).is_match()
+    };
+    if location.plain_path().is_none() || !wanted.iter().any(is_wanted) {
+        return;
+    }
+    match scan::content(path) {
+        Ok(content) if content == *known => {}
+        // Without a stamp it is not kept: whatever is kept under this one would be as wrong the next time.
+        Ok(content) => *scanned = Ok(Scanned { content, stamp: None, recalled: false }),
+        Err(error) => *scanned = Err(error),
+    }
 }
 
 /// Where a debugger would look for a module in a directory of its symbol path: by key, and flat in the directory and

@@ -20,9 +20,9 @@
 //! `fetch` (feature `fetch`).
 #![forbid(unsafe_code)]
 
-mod archive;
+mod cabinet;
 mod cache;
-mod compressed;
+mod error;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 mod index;
@@ -30,27 +30,33 @@ mod key;
 mod location;
 mod name;
 mod nt_path;
+pub mod pdb;
 mod read;
+mod scan;
 mod server;
 mod store;
+mod stream;
 mod sympath;
+mod szdd;
 mod volume;
 mod walk;
 mod wanted;
+mod zip_archive;
 
 pub use cache::Cache;
-pub use index::{Index, IndexOptions, Lookup, ModuleFile, Progress, RootError};
+pub use error::Error;
+pub use index::{Index, IndexOptions, Lookup, ModuleFile, Progress};
 pub use key::{Guid, PdbId};
 pub use location::Location;
 pub use name::{FileName, NameError, is_deceptive};
 pub use nt_path::{NtPath, Start};
 pub use pe_image::{image_key, pdb_key};
-pub use read::missing_from;
+pub use read::{Loader, ModuleBytes};
 pub use server::{FileKind, Listing, ServerFile, Unfetchable};
 pub use store::{Pointer, Store};
 pub use sympath::{Element, MICROSOFT_SERVER, SymbolPath, Target};
 pub use volume::Volume;
-pub use wanted::{Comparison, Difference, Wanted, Warning};
+pub use wanted::{Comparison, Difference, Doubt, Wanted};
 
 /// Compiles and runs the README's example with the documentation's.
 #[cfg(doctest)]

@@ -68,7 +68,7 @@ pub struct NameError {
 }
 
 /// What follows the last `\` or `/`.
-pub(super) fn last_component(path: &str) -> &str {
+pub(crate) fn last_component(path: &str) -> &str {
     path.rsplit(['\\', '/']).next().unwrap_or(path)
 }
 

@@ -1,6 +1,6 @@
 //! The forms in which Windows names a module's file, taken apart without touching a disk.
 
-use super::name::is_deceptive;
+use crate::name::is_deceptive;
 
 /// Where a path of a trace points, on whatever machine the file is now.
 #[derive(Clone, Debug, PartialEq, Eq)]

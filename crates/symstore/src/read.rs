@@ -1,217 +1,175 @@
-//! Reads who a file is, from as few of its bytes as that takes.
+//! Reads module files, and checks that they still are what the index took them for.
+//!
+//! Files are read, not mapped: a mapped file that another program shortens ends the process (`SIGBUS`), and one that it
+//! rewrites changes under the reader. What is read once and checked stays as it is.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::io::{self, Cursor, Read};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use pe_image::{Headers, Identity, IdentityError, PAGE_SIZE};
+use pe_image::Identity;
 
-use super::archive::{self, ZIP};
-use super::compressed::{self, CABINET, SZDD};
-use super::location::{Layer, Location, ReadSeek, read_limited};
-use super::name::last_component;
+use crate::cabinet::Cabinet;
+use crate::error::Error;
+use crate::index::ModuleFile;
+use crate::location::{Layer, Location};
+use crate::scan::missing_from;
+use crate::stream::{Budget, LARGEST_UNPACKED, ReadSeek, invalid};
+use crate::szdd::read_szdd;
+use crate::zip_archive::read_member;
 
-/// The most of a packed file that is unpacked to see who it is: headers and debug directory lie well before this in
-/// every kernel image. Each thread of the index holds at most this much, or one packed file if that is in an archive.
-const LARGEST_PREFIX: u64 = 64 << 20;
-/// The largest packed file inside an archive that is looked into.
-const LARGEST_NESTED: u64 = 64 << 20;
+/// What all packed files together may unpack to: this, and [`UNPACKED_PER_BYTE`] for each byte of the archives.
+const UNPACKED: u64 = 512 << 20;
+const UNPACKED_PER_BYTE: u64 = 8;
 
-/// A PE file found in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) location: Location,
-    pub(super) name: String,
-    pub(super) identity: Identity,
+/// The bytes of a module file, shared by everybody who asked for the same file.
+pub type ModuleBytes = Arc<Vec<u8>>;
+
+/// Reads the files of an [`Index`](crate::Index), each one once however often it is asked for, from any number of
+/// threads.
+///
+/// Holds the files that were read, for as long as it or somebody else does. Packed files may unpack to 512 MiB in total,
+/// and to 8 bytes more for each byte of the archives that they are in; beyond that they are refused.
+#[derive(Debug)]
+pub struct Loader {
+    known: Mutex<Known>,
+    budget: Budget,
 }
 
-/// What is in one file: PE files, and remarks about what could not be read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Content {
-    pub(super) found: Vec<Found>,
-    pub(super) remarks: Vec<String>,
+#[derive(Debug, Default)]
+struct Known {
+    files: HashMap<Location, Slot>,
+    /// The archives among them, whose sizes are in the budget.
+    archives: HashSet<PathBuf>,
 }
 
-/// Looks into a file on disk. A file that is neither PE nor a known wrapping has no content, which is no error.
-pub(super) fn content(path: &Path) -> io::Result<Content> {
-    let mut file = File::open(path)?;
-    let mut content = Content::default();
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut magic = [0; 8];
-    let have = read_up_to(&mut file, &mut magic)?;
-    let magic = &magic[..have];
-    file.seek(SeekFrom::Start(0))?;
-    if magic.starts_with(b"MZ") {
-        match missing_bytes(&mut file)? {
-            // A download that broke off has the right headers, and nothing else may take it for the module.
-            Some(missing) => {
-                content.remarks.push(format!("{}: cut short, {missing} bytes are missing", path.display()));
+/// A file that is being read or was read. Whoever comes second waits for the first.
+type Slot = Arc<OnceLock<Result<ModuleBytes, Arc<Error>>>>;
+
+impl Default for Loader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Loader {
+    /// A loader that has read nothing.
+    pub fn new() -> Self {
+        Self::with_budget(UNPACKED)
+    }
+
+    fn with_budget(bytes: u64) -> Self {
+        Self { known: Mutex::default(), budget: Budget::new(bytes) }
+    }
+
+    /// The bytes of a module file, unpacked.
+    ///
+    /// # Errors
+    /// When the file cannot be read or unpacked; when its identity is not the indexed one ([`Error::is_changed`]); when
+    /// it ends before its last section ([`Error::is_incomplete`]). The same file gives the same answer every time.
+    pub fn load(&self, file: &ModuleFile) -> Result<ModuleBytes, Arc<Error>> {
+        let slot = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let archive = &file.location.file;
+            if file.location.plain_path().is_none() && known.archives.insert(archive.clone()) {
+                let packed = std::fs::metadata(archive).map_or(0, |metadata| metadata.len());
+                self.budget.grow(packed.saturating_mul(UNPACKED_PER_BYTE));
             }
-            // Unbuffered: the reader asks for whole pieces, and buffering would read more than it needs.
-            None => content.image(Identity::read(file), Location::plain(path), name),
-        }
-    } else if magic.starts_with(ZIP) {
-        content.zip(BufReader::new(file), &Location::plain(path));
-    } else {
-        content.packed(magic, BufReader::new(file), &Location::plain(path), &name);
-    }
-    Ok(content)
-}
-
-impl Content {
-    fn image(&mut self, identity: Result<Identity, IdentityError>, location: Location, name: String) {
-        match identity {
-            Ok(identity) => self.found.push(Found { location, name, identity }),
-            Err(IdentityError::Io(error)) => self.remarks.push(format!("{location}: {error}")),
-            Err(IdentityError::Format(error)) if is_damage(&error) => self.remarks.push(format!("{location}: {error}")),
-            // DOS programs and old 16-bit drivers start with MZ too: to be no PE file is no fault.
-            Err(_) => {}
-        }
-    }
-
-    fn zip(&mut self, source: impl ReadSeek, outer: &Location) {
-        let mut skipped = Vec::new();
-        let result = archive::for_each_member(
-            source,
-            |member| {
-                let mut content = BufReader::new(member.content);
-                let magic = content.fill_buf().map(|bytes| bytes[..bytes.len().min(8)].to_owned()).unwrap_or_default();
-                let location = outer.clone().within(Layer::Zip { number: member.number, name: member.name.clone() });
-                let name = last_component(&member.name);
-                if magic.starts_with(b"MZ") {
-                    self.image(Identity::read(Prefix::new(content)), location, name.to_owned());
-                } else if magic.starts_with(CABINET) || magic.starts_with(SZDD) {
-                    match read_limited(content, LARGEST_NESTED) {
-                        Ok(bytes) => self.packed(&magic, Cursor::new(bytes), &location, name),
-                        Err(error) => self.remarks.push(format!("{location}: {error}")),
-                    }
-                }
-            },
-            |member, reason| skipped.push(format!("{outer}, {member}: {reason}")),
-        );
-        self.remarks.append(&mut skipped);
-        if let Err(error) = result {
-            self.remarks.push(format!("{outer}: a damaged zip archive: {error}"));
-        }
-    }
-
-    fn packed(&mut self, magic: &[u8], source: impl ReadSeek, location: &Location, name: &str) {
-        let result = if magic.starts_with(CABINET) {
-            self.cabinet(source, location)
-        } else if magic.starts_with(SZDD) {
-            compressed::read_szdd(source).map(|unpacked| {
-                let name = restored(name, unpacked.last_letter);
-                if unpacked.bytes.starts_with(b"MZ") {
-                    let location = location.clone().within(Layer::Szdd);
-                    self.image(Identity::read(Cursor::new(unpacked.bytes)), location, name);
-                }
-            })
-        } else {
-            Ok(())
+            Arc::clone(known.files.entry(file.location.clone()).or_default())
         };
-        if let Err(error) = result {
-            self.remarks.push(format!("{location}: {error}"));
+        slot.get_or_init(|| self.read(file).map(Arc::new).map_err(Arc::new)).clone()
+    }
+
+    fn read(&self, file: &ModuleFile) -> Result<Vec<u8>, Error> {
+        let place = &file.location;
+        let bytes = bytes(place, &self.budget).map_err(|error| Error::read(place, error))?;
+        match Identity::read(Cursor::new(&bytes)) {
+            Ok(identity) if identity == file.identity => {}
+            Ok(identity) => return Err(Error::changed(place, &file.identity, Some(identity))),
+            Err(_) => return Err(Error::changed(place, &file.identity, None)),
+        }
+        match missing_from(&bytes, bytes.len() as u64) {
+            Some(missing) => Err(Error::incomplete(place, missing)),
+            None => Ok(bytes),
         }
     }
+}
 
-    fn cabinet(&mut self, mut source: impl ReadSeek, outer: &Location) -> io::Result<()> {
-        for name in compressed::cabinet_members(&mut source)? {
-            source.seek(SeekFrom::Start(0))?;
-            compressed::with_cabinet_member(&mut source, &name, |content| {
-                let mut content = BufReader::new(content);
-                if content.fill_buf()?.starts_with(b"MZ") {
-                    let location = outer.clone().within(Layer::Cab { name: name.clone() });
-                    self.image(Identity::read(Prefix::new(content)), location, last_component(&name).to_owned());
-                }
-                Ok(())
-            })?;
-        }
-        Ok(())
+/// The bytes at a location, unpacked.
+fn bytes(location: &Location, budget: &Budget) -> io::Result<Vec<u8>> {
+    let file = File::open(&location.file)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
-}
-
-/// How many bytes a PE file lacks at its end, by its section headers. Headers longer than the first page are not looked
-/// at; no kernel image has them.
-fn missing_bytes(file: &mut File) -> io::Result<Option<u64>> {
-    let mut head = [0; 4096];
-    let have = read_up_to(file, &mut head)?;
-    Ok(missing_from(&head[..have], file.metadata()?.len()))
-}
-
-/// How many bytes a PE file lacks at its end, by its first bytes and its length; `None` if it is whole.
-pub fn missing_from(head: &[u8], length: u64) -> Option<u64> {
-    let headers = Headers::parse(head).ok()?;
-    let ends = headers.sections.iter().map(|section| {
-        // Bytes beyond the last page that the section has in memory are never mapped.
-        let mapped = u64::from(section.size).next_multiple_of(PAGE_SIZE.into()).min(section.file_size.into());
-        u64::from(section.file_offset) + mapped
-    });
-    ends.max().and_then(|end| end.checked_sub(length)).filter(|&missing| missing > 0)
-}
-
-/// True when the file said that it is a PE file before it went wrong.
-fn is_damage(error: &pe_image::Error) -> bool {
-    matches!(error.structure(), "IMAGE_OPTIONAL_HEADER" | "section table")
-}
-
-/// `foo.sy_` with its last letter back.
-fn restored(name: &str, last: Option<char>) -> String {
-    match (name.strip_suffix('_'), last) {
-        (Some(stem), Some(last)) => format!("{stem}{}", last.to_ascii_lowercase()),
-        _ => name.to_owned(),
-    }
-}
-
-fn read_up_to(source: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
-    let mut read = 0;
-    while read < out.len() {
-        match source.read(&mut out[read..])? {
-            0 => break,
-            more => read += more,
-        }
-    }
-    Ok(read)
-}
-
-/// Makes a stream seekable by keeping what was read of it, which is only as much as somebody asked for.
-struct Prefix<R> {
-    source: R,
-    have: Vec<u8>,
-    at: u64,
-}
-
-impl<R: Read> Prefix<R> {
-    fn new(source: R) -> Self {
-        Self { source, have: Vec::new(), at: 0 }
-    }
-}
-
-impl<R: Read> Read for Prefix<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let end = self.at.saturating_add(out.len() as u64);
-        if end > LARGEST_PREFIX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "too far into a packed file"));
-        }
-        if end > self.have.len() as u64 {
-            let more = end - self.have.len() as u64;
-            self.source.by_ref().take(more).read_to_end(&mut self.have)?;
-        }
-        let rest = self.have.get(self.at as usize..).unwrap_or_default();
-        let size = rest.len().min(out.len());
-        out[..size].copy_from_slice(&rest[..size]);
-        self.at += size as u64;
-        Ok(size)
-    }
-}
-
-impl<R> Seek for Prefix<R> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let target = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by),
-            SeekFrom::End(_) => None,
+    let mut layers = location.layers.iter();
+    let Some(outer) = layers.next() else {
+        let mut bytes = Vec::with_capacity(file.metadata()?.len().min(LARGEST_UNPACKED) as usize);
+        file.take(LARGEST_UNPACKED + 1).read_to_end(&mut bytes)?;
+        return match bytes.len() as u64 {
+            ..=LARGEST_UNPACKED => Ok(bytes),
+            _ => Err(invalid(format!("it has more than {LARGEST_UNPACKED} bytes"))),
         };
-        self.at = target.ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "a stream's end is not known"))?;
-        Ok(self.at)
+    };
+    let mut bytes = unpack(outer, io::BufReader::new(file), budget)?;
+    for layer in layers {
+        bytes = unpack(layer, Cursor::new(bytes), budget)?;
+    }
+    Ok(bytes)
+}
+
+fn unpack(layer: &Layer, source: impl ReadSeek, budget: &Budget) -> io::Result<Vec<u8>> {
+    match layer {
+        Layer::Zip { number, .. } => read_member(source, *number, budget),
+        Layer::Cab { number } => Cabinet::open(source)?.read_member(*number, budget),
+        Layer::Szdd => {
+            let unpacked = read_szdd(source)?.bytes;
+            budget.spend(unpacked.len() as u64)?;
+            Ok(unpacked)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Loader, UNPACKED_PER_BYTE};
+    use crate::{Cache, Index, IndexOptions};
+    use std::fs;
+    use std::io::{Cursor, Write};
+    use std::sync::Arc;
+    use testkit::catalog::Module;
+
+    fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, bytes) in members {
+            writer.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+            writer.write_all(bytes).unwrap();
+        }
+        writer.finish().unwrap().into_inner()
+    }
+
+    #[test]
+    fn packed_files_are_unpacked_once_and_not_beyond_the_budget() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |timestamp| Module { timestamp, size_of_image: 0x43000, code: 0x40000, ..Default::default() }.file();
+        let archive = zip(&[("a.sys", &file(1)), ("b.sys", &file(2)), ("c.sys", &file(3))]);
+        fs::write(dir.path().join("m.zip"), &archive).unwrap();
+        let roots = vec![dir.path().to_owned()];
+        let index = Index::build(&IndexOptions { roots, cache: Cache::Off, ..Default::default() }).unwrap();
+        let [a, b, c] = index.files() else { panic!("three files: {:?}", index.notes()) };
+
+        // Enough for two of the three, with what the size of the archive allows.
+        let (one, allowed) = (file(1).len() as u64, UNPACKED_PER_BYTE * archive.len() as u64);
+        let loader = Loader::with_budget((2 * one).checked_sub(allowed).expect("the archive is small"));
+        let first = loader.load(a).unwrap();
+        for _ in 0..100 {
+            assert!(Arc::ptr_eq(&first, &loader.load(a).unwrap()), "one copy for everybody");
+        }
+        assert!(*first == file(1) && *loader.load(b).unwrap() == file(2));
+        let error = loader.load(c).unwrap_err();
+        assert!(error.to_string().contains("m.zip!c.sys"), "{error}");
+        let reason = std::error::Error::source(&*error).unwrap().to_string();
+        assert!(reason.contains("unpacks to too many bytes"), "{reason}");
     }
 }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::key::PdbId;
-use super::name::{FileName, NameError};
-use super::wanted::{Wanted, other_names};
+use crate::key::PdbId;
+use crate::name::{FileName, NameError};
+use crate::wanted::{Wanted, other_names};
 
 /// A file that a symbol server may have, with all that is needed to know it when it comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,10 +51,12 @@ impl ServerFile {
         let name = FileName::new(&wanted.name)?;
         let no_key = |what| Unfetchable::NoKey { name: wanted.name.clone(), what };
         let key = wanted.image_key().ok_or_else(|| no_key("no TimeDateStamp or no SizeOfImage"))?;
-        // Kernels are served under either name of the multiprocessor one, which is the only one since Windows Vista;
-        // copies in the crash-dump stack under the name without `dump_`. An alias is checked like the name itself.
+        // Kernels are served under the names of the multiprocessor ones, which are the only ones since Windows Vista
+        // (ntkrla57 is that for 5-level paging); copies in the crash-dump stack under the name without `dump_`. An
+        // alias is checked like the name itself.
         let served = |alias: &String| {
-            matches!(alias.as_str(), "ntoskrnl.exe" | "ntkrnlmp.exe") || wanted.name.to_lowercase().ends_with(alias)
+            matches!(alias.as_str(), "ntoskrnl.exe" | "ntkrnlmp.exe" | "ntkrla57.exe")
+                || wanted.name.to_lowercase().ends_with(alias)
         };
         let aliases =
             other_names(&wanted.name).into_iter().filter(served).filter_map(|alias| FileName::new(&alias).ok());
@@ -126,11 +128,11 @@ impl fmt::Display for Listing {
 }
 
 /// `server/name/KEY/file`, with everything but letters, digits and `-._~` of the names escaped.
-pub(super) fn url(server: &str, name: &FileName, key: &str, file: &FileName) -> String {
+pub(crate) fn url(server: &str, name: &FileName, key: &str, file: &FileName) -> String {
     format!("{}/{}/{key}/{}", server.trim_end_matches('/'), escape(name.as_str()), escape(file.as_str()))
 }
 
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
     text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
@@ -155,6 +157,7 @@ mod tests {
             &[
                 "ntoskrnl.exe 0D8333E61046000 https://host/symbols/ntoskrnl.exe/0D8333E61046000/ntoskrnl.exe",
                 "ntkrnlmp.exe 0D8333E61046000 https://host/symbols/ntkrnlmp.exe/0D8333E61046000/ntkrnlmp.exe",
+                "ntkrla57.exe 0D8333E61046000 https://host/symbols/ntkrla57.exe/0D8333E61046000/ntkrla57.exe",
             ],
         );
         check("hal.dll", &["hal.dll 0D8333E61046000 https://host/symbols/hal.dll/0D8333E61046000/hal.dll"]);

@@ -14,7 +14,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::name::FileName;
+use crate::name::FileName;
 
 /// A file.ptr holds one path; anything longer is something else.
 const LONGEST_POINTER: u64 = 4096;

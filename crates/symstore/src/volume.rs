@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::nt_path::{NtPath, Start};
+use crate::nt_path::{NtPath, Start};
 
 /// The root of a volume that holds a Windows directory.
 #[derive(Debug)]
@@ -22,9 +22,9 @@ pub struct Volume {
 
 /// A part of a volume in which kernel modules live.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) dir: PathBuf,
-    pub(super) recursive: bool,
+pub(crate) struct Part {
+    pub(crate) dir: PathBuf,
+    pub(crate) recursive: bool,
 }
 
 impl Volume {
@@ -48,7 +48,7 @@ impl Volume {
 
     /// Where kernel modules are, so that nobody has to read a whole disk: System32, its drivers, the driver store.
     /// What lies elsewhere is found by its path ([`Volume::resolve`]).
-    pub(super) fn parts(&mut self) -> Vec<Part> {
+    pub(crate) fn parts(&mut self) -> Vec<Part> {
         let windows = self.windows.clone();
         let mut parts = Vec::new();
         for (below, recursive) in [
@@ -65,7 +65,7 @@ impl Volume {
 
     /// The files in the component store (WinSxS) with one of these names in lower case: older versions that servicing
     /// has kept. The store has tens of thousands of directories, so it is listed only when something is missing.
-    pub(super) fn component_store(&mut self, names: &[String]) -> Vec<PathBuf> {
+    pub(crate) fn component_store(&mut self, names: &[String]) -> Vec<PathBuf> {
         let windows = self.windows.clone();
         let Some(store) = self.child(&windows, "WinSxS") else { return Vec::new() };
         let Ok(components) = fs::read_dir(store) else { return Vec::new() };

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 /// What a walk has found so far.
 #[derive(Debug, Default)]
-pub(super) struct Walk {
+pub(crate) struct Walk {
     /// Regular files, or links to them, in no particular order; a file may be there twice.
-    pub(super) files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// Directories that could not be read, and why.
-    pub(super) unreadable: Vec<(PathBuf, std::io::Error)>,
+    pub(crate) unreadable: Vec<(PathBuf, std::io::Error)>,
     /// Directories already listed, and whether with all below them: a link back to one of them ends there. This also
     /// makes overlapping roots cost once.
     seen: HashMap<Visited, bool>,
@@ -18,7 +18,7 @@ pub(super) struct Walk {
 
 impl Walk {
     /// Adds the files of `root`, which is a directory or a single file.
-    pub(super) fn add(&mut self, root: &Path, recursive: bool) {
+    pub(crate) fn add(&mut self, root: &Path, recursive: bool) {
         if root.is_file() {
             self.files.push(root.to_owned());
             return;

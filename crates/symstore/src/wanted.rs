@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use pe_image::{CodeView, Identity, image_key};
+use pe_image::{CodeView, Identity, Machine, image_key};
 
-use super::key::{Guid, PdbId};
-use super::name::last_component;
+use crate::key::{Guid, PdbId};
+use crate::name::last_component;
 
 /// A module as a trace or dump describes it. A value of 0, like `None`, means that the source does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Wanted {
     pub pdb: Option<PdbId>,
     /// The PDB's file name, for fetching it.
     pub pdb_name: Option<String>,
+    /// Bytes of an address in the module's code, 4 or 8, if known: a module above 4 GiB is not a 32-bit one.
+    pub pointer_size: Option<u8>,
 }
 
 impl Wanted {
@@ -55,10 +57,16 @@ impl Wanted {
     /// Compares a file's identity with what is wanted.
     ///
     /// A file is the wanted one when everything that the source says agrees and that is enough to tell it from others:
-    /// the stamp, or the PDB, or for sources that say neither the checksum or, with a warning, the size together with
-    /// the name. The checksum can only warn: servicing leaves copies with another checksum and the same code.
+    /// the stamp, or the PDB, or for sources that say neither the checksum or, with a doubt, the size together with
+    /// the name. A different checksum is only a doubt, because servicing leaves copies with another checksum and the
+    /// same code.
     pub fn compare(&self, name: &str, identity: &Identity) -> Comparison {
         let mut result = Comparison::default();
+        if let (Some(wanted), Some(found)) = (self.pointer_size, pointer_size(identity.machine))
+            && wanted != found
+        {
+            result.differences.push(Difference::Machine { pointer_size: wanted, found: identity.machine });
+        }
         if let Some(wanted) = self.said_timestamp().filter(|&wanted| wanted != identity.timestamp) {
             result.differences.push(Difference::Timestamp { wanted, found: identity.timestamp });
         }
@@ -73,23 +81,23 @@ impl Wanted {
             (Some(wanted), None) if self.said_timestamp().is_none() => {
                 result.differences.push(Difference::Pdb { wanted, found: None });
             }
-            (Some(_), None) => result.warnings.push(Warning::NoPdb),
+            (Some(_), None) => result.doubts.push(Doubt::NoPdb),
             _ => {}
         }
         let checksum = self.said_checksum();
         if let Some(wanted) = checksum.filter(|&wanted| wanted != identity.checksum) {
-            result.warnings.push(Warning::Checksum { wanted, found: identity.checksum });
+            result.doubts.push(Doubt::Checksum { wanted, found: identity.checksum });
         }
         if self.said_timestamp().is_none() && self.said_pdb().is_none() {
             match checksum {
                 // Without stamp and PDB the checksum is all there is, and so it has to agree.
                 Some(wanted) if wanted != identity.checksum => {
-                    result.warnings.clear();
+                    result.doubts.clear();
                     result.differences.push(Difference::Checksum { wanted, found: identity.checksum });
                 }
                 Some(_) if self.said_size().is_some() => {}
                 _ if self.said_size().is_some() && same_module_name(&self.name, name) => {
-                    result.warnings.push(Warning::OnlySizeKnown);
+                    result.doubts.push(Doubt::OnlySizeKnown);
                 }
                 _ => result.differences.push(Difference::NothingSaid),
             }
@@ -103,8 +111,8 @@ impl Wanted {
 pub struct Comparison {
     /// What speaks against it.
     pub differences: Vec<Difference>,
-    /// What does not, but should be said.
-    pub warnings: Vec<Warning>,
+    /// What does not, but leaves it uncertain.
+    pub doubts: Vec<Doubt>,
 }
 
 impl Comparison {
@@ -116,6 +124,7 @@ impl Comparison {
 
 /// Something in which a file is not the wanted one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Difference {
     /// TimeDateStamp.
     Timestamp {
@@ -145,7 +154,14 @@ pub enum Difference {
         /// In the file, `None` if it names no PDB.
         found: Option<PdbId>,
     },
-    /// The source says too little to know any file by.
+    /// The file is for a machine whose addresses have another size.
+    Machine {
+        /// In the source: bytes of an address.
+        pointer_size: u8,
+        /// In the file.
+        found: Machine,
+    },
+    /// The source says too little to identify a file.
     NothingSaid,
 }
 
@@ -157,14 +173,20 @@ impl fmt::Display for Difference {
             Self::Checksum { wanted, found } => write!(f, "CheckSum is {found:#x}, wanted is {wanted:#x}"),
             Self::Pdb { wanted, found: Some(found) } => write!(f, "its PDB is {found}, wanted is {wanted}"),
             Self::Pdb { wanted, found: None } => write!(f, "it names no PDB, wanted is {wanted}"),
-            Self::NothingSaid => f.write_str("the source says neither stamp, PDB, checksum nor size"),
+            Self::Machine { pointer_size, found } => {
+                write!(f, "it is for {found}, wanted is a {}-bit module", 8 * u32::from(*pointer_size))
+            }
+            Self::NothingSaid => {
+                f.write_str("the source gives too little to identify a file: no stamp, PDB, or checksum and size")
+            }
         }
     }
 }
 
-/// Something to say about a file that is taken.
+/// Why a file that is taken may be the wrong one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Warning {
+#[non_exhaustive]
+pub enum Doubt {
     /// CheckSum differs. A servicing copy of hal.dll has been seen with another checksum and the same code.
     Checksum {
         /// In the source.
@@ -172,39 +194,51 @@ pub enum Warning {
         /// In the file.
         found: u32,
     },
-    /// Stamp and size agree, the file names no PDB although the source does.
+    /// Stamp and size agree; the source names a PDB and the file does not.
     NoPdb,
-    /// The source says only name and size, which need not be enough.
+    /// The source gives only name and size. Two builds often have the same size.
     OnlySizeKnown,
-    /// Another file has the same stamp and size but is not the same file, and the source does not say which it means.
-    Ambiguous {
+    /// Another file with another name has the same stamp and size and is not the same file.
+    OthersFit {
         /// Where the other one is.
         other: String,
     },
 }
 
-impl fmt::Display for Warning {
+impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Checksum { wanted, found } => {
-                write!(f, "CheckSum is {found:#x}, the trace says {wanted:#x}; stamp and size agree")
+                write!(f, "its CheckSum is {found:#x}, wanted is {wanted:#x}; stamp and size agree")
             }
-            Self::NoPdb => f.write_str("the file names no PDB, the trace does; stamp and size agree"),
+            Self::NoPdb => f.write_str("it names no PDB, but the wanted module does; stamp and size agree"),
             Self::OnlySizeKnown => {
-                f.write_str("taken by name and size: the trace says neither stamp, checksum nor PDB")
+                f.write_str("identified by name and size alone, because the source gives no stamp, checksum or PDB")
             }
-            Self::Ambiguous { other } => {
-                write!(
-                    f,
-                    "{other} has the same stamp and size but is another file, and the trace does not say which it means"
-                )
-            }
+            Self::OthersFit { other } => write!(f, "{other} is another file with the same stamp and size"),
         }
     }
 }
 
+/// An identity in a few words.
+pub(crate) fn shown(identity: &Identity) -> String {
+    let Identity { timestamp, size_of_image, .. } = identity;
+    format!("one with TimeDateStamp {timestamp:#x} and SizeOfImage {size_of_image:#x}")
+}
+
+/// Bytes of an address on a machine (IMAGE_FILE_MACHINE_* of winnt.h), if it is a known one.
+fn pointer_size(machine: Machine) -> Option<u8> {
+    match machine.0 {
+        // I386, ARM, THUMB, ARMNT.
+        0x14c | 0x1c0 | 0x1c2 | 0x1c4 => Some(4),
+        // IA64, AMD64, ARM64.
+        0x200 | 0x8664 | 0xaa64 => Some(8),
+        _ => None,
+    }
+}
+
 /// The PDB that a file names, if it has a GUID.
-pub(super) fn pdb_id(identity: &Identity) -> Option<PdbId> {
+pub(crate) fn pdb_id(identity: &Identity) -> Option<PdbId> {
     match identity.pdb {
         Some(CodeView::Rsds { guid, age, .. }) => Some(PdbId { guid: Guid(guid), age }),
         _ => None,
@@ -217,16 +251,16 @@ fn same_size(wanted: u32, found: u32) -> bool {
 }
 
 /// True for equal names in any case, and for names that stand for the same module.
-pub(super) fn same_module_name(a: &str, b: &str) -> bool {
+pub(crate) fn same_module_name(a: &str, b: &str) -> bool {
     let (a, b) = (last_component(a).to_lowercase(), last_component(b).to_lowercase());
     a == b || other_names(&a).contains(&b) || other_names(&b).contains(&a)
 }
 
 /// Names under which the same file may be kept: kernel and HAL were installed from several files under one name, and
 /// the drivers of the crash-dump and hibernation stacks are loaded a second time with a prefix.
-pub(super) fn other_names(name: &str) -> Vec<String> {
+pub(crate) fn other_names(name: &str) -> Vec<String> {
     const GROUPS: [&[&str]; 2] = [
-        &["ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkrpamp.exe"],
+        &["ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkrpamp.exe", "ntkrla57.exe"],
         &["hal.dll", "halmacpi.dll", "halacpi.dll", "halaacpi.dll", "halapic.dll", "halmps.dll"],
     ];
     let lower = name.to_lowercase();

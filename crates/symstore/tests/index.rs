@@ -1,11 +1,12 @@
-//! Files are found by who they are: whatever they are called, wherever they lie, however they are packed.
+//! Files are found by identity: whatever they are called, wherever they lie, however they are packed.
 
 use std::fs;
 use std::io::{Cursor, Write};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use symstore::{Cache, Difference, Guid, Index, IndexOptions, Lookup, PdbId, Wanted, Warning};
+use sha2::{Digest, Sha256};
+use symstore::{Cache, Difference, Doubt, Guid, Index, IndexOptions, Loader, Lookup, PdbId, Wanted};
 use testkit::catalog::{Module, szdd_stored};
 
 const GUID: &str = "ed706a38-6592-40a0-66e6-fb19b994baaa";
@@ -78,7 +79,7 @@ fn every_wrapping_gives_the_same_bytes() {
         assert_eq!(found.name, name);
         assert_eq!(found.identity.timestamp, stamp);
         assert_eq!(found.identity.pdb.as_ref().unwrap().name(), "foo.pdb");
-        assert!(found.location.read().unwrap() == file(stamp), "{path}");
+        assert!(*Loader::new().load(found).unwrap() == file(stamp), "{path}");
         assert_eq!(found.location.plain_path().is_some(), matches!(stamp, 1 | 6));
     };
     check(1, "deep/down/renamed.bin", "renamed.bin");
@@ -122,20 +123,20 @@ fn checksum_and_pdb_choose_between_files_with_one_key() {
     put(dir.path(), "b.sys", &Module { checksum: 0xbbbb, ..module(1) }.file());
     put(dir.path(), "c.sys", &Module { checksum: 0xcccc, pdb: Some((OTHER_GUID, 1, "c.pdb")), ..module(1) }.file());
     let index = index(dir.path());
-    let check = |wanted: Wanted, path: &str, expected: &[Warning]| {
+    let check = |wanted: Wanted, path: &str, expected: &[Doubt]| {
         let lookup = index.find(&wanted);
         assert_eq!(place(dir.path(), &lookup), path, "{wanted:?}");
-        let Lookup::Found { warnings, .. } = lookup else { unreachable!() };
-        assert_eq!(warnings, expected, "{wanted:?}");
+        let Lookup::Found { doubts, .. } = lookup else { unreachable!() };
+        assert_eq!(doubts, expected, "{wanted:?}");
     };
-    let other = |name: &str| Warning::Ambiguous { other: dir.path().join(name).display().to_string() };
+    let other = |name: &str| Doubt::OthersFit { other: dir.path().join(name).display().to_string() };
     check(Wanted { checksum: Some(0xbbbb), ..wanted("x.sys", 1) }, "b.sys", &[]);
     check(Wanted { pdb: pdb(OTHER_GUID), ..wanted("a.sys", 1) }, "c.sys", &[]);
     check(Wanted { pdb: pdb(GUID), checksum: Some(0xbbbb), ..wanted("a.sys", 1) }, "b.sys", &[]);
     check(wanted("b.sys", 1), "b.sys", &[other("a.sys")]);
     check(Wanted { checksum: Some(0), ..wanted("c.sys", 1) }, "c.sys", &[other("a.sys")]);
     // A checksum that fits none is no reason to leave the module out.
-    let checksum = Warning::Checksum { wanted: 0xdddd, found: 0xcccc };
+    let checksum = Doubt::Checksum { wanted: 0xdddd, found: 0xcccc };
     check(Wanted { checksum: Some(0xdddd), pdb: pdb(OTHER_GUID), ..wanted("c.sys", 1) }, "c.sys", &[checksum]);
 }
 
@@ -147,17 +148,17 @@ fn sources_that_say_less_are_taken_at_their_word() {
     put(dir.path(), "twin/two/bar.sys", &module(6).file());
     let index = index(dir.path());
     let silent = |name: &str| Wanted { name: name.into(), timestamp: Some(0), size: 0x3000, ..Default::default() };
-    let check = |wanted: Wanted, expected: Option<&[Warning]>| match (index.find(&wanted), expected) {
-        (Lookup::Found { warnings, file }, Some(expected)) => {
-            assert_eq!((file.name.as_str(), &*warnings), ("foo.sys", expected), "{wanted:?}");
+    let check = |wanted: Wanted, expected: Option<&[Doubt]>| match (index.find(&wanted), expected) {
+        (Lookup::Found { doubts, file }, Some(expected)) => {
+            assert_eq!((file.name.as_str(), &*doubts), ("foo.sys", expected), "{wanted:?}");
         }
-        (Lookup::Missing | Lookup::Mismatch { .. }, None) => {}
+        (Lookup::Missing | Lookup::Mismatch { .. } | Lookup::Ambiguous { .. }, None) => {}
         (other, _) => panic!("{wanted:?}: {other:?}"),
     };
     check(Wanted { pdb: pdb(GUID), checksum: Some(0xaaaa), ..silent("x.sys") }, Some(&[]));
     check(Wanted { checksum: Some(0xaaaa), ..silent("x.sys") }, Some(&[]));
     check(Wanted { checksum: Some(0xbbbb), ..silent("foo.sys") }, None);
-    check(silent("foo.sys"), Some(&[Warning::OnlySizeKnown]));
+    check(silent("foo.sys"), Some(&[Doubt::OnlySizeKnown]));
     check(silent("x.sys"), None);
     check(silent("bar.sys"), None);
     check(Wanted { size: 0, ..silent("foo.sys") }, None);
@@ -267,32 +268,26 @@ fn cached(dir: &Path, cache: &Path) -> (Vec<(String, u32)>, Vec<String>) {
     (files, index.notes().to_vec())
 }
 
-/// Gives a file a time of last change that is long past, as files that have lain around have.
-fn age(path: &Path, seconds: u64) {
-    let time = SystemTime::now() - Duration::from_secs(seconds);
-    fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
-}
-
 #[test]
 fn the_cache_is_used_renewed_and_never_believed_when_damaged() {
     let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (a, b) = (dir.path().join("a.sys"), dir.path().join("b.zip"));
     fs::write(&a, module(1).file()).unwrap();
     fs::write(&b, zip(&[("b.sys", &module(2).file())])).unwrap();
-    age(&a, 100);
-    age(&b, 100);
+    settle();
     let both = vec![("a.sys".to_owned(), 1), ("b.sys".to_owned(), 2)];
     assert_eq!(cached(dir.path(), cache.path()), (both.clone(), vec![]));
     let file = fs::read_dir(cache.path().join("index")).unwrap().next().unwrap().unwrap().path();
     let good = fs::read(&file).unwrap();
 
     fs::write(&a, module(3).file()).unwrap();
-    age(&a, 50);
     assert_eq!(cached(dir.path(), cache.path()).0[0].1, 3, "a new time means a new reading");
     let kept = fs::metadata(&a).unwrap().modified().unwrap();
     fs::write(&a, module(4).file()).unwrap();
     fs::File::options().write(true).open(&a).unwrap().set_modified(kept).unwrap();
-    assert_eq!(cached(dir.path(), cache.path()).0[0].1, 3, "the same size and time mean the same file");
+    // A copy can have the size and time of the file that it replaces, as `cp -p` gives them.
+    #[cfg(unix)]
+    assert_eq!(cached(dir.path(), cache.path()).0[0].1, 4, "an inode's own time cannot be set");
 
     let check = |bytes: &[u8]| {
         fs::write(&file, bytes).unwrap();
@@ -306,7 +301,7 @@ fn the_cache_is_used_renewed_and_never_believed_when_damaged() {
     let mut flipped = good.clone();
     *flipped.last_mut().unwrap() ^= 1;
     check(&flipped);
-    check(&[b"mkdump-index-0", &good[14..]].concat());
+    check(&[b"symstore-index-0", &good[16..]].concat());
 
     fs::remove_dir_all(cache.path().join("index")).unwrap();
     assert_eq!(cached(dir.path(), cache.path()).1, [""; 0]);
@@ -321,4 +316,109 @@ fn the_cache_is_used_renewed_and_never_believed_when_damaged() {
     fs::write(&blocked, "a file, not a directory").unwrap();
     let (files, notes) = cached(dir.path(), &blocked);
     assert_eq!((files.len(), notes.len()), (2, 2), "{notes:?}");
+}
+
+fn sha256(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Waits until the cache takes files that have just been written: it does not trust a file younger than two seconds.
+fn settle() {
+    std::thread::sleep(Duration::from_millis(2100));
+}
+
+#[test]
+fn files_that_fit_equally_well_are_ambiguous() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "a/drv.sys", &Module { checksum: 0xaaaa, ..module(1) }.file());
+    put(dir.path(), "b/drv.sys", &Module { checksum: 0xbbbb, ..module(1) }.file());
+    put(dir.path(), "c/copy.sys", &Module { checksum: 0xbbbb, ..module(1) }.file());
+    let index = index(dir.path());
+    let Lookup::Ambiguous { files } = index.find(&wanted("drv.sys", 1)) else { panic!("it is ambiguous") };
+    let places: Vec<_> = files.iter().map(|file| file.location.file().strip_prefix(dir.path()).unwrap()).collect();
+    assert_eq!(places, [Path::new("a/drv.sys"), Path::new("b/drv.sys")]);
+    // Copies of one file are not ambiguous, nor are files that the checksum tells apart.
+    let lookup = index.find(&Wanted { checksum: Some(0xbbbb), ..wanted("drv.sys", 1) });
+    assert_eq!(place(dir.path(), &lookup), "b/drv.sys");
+    let lookup = index.find(&Wanted { checksum: Some(0xbbbb), ..wanted("x.sys", 1) });
+    assert_eq!(place(dir.path(), &lookup), "b/drv.sys");
+}
+
+#[test]
+fn a_32_bit_file_is_not_a_64_bit_module() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bytes = module(1).file();
+    // IMAGE_FILE_HEADER.Machine becomes that of x86, and the optional header's magic that of PE32.
+    bytes[0x84..0x86].copy_from_slice(&0x14c_u16.to_le_bytes());
+    bytes[0x98..0x9a].copy_from_slice(&0x10b_u16.to_le_bytes());
+    put(dir.path(), "x.sys", &bytes);
+    let index = index(dir.path());
+    let check = |pointer_size: Option<u8>, fits: bool| {
+        let lookup = index.find(&Wanted { pointer_size, ..wanted("x.sys", 1) });
+        assert_eq!(matches!(lookup, Lookup::Found { .. }), fits, "{pointer_size:?}: {lookup:?}");
+        if let Lookup::Mismatch { differences, .. } = lookup {
+            assert_eq!(differences[0].to_string(), "it is for x86, wanted is a 64-bit module");
+        }
+    };
+    check(None, true);
+    check(Some(4), true);
+    check(Some(8), false);
+}
+
+#[test]
+fn the_opened_bytes_are_those_that_were_indexed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.sys");
+    let check = |replaced: &[u8], words: &str| {
+        fs::write(&path, module(1).file()).unwrap();
+        let index = index(dir.path());
+        fs::write(&path, replaced).unwrap();
+        let error = Loader::new().load(&index.files()[0]).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(words) && text.contains("a.sys"), "{text}");
+        (error.is_changed(), error.is_incomplete())
+    };
+    assert_eq!(check(&module(2).file(), "is now one with TimeDateStamp 0x2"), (true, false));
+    assert_eq!(check(b"not a module", "not a PE file any more"), (true, false));
+    let file = Module { pdb: None, ..module(1) }.file();
+    assert_eq!(check(&file, "is now one with TimeDateStamp 0x1"), (true, false), "the PDB is part of the identity");
+    assert_eq!(check(&module(1).file()[..0x700], "cut short, 256 bytes are missing"), (false, true));
+}
+
+/// The cache knows a file by size, times and inode. Where a file system keeps no better times, a wanted file is read again.
+#[test]
+fn a_cached_identity_that_is_wanted_is_read_again() {
+    let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(dir.path().join("a.sys"), module(1).file()).unwrap();
+    settle();
+    cached(dir.path(), cache.path());
+    let file = fs::read_dir(cache.path().join("index")).unwrap().next().unwrap().unwrap().path();
+    let body = fs::read_to_string(&file).unwrap().split_once('\n').unwrap().1.to_owned();
+    // The cache says that the file is another build, as it would if that had been replaced unnoticed.
+    let body = body.replace("\"timestamp\":1,", "\"timestamp\":9,");
+    fs::write(&file, format!("symstore-index-2 {}\n{body}", sha256(&body))).unwrap();
+    assert_eq!(cached(dir.path(), cache.path()), (vec![("a.sys".to_owned(), 9)], vec![]), "the cache is believed");
+    let options = IndexOptions {
+        roots: vec![dir.path().into()],
+        cache: Cache::At(cache.path().into()),
+        wanted: vec![wanted("a.sys", 9)],
+        ..Default::default()
+    };
+    let index = Index::build(&options).unwrap();
+    assert!(matches!(index.find(&options.wanted[0]), Lookup::Mismatch { .. }), "the file itself is asked");
+    assert_eq!(cached(dir.path(), cache.path()).0[0].1, 1, "and the cache forgets");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_cache_that_is_a_pipe_is_not_opened() {
+    let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(dir.path().join("a.sys"), module(1).file()).unwrap();
+    settle();
+    cached(dir.path(), cache.path());
+    let file = fs::read_dir(cache.path().join("index")).unwrap().next().unwrap().unwrap().path();
+    fs::remove_file(&file).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let (files, notes) = cached(dir.path(), cache.path());
+    assert!(files.len() == 1 && notes[0].contains("not a regular file"), "{notes:?}");
 }

@@ -94,6 +94,46 @@ pub fn cabinet(method: u16, blocks: &[(&[u8], u16)]) -> Vec<u8> {
     asm.finish()
 }
 
+/// A cabinet with an empty file `a.sys` and this many MSZIP folders that all have the same empty data blocks.
+pub fn sharing_cabinet(folders: u16, blocks: u16) -> Vec<u8> {
+    let mut asm = Asm::new();
+    let (file, data, end) = (asm.label(), asm.label(), asm.label());
+    asm.bytes(b"MSCF").u32(0).u32_of(end).u32(0).u32_of(file).u32(0);
+    asm.u8(3).u8(1).u16(folders).u16(1).u16(0).u16(0).u16(0);
+    for _ in 0..folders {
+        asm.u32_of(data).u16(blocks).u16(1);
+    }
+    asm.bind(file).u32(0).u32(0).u16(0).u16(0).u16(0).u16(0x20).cstr("a.sys");
+    asm.bind(data).fill(0, 8 * usize::from(blocks)).bind(end);
+    asm.finish()
+}
+
+/// A zip archive with one stored file, to which so many entries of the directory point: `00000`, `00001`, … `flags` are
+/// the general purpose flags of the entries; 1 says that the file is encrypted.
+pub fn sharing_zip(content: &[u8], entries: u16, flags: u16) -> Vec<u8> {
+    let mut crc = u32::MAX;
+    for byte in content {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = crc >> 1 ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 };
+        }
+    }
+    let (crc, size) = (!crc, content.len() as u32);
+    let mut asm = Asm::new();
+    // Local header: version 2.0, flags, method 0 (stored), time, date, checksum, sizes, lengths of name and extra field.
+    asm.bytes(b"PK\x03\x04").u16(20).u16(flags).u16(0).u16(0).u16(0).u32(crc).u32(size).u32(size).u16(5).u16(0);
+    asm.bytes(b"00000").bytes(content);
+    let directory = asm.len() as u32;
+    for entry in 0..entries {
+        asm.bytes(b"PK\x01\x02").u16(20).u16(20).u16(flags).u16(0).u16(0).u16(0).u32(crc).u32(size).u32(size);
+        // Lengths of name, extra field and comment; disk, attributes, and the local header's place.
+        asm.u16(5).u16(0).u16(0).u16(0).u16(0).u32(0).u32(0).bytes(format!("{entry:05}").as_bytes());
+    }
+    let end = asm.len() as u32;
+    asm.bytes(b"PK\x05\x06").u16(0).u16(0).u16(entries).u16(entries).u32(end - directory).u32(directory).u16(0);
+    asm.finish()
+}
+
 /// An LZX block that stores its bytes: no E8 translation, type 3, 24 bits of size, the three last match offsets.
 pub fn lzx_stored(bytes: &[u8], offsets: [u32; 3]) -> Vec<u8> {
     let head = 3 << 28 | (bytes.len() as u32) << 4;

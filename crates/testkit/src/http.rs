@@ -40,6 +40,9 @@ pub enum Reply {
     StatusWith(u16, &'static str),
     /// 302 to this address.
     Redirect(String),
+    /// A status and one header more, then a body that never ends: a byte after each pause, or as fast as it goes if that
+    /// is zero.
+    Drip(u16, String, Duration),
     /// Nothing, for so long; then the connection is closed.
     Silence(Duration),
     /// The connection is closed at once.
@@ -172,6 +175,15 @@ fn reply(out: &mut TcpStream, reader: &mut impl Read, request: &Request, reply: 
         }
         Reply::Redirect(to) => {
             write!(out, "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n").map(|()| true)
+        }
+        Reply::Drip(status, header, pause) => {
+            write!(out, "HTTP/1.1 {status} As told\r\n{header}\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+            let piece = if pause.is_zero() { "x".repeat(0x4000) } else { "x".to_owned() };
+            // Ends when the client hangs up.
+            loop {
+                write!(out, "{:x}\r\n{piece}\r\n", piece.len())?;
+                std::thread::sleep(pause);
+            }
         }
         Reply::Silence(time) => {
             std::thread::sleep(time);

@@ -34,7 +34,7 @@ pub fn run(data: &Path) -> Result<Outcome> {
     for Sample { path, wanted } in &samples {
         keys.insert(image_key(wanted.timestamp.unwrap_or_default(), wanted.size));
         match index.find(wanted) {
-            Lookup::Found { file, warnings } if file.location.file().ends_with(path) && warnings.is_empty() => {
+            Lookup::Found { file, doubts } if file.location.file().ends_with(path) && doubts.is_empty() => {
                 outcome.add_pass();
             }
             other => outcome.add_failure(format!("{path}: {other:?}")),

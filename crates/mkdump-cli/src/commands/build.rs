@@ -70,7 +70,12 @@ pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outco
     if command.json {
         print_json(&report)?;
     }
-    let amiss = report.modules.iter().any(|m| matches!(m.status, Status::Missing | Status::Mismatch));
+    // An included module has a reason only when its file may be the wrong one.
+    let amiss = report.modules.iter().any(|module| match module.status {
+        Status::Missing | Status::Mismatch => true,
+        Status::Included => module.reason.is_some(),
+        Status::Excluded => false,
+    });
     // A dump without code serves no purpose, whatever was asked for.
     let empty = !report.modules.iter().any(|module| module.status == Status::Included);
     Ok((if empty || command.strict && amiss { Outcome::Amiss } else { Outcome::Done }, next))

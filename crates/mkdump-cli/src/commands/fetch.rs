@@ -1,5 +1,6 @@
 //! `mkdump fetch`: missing modules from a symbol server, or where they are.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +8,7 @@ use anyhow::Result;
 use mkdump::snapshot::Module;
 use mkdump::{Progress, Wanted};
 use symstore::fetch::{FetchOptions, FetchProgress, Outcome as Fetched, fetch};
-use symstore::{Lookup, MICROSOFT_SERVER, ServerFile, SymbolPath, Wanted as WantedFile};
+use symstore::{Doubt, Lookup, MICROSOFT_SERVER, ServerFile, SymbolPath, Wanted as WantedFile};
 
 use super::{Outcome, explain_no_modules, kernel_modules, open, print, search, suggest, warn};
 use crate::args::{FetchCommand, TalkArgs};
@@ -64,6 +65,14 @@ pub fn run(command: &FetchCommand, talk: TalkArgs) -> Result<Outcome> {
         amiss |= !there;
         table.row([file.name().to_string(), file.key().to_owned(), words]);
     }
+    let unreachable = unreachable(&outcomes);
+    let no_way = |(server, reason): (&&str, &&str)| format!("{server} cannot be reached: {}", text::printable(reason));
+    warn(&unreachable.iter().map(no_way).collect::<Vec<_>>(), talk);
+    if here == 0 && !unreachable.is_empty() {
+        let list = job.command("fetch").line() + " --list";
+        suggest(&[Next::new("list the addresses", list)], talk);
+        return Ok(Outcome::Amiss);
+    }
     if !talk.quiet && !files.is_empty() {
         eprint!("{}", table.render(2));
         eprintln!("{here} of {} files are in {}", files.len(), store.display());
@@ -87,7 +96,8 @@ fn with_pdb(module: &Module, index: &symstore::Index) -> Option<WantedFile> {
     let mut wanted = module.wanted();
     if wanted.said_pdb().is_none() {
         let Lookup::Found { file, .. } = index.find(&wanted) else { return None };
-        (wanted.pdb, wanted.pdb_name) = file.pdb()?;
+        let (id, name) = file.pdb()?;
+        (wanted.pdb, wanted.pdb_name) = (Some(id), Some(name));
     }
     Some(wanted)
 }
@@ -123,11 +133,33 @@ pub(super) fn fetch_all(files: &[ServerFile], servers: &[String], store: PathBuf
 /// Whether the file is there now, and what happened.
 fn describe(outcome: &Fetched) -> (bool, String) {
     match outcome {
-        Fetched::Present { .. } => (true, "was there".into()),
-        Fetched::Fetched { url, warnings, .. } if warnings.is_empty() => (true, format!("fetched from {url}")),
-        Fetched::Fetched { url, warnings, .. } => (true, format!("fetched from {url}; {}", warnings.join("; "))),
+        Fetched::Present { doubts, .. } => (true, with_doubts("was there".into(), doubts, None)),
+        Fetched::Fetched { url, doubts, damage, .. } => {
+            (true, with_doubts(format!("fetched from {url}"), doubts, damage.as_deref()))
+        }
+        Fetched::Unreachable { .. } => (false, "not asked for".into()),
         Fetched::NotThere => (false, "no server has it".into()),
         Fetched::Discarded { url, reason } => (false, format!("{url} is another file: {reason}")),
         Fetched::Failed { url, reason } => (false, format!("{url}: {}", text::printable(reason))),
+        _ => (false, "not fetched".into()),
     }
+}
+
+fn with_doubts(mut words: String, doubts: &[Doubt], damage: Option<&str>) -> String {
+    for doubt in doubts {
+        words += &format!("; {doubt}");
+    }
+    if let Some(damage) = damage {
+        words += &format!("; it came twice like this: {damage}");
+    }
+    words
+}
+
+/// The servers that could not be reached, each once, with the reason.
+fn unreachable(outcomes: &[Fetched]) -> BTreeMap<&str, &str> {
+    let servers = outcomes.iter().filter_map(|outcome| match outcome {
+        Fetched::Unreachable { server, reason } => Some((server.as_str(), reason.as_str())),
+        _ => None,
+    });
+    servers.collect()
 }

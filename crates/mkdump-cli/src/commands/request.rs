@@ -99,7 +99,7 @@ fn items(missing: &[&Module], command: &RequestCommand, bars: &Bars) -> Result<V
         items.extend(asked.into_iter().zip(outcomes).filter_map(|(module, outcome)| match outcome {
             Fetched::Present { .. } | Fetched::Fetched { .. } => None,
             Fetched::NotThere | Fetched::Discarded { .. } => Some(all(Why::NotOnServer)(&module)),
-            Fetched::Failed { .. } => Some(all(Why::NotAsked)(&module)),
+            _ => Some(all(Why::NotAsked)(&module)),
         }));
         return Ok(items);
     }

@@ -1,18 +1,17 @@
 //! Names for addresses: the nearest symbol of a module's PDB when one is at hand, else its nearest export.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::Cursor;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use pdb2::{FallibleIterator, SymbolData};
 use pe_image::MappedImage;
-use symstore::{FileName, PdbId, Store, Volume, pdb_key};
+use symstore::PdbId;
+use symstore::pdb::PdbFinder;
 
 use crate::search::Search;
 use crate::snapshot::ModuleId;
-use crate::threads::msf;
 
 /// The names of modules. A module's PDB is read when the first of its names is asked for.
 #[derive(Debug)]
@@ -24,7 +23,7 @@ pub struct Names<'a> {
 #[derive(Debug)]
 struct Module<'a> {
     image: Option<&'a MappedImage<'a>>,
-    pdbs: Vec<PathBuf>,
+    pdb: Option<PathBuf>,
     id: Option<PdbId>,
     symbols: OnceLock<Symbols>,
 }
@@ -45,7 +44,7 @@ pub enum PdbError {
     Pdb(#[from] pdb2::Error),
     /// Its container is damaged.
     #[error(transparent)]
-    Container(#[from] crate::threads::LayoutError),
+    Container(#[from] symstore::pdb::Error),
     /// A record of it is damaged.
     #[error("PDB: a damaged record")]
     Record,
@@ -60,27 +59,13 @@ pub enum PdbError {
 }
 
 impl<'a> Names<'a> {
-    /// Looks for the PDBs of modules where module files are looked for: beside a module's own file, below the roots, in
-    /// the symbol stores among them and in the directories of the symbol path.
+    /// Names from the PDBs that a [`PdbFinder`] finds for these modules, else from their exports.
     pub fn find(files: &[ModuleFile<'a>], search: &Search) -> Self {
-        // A Windows volume is too large to look through, and has no PDBs of its own.
-        let roots = search.roots.iter().filter(|root| Volume::detect(root).is_none());
-        let below: Vec<PathBuf> = roots.flat_map(|root| pdbs_below(root)).collect();
-        let stores: Vec<Store> = search.roots.iter().chain(&search.symbol_path).map(Store::open).collect();
+        let finder = PdbFinder::new(&search.roots, &search.symbol_path);
         let modules = files.iter().map(|file| {
-            let mut pdbs = Vec::new();
-            if let (Some(name), Some(id)) = (file.pdb_name.as_deref().and_then(|n| FileName::new(n).ok()), file.pdb) {
-                pdbs.extend(stores.iter().flat_map(|store| store.lookup(&name, &pdb_key(&id.guid.0, id.age))));
-                let beside = file.path.as_ref().and_then(|path| Some(path.parent()?.join(name.as_str())));
-                pdbs.extend(beside.filter(|path| path.is_file()));
-                let flat = search.symbol_path.iter().map(|dir| dir.join(name.as_str()));
-                pdbs.extend(flat.filter(|path| path.is_file()));
-                let same = |path: &&PathBuf| {
-                    path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.eq_ignore_ascii_case(name.as_str()))
-                };
-                pdbs.extend(below.iter().filter(same).cloned());
-            }
-            Module { image: file.image, pdbs, id: file.pdb, symbols: OnceLock::new() }
+            let pdb = file.pdb_name.as_deref().zip(file.pdb);
+            let pdb = pdb.and_then(|(name, id)| finder.find(name, id, file.path.as_deref()).path);
+            Module { image: file.image, pdb, id: file.pdb, symbols: OnceLock::new() }
         });
         Self { modules: modules.collect() }
     }
@@ -110,7 +95,7 @@ pub struct ModuleFile<'a> {
 impl Module<'_> {
     fn read(&self) -> Symbols {
         let from_pdb = |path: &PathBuf| Symbols::from_pdb(&fs::read(path).ok()?, self.id?).ok();
-        let found = self.pdbs.iter().find_map(from_pdb).filter(|symbols| !symbols.list.is_empty());
+        let found = self.pdb.as_ref().and_then(from_pdb).filter(|symbols| !symbols.list.is_empty());
         found.or_else(|| self.image.map(Symbols::of_exports)).unwrap_or_default()
     }
 }
@@ -121,7 +106,7 @@ impl Symbols {
     /// # Errors
     /// When the file is no PDB, damaged, or another build's. Takes memory of at most six times the file.
     pub fn from_pdb(file: &[u8], wanted: PdbId) -> Result<Self, PdbError> {
-        msf::check(file)?;
+        symstore::pdb::check_container(file)?;
         // pdb2 0.11 panics on some damaged headers ("attempt to add with overflow" in the DBI stream, found by changing
         // bytes at random). Nothing outlives the call, so that nothing can be left half done.
         std::panic::catch_unwind(|| Self::read_pdb(file, wanted)).unwrap_or(Err(PdbError::Record))
@@ -213,23 +198,4 @@ fn named<'t>(symbol: &pdb2::Symbol<'t>) -> Option<SymbolData<'t>> {
         S_PUB32 | S_LPROC32 | S_GPROC32 | S_LPROC32_ID | S_GPROC32_ID => symbol.parse().ok(),
         _ => None,
     }
-}
-
-/// PDB files below a directory, without following links. Unreadable directories have none.
-fn pdbs_below(root: &Path) -> Vec<PathBuf> {
-    let mut found = BTreeSet::new();
-    let mut open = vec![root.to_owned()];
-    while let Some(dir) = open.pop() {
-        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-            let path = entry.path();
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => open.push(path),
-                Ok(kind) if kind.is_file() && path.extension().is_some_and(|e| e.eq_ignore_ascii_case("pdb")) => {
-                    found.insert(path);
-                }
-                _ => {}
-            }
-        }
-    }
-    found.into_iter().collect()
 }

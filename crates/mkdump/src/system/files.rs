@@ -1,12 +1,9 @@
 //! Which file is which module, by identity, opened and parsed.
 
-use std::path::Path;
-
 use pe_image::PeFile;
 use rayon::prelude::*;
-use symstore::{Index, Lookup, missing_from};
+use symstore::{Doubt, Index, Loader, Lookup, ModuleBytes, ModuleFile};
 
-use crate::map::FileBytes;
 use crate::snapshot::{Module, ModuleId};
 
 /// A module of a snapshot, and what was found for it.
@@ -20,6 +17,8 @@ pub struct Entry {
     pub file: Option<String>,
     /// Why it is out, or what should be said about it.
     pub reason: Option<String>,
+    /// Why its file may be the wrong one although it is taken.
+    pub doubts: Vec<Doubt>,
 }
 
 /// The modules of a snapshot and their files.
@@ -28,20 +27,21 @@ pub struct Files {
     /// In the order of the snapshot.
     pub entries: Vec<Entry>,
     /// The file of each that has one.
-    bytes: Vec<Option<FileBytes>>,
+    bytes: Vec<Option<ModuleBytes>>,
 }
 
 impl Files {
     /// Finds and opens the files of `modules`.
     pub fn find(modules: &[Module], index: &Index) -> Self {
-        let (entries, bytes) = modules.par_iter().map(|module| open(module, index)).unzip();
+        let loader = Loader::new();
+        let (entries, bytes) = modules.par_iter().map(|module| open(module, index, &loader)).unzip();
         Self { entries, bytes }
     }
 
     /// Reads the headers. A file that is not an image after all is a mismatch.
     pub fn parse(&mut self) -> Parsed<'_> {
         for (entry, bytes) in self.entries.iter_mut().zip(&mut self.bytes) {
-            let Some(Err(error)) = bytes.as_deref().map(PeFile::parse) else { continue };
+            let Some(Err(error)) = bytes.as_deref().map(|bytes| PeFile::parse(bytes)) else { continue };
             *bytes = None;
             if entry.inclusion == Inclusion::Included {
                 entry.inclusion = Inclusion::Mismatch;
@@ -67,6 +67,33 @@ pub enum Inclusion {
 }
 
 impl Entry {
+    /// Reads the file that was found. Between the index and here it may have been replaced or cut short.
+    fn load(&mut self, file: &ModuleFile, doubts: Vec<Doubt>, loader: &Loader) -> Option<ModuleBytes> {
+        self.file = Some(file.location.to_string());
+        match loader.load(file) {
+            Ok(bytes) => {
+                self.inclusion = Inclusion::Included;
+                self.reason = (!doubts.is_empty()).then(|| joined(&doubts));
+                self.doubts = doubts;
+                Some(bytes)
+            }
+            Err(error) => {
+                if error.is_changed() {
+                    self.inclusion = Inclusion::Mismatch;
+                }
+                let source = std::error::Error::source(&*error).map(|source| format!(": {source}"));
+                self.reason = Some(format!("{error}{}", source.unwrap_or_default()));
+                None
+            }
+        }
+    }
+
+    /// Why its file may be the wrong one, as a warning.
+    pub(super) fn warning(&self) -> Option<String> {
+        let file = self.file.as_deref().filter(|_| self.inclusion == Inclusion::Included && !self.doubts.is_empty())?;
+        Some(format!("{}: {file} may be the wrong file: {}", self.module.name, joined(&self.doubts)))
+    }
+
     /// Leaves the module out.
     pub(super) fn exclude(&mut self, reason: String) {
         self.inclusion = Inclusion::Excluded;
@@ -74,44 +101,34 @@ impl Entry {
     }
 }
 
-fn open(module: &Module, index: &Index) -> (Entry, Option<FileBytes>) {
-    let mut entry = Entry { module: module.clone(), inclusion: Inclusion::Missing, file: None, reason: None };
-    let mut opened = None;
-    match index.find(&module.wanted()) {
-        Lookup::Missing => entry.reason = Some("no file of that name or identity found".into()),
+fn open(module: &Module, index: &Index, loader: &Loader) -> (Entry, Option<ModuleBytes>) {
+    let mut entry =
+        Entry { module: module.clone(), inclusion: Inclusion::Missing, file: None, reason: None, doubts: Vec::new() };
+    let bytes = match index.find(&module.wanted()) {
+        Lookup::Found { file, doubts } => entry.load(file, doubts, loader),
         Lookup::Mismatch { closest, differences } => {
             entry.inclusion = Inclusion::Mismatch;
             entry.file = Some(closest.location.to_string());
             let differences: Vec<_> = differences.iter().map(ToString::to_string).collect();
             entry.reason = Some(format!("{}: {}", closest.location, differences.join(", ")));
+            None
         }
-        Lookup::Found { file, warnings } => {
-            entry.file = Some(file.location.to_string());
-            let bytes = match file.location.plain_path() {
-                Some(path) => FileBytes::open(path).map_err(|e| e.to_string()),
-                None => {
-                    let name = file.location.to_string();
-                    let bytes = file.location.read().map_err(|e| format!("cannot read {name}: {e}"));
-                    bytes.map(|bytes| FileBytes::from_memory(Path::new(&name), bytes))
-                }
-            };
-            // Between index and here the file may have become shorter, and a member of an archive may be cut.
-            let bytes = bytes.and_then(|bytes| match missing_from(&bytes, bytes.len() as u64) {
-                Some(missing) => Err(format!("{}: cut short, {missing} bytes are missing", file.location)),
-                None => Ok(bytes),
-            });
-            match bytes {
-                Ok(bytes) => {
-                    entry.inclusion = Inclusion::Included;
-                    opened = Some(bytes);
-                    let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
-                    entry.reason = (!warnings.is_empty()).then(|| warnings.join("; "));
-                }
-                Err(why) => entry.reason = Some(why),
-            }
+        Lookup::Ambiguous { files } => {
+            entry.inclusion = Inclusion::Mismatch;
+            let places: Vec<_> = files.iter().map(|file| file.location.to_string()).collect();
+            entry.reason = Some(format!("several files fit equally well but differ: {}", places.join(", ")));
+            None
         }
-    }
-    (entry, opened)
+        _ => {
+            entry.reason = Some("no file of that name or identity found".into());
+            None
+        }
+    };
+    (entry, bytes)
+}
+
+fn joined(doubts: &[Doubt]) -> String {
+    doubts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Modules with the headers of their files.

@@ -6,6 +6,7 @@ use std::ops::Range;
 use mdmp::user::{CodeView, FixedFileInfo, Module as ModuleEntry};
 use mdmp::{Memory, MemoryRange, Protection};
 use pe_image::{Binding, Counts, MappedImage, Rva, Section, Selection};
+use symstore::Doubt;
 
 use super::files::Entry;
 use crate::snapshot::ModuleId;
@@ -29,10 +30,15 @@ impl<'a> Image<'a> {
         Self { module, entry, mapped, binding, counts }
     }
 
-    /// The entry of a minidump's module list: identity from the file, whose bytes are in the dump.
+    /// The entry of a minidump's module list: identity from the file, whose bytes are in the dump. A file that was
+    /// identified by name and size alone has no identity to state: the source gave none, and the file may be the wrong
+    /// one.
     pub fn module_entry(&self) -> ModuleEntry {
         let identity = self.mapped.file().identity();
         let mut entry = ModuleEntry::new(&self.entry.module.path, self.mapped.base().0, identity.size_of_image);
+        if self.entry.doubts.contains(&Doubt::OnlySizeKnown) {
+            return entry;
+        }
         entry.checksum = identity.checksum;
         entry.timestamp = identity.timestamp;
         entry.version = self.version();

@@ -77,7 +77,8 @@ impl<'a> System<'a> {
     pub fn reconstruct(parsed: &'a Parsed<'a>, setting: &Setting<'_>) -> Self {
         let held = |winner: &Entry| format!("{} held these addresses {}", winner.module.name, setting.moment_name);
         let bound = Bound::new(parsed, setting.moment, held);
-        let mut warnings = contradictions(&bound, setting.moment);
+        let mut warnings: Vec<String> = parsed.entries.iter().filter_map(Entry::warning).collect();
+        warnings.extend(contradictions(&bound, setting.moment));
         let stubs = bound.stubs().unwrap_or_else(|error| {
             warnings.push(format!("the kernel's retpoline stubs: {error}"));
             None

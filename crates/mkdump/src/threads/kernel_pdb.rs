@@ -1,11 +1,13 @@
 //! The kernel's PDB: which one it is, and where it lies in the symbol stores at hand.
 
 use std::borrow::Borrow;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use symstore::{FileName, Index, Lookup, PdbId, Store, pdb_key};
+use symstore::pdb::{PdbFinder, PdbIdentity};
+use symstore::{Guid, Index, Lookup, PdbId};
 
-use super::layout::{self, ThreadLayout};
+use super::layout::ThreadLayout;
 use crate::error::{Error, Result};
 use crate::map::FileBytes;
 use crate::search::Search;
@@ -14,15 +16,15 @@ use crate::snapshot::{Module, Pdb, Snapshot};
 /// A PDB that was read.
 pub(crate) struct ReadPdb {
     pub(crate) layout: ThreadLayout,
-    /// Its GUID, when it has one; the age counts rewrites of the same PDB and is let be.
-    guid: Option<[u8; 16]>,
+    /// Its GUID, if it can be read. The age is ignored: it counts rewrites of the same PDB.
+    guid: Option<Guid>,
 }
 
 /// Reads the PDB that the caller names.
 pub(crate) fn read_pdb(path: &Path) -> Result<ReadPdb> {
     let bytes = FileBytes::open(path)?;
     let layout = ThreadLayout::from_pdb(&bytes).map_err(|source| Error::Pdb { path: path.to_owned(), source })?;
-    Ok(ReadPdb { layout, guid: layout::guid(&bytes) })
+    Ok(ReadPdb { layout, guid: PdbIdentity::read(Cursor::new(&*bytes)).ok().map(|pdb| pdb.guid) })
 }
 
 /// The PDB that the kernel of a dump was linked with.
@@ -42,31 +44,33 @@ impl KernelPdb {
         let index = index(kernel)?;
         let Lookup::Found { file, .. } = index.borrow().find(&kernel.wanted()) else { return None };
         let (id, name) = file.pdb()?;
-        Some(KernelPdb(Pdb { name: name?, id: id? }))
+        Some(KernelPdb(Pdb { name, id }))
     }
 
-    /// Finds it in the symbol stores and reads it.
+    /// Finds it and reads it.
     pub(crate) fn find(&self, search: &Search, warnings: &mut Vec<String>) -> Option<(ThreadLayout, PathBuf)> {
-        let name = FileName::new(&self.0.name).ok()?;
-        let key = pdb_key(&self.0.id.guid.0, self.0.id.age);
-        let stores = search.symbol_path.iter().chain(&search.roots);
-        for path in stores.flat_map(|root| Store::open(root.clone()).lookup(&name, &key)) {
-            match read_pdb(&path) {
-                Ok(pdb) => return Some((pdb.layout, path)),
-                Err(error) => warnings.push(error.to_string()),
+        let found = PdbFinder::new(&search.roots, &search.symbol_path).find(&self.0.name, self.0.id, None);
+        let Some(path) = found.path else {
+            warnings.extend(found.rejected.iter().map(|(path, why)| format!("{}: {why}", path.display())));
+            return None;
+        };
+        match read_pdb(&path) {
+            Ok(pdb) => Some((pdb.layout, path)),
+            Err(error) => {
+                warnings.push(error.to_string());
+                None
             }
         }
-        None
     }
 
     /// Complains about a PDB of another kernel.
     pub(crate) fn differs(&self, pdb: &ReadPdb, path: &Path) -> Option<String> {
         let PdbId { guid, .. } = self.0.id;
-        let found = pdb.guid.filter(|found| *found != guid.0)?;
+        let found = pdb.guid.filter(|found| *found != guid)?;
         Some(format!(
             "{}: found GUID {}, the dump's kernel has {} ({}): its offsets may not fit",
             path.display(),
-            symstore::Guid(found),
+            found,
             guid,
             self.0.name
         ))

@@ -34,13 +34,8 @@ pub enum LayoutError {
     #[error("PDB: {0}")]
     Pdb(#[from] pdb2::Error),
     /// The PDB's container is damaged.
-    #[error("PDB at file offset {offset:#x}: {what}")]
-    Container {
-        /// Where.
-        offset: u64,
-        /// What is wrong.
-        what: &'static str,
-    },
+    #[error(transparent)]
+    Container(#[from] symstore::pdb::Error),
     /// A type record of the PDB is damaged.
     #[error("PDB: a damaged type record")]
     Types,
@@ -61,7 +56,7 @@ impl ThreadLayout {
     /// When the file is no PDB, or one without the types `_KTHREAD` and `_ETHREAD`. Takes memory of at most three times
     /// the file.
     pub fn from_pdb(pdb: &[u8]) -> Result<ThreadLayout, LayoutError> {
-        super::msf::check(pdb)?;
+        symstore::pdb::check_container(pdb)?;
         // pdb2 0.11 panics on some damaged type records ("entered unreachable code", found by changing bytes at random).
         // Nothing outlives the call, so that nothing can be left half done.
         std::panic::catch_unwind(|| ThreadLayout::from_types(pdb)).unwrap_or(Err(LayoutError::Types))
@@ -105,14 +100,6 @@ impl ThreadLayout {
         }
         self
     }
-}
-
-/// The GUID of a PDB; `None` when it has none or is damaged.
-pub(super) fn guid(pdb: &[u8]) -> Option<[u8; 16]> {
-    super::msf::check(pdb).ok()?;
-    // As in `from_pdb`: a panic of the parser is damage.
-    let read = || Some(pdb2::PDB::open(Cursor::new(pdb)).ok()?.pdb_information().ok()?.guid);
-    std::panic::catch_unwind(read).ok().flatten().map(|guid| guid.to_bytes_le())
 }
 
 /// Long field lists go on in further records; a hostile PDB may chain them in a ring.

@@ -1,27 +1,32 @@
-//! Looks at a fetched file before anybody may take it for what was asked.
+//! Checks a fetched file before it gets its name.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use pe_image::{Identity, PeFile};
 
-use super::pdb_file::PdbFile;
+use crate::pdb::PdbIdentity;
 use crate::server::{FileKind, ServerFile};
+use crate::wanted::Doubt;
 
-/// What a look at a file has shown.
+/// What a fetched file turned out to be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is the file, with remarks.
-    Right(Vec<String>),
-    /// It is the file by its identity, but pieces of it are wrong or missing.
+    /// The file, perhaps with doubts.
+    Right(Vec<Doubt>),
+    /// The file by its identity, but pieces of it are wrong or missing.
     Damaged(String),
-    /// It is something else.
+    /// Something else.
     Wrong(String),
 }
 
 /// Files up to this size are read in whole to compute their checksum; images are far smaller.
 const LARGEST_CHECKED: u64 = 256 << 20;
+
+/// Held while a file is read in whole, so that only one is in memory however many are fetched at a time.
+static WHOLE_FILE: Mutex<()> = Mutex::new(());
 
 /// Compares the file with what is wanted.
 pub(super) fn verify(path: &Path, file: &ServerFile) -> io::Result<Verdict> {
@@ -29,33 +34,30 @@ pub(super) fn verify(path: &Path, file: &ServerFile) -> io::Result<Verdict> {
         FileKind::Image(wanted) => {
             let identity = match Identity::read(File::open(path)?) {
                 Ok(identity) => identity,
-                Err(error) => return Ok(Verdict::Wrong(format!("it is no module: {error}"))),
+                Err(error) => return Ok(Verdict::Wrong(format!("not a module: {error}"))),
             };
             let comparison = wanted.compare(&wanted.name, &identity);
             if !comparison.is_match() {
                 let differences: Vec<String> = comparison.differences.iter().map(ToString::to_string).collect();
-                return Ok(Verdict::Wrong(format!("it is another module: {}", differences.join("; "))));
+                return Ok(Verdict::Wrong(format!("another module: {}", differences.join("; "))));
             }
-            let remarks = comparison.warnings.iter().map(ToString::to_string).collect();
-            Ok(damage(path)?.map_or(Verdict::Right(remarks), Verdict::Damaged))
+            Ok(damage(path)?.map_or(Verdict::Right(comparison.doubts), Verdict::Damaged))
         }
-        FileKind::Pdb(wanted) => Ok(match PdbFile::read(io::BufReader::new(File::open(path)?)) {
-            Ok(pdb) if pdb.guid != wanted.guid => Verdict::Wrong(format!("it is another PDB: {}", pdb.guid)),
-            Ok(pdb) if pdb.dbi_age != Some(wanted.age) && pdb.age != wanted.age => {
-                Verdict::Wrong(format!("its age is {}, wanted is {}", pdb.dbi_age.unwrap_or(pdb.age), wanted.age))
-            }
-            Ok(_) => Verdict::Right(Vec::new()),
-            Err(error) => Verdict::Wrong(format!("it is no PDB: {error}")),
+        FileKind::Pdb(wanted) => Ok(match PdbIdentity::read(io::BufReader::new(File::open(path)?)) {
+            Ok(pdb) if pdb.is(*wanted) => Verdict::Right(Vec::new()),
+            Ok(pdb) => Verdict::Wrong(format!("another PDB: it is {}, wanted is {wanted}", pdb.id())),
+            Err(error) => Verdict::Wrong(error.to_string()),
         }),
     }
 }
 
 /// What is wrong with an image whose headers are right: a section past its end, or another checksum than the linker
-/// wrote. Identity lies in the first page; this is what notices a file that was put together from two.
+/// wrote. The identity lies in the first page; this finds a file that was put together from two.
 fn damage(path: &Path) -> io::Result<Option<String>> {
     if fs::metadata(path)?.len() > LARGEST_CHECKED {
         return Ok(None);
     }
+    let _one_at_a_time = WHOLE_FILE.lock().unwrap_or_else(PoisonError::into_inner);
     let bytes = fs::read(path)?;
     Ok(match PeFile::parse(&bytes) {
         Err(error) => Some(error.to_string()),

@@ -192,6 +192,7 @@ fn provenance(reading: &Reading<'_>, system: &System<'_>, images: &[Image<'_>]) 
         base: format!("{:#x}", image.mapped.base()),
         image_key: image.image_key(),
         import_calls_direct: image.mapped.policy().import_calls == ImportCalls::Optimized,
+        doubts: image.entry.doubts.iter().map(ToString::to_string).collect(),
     };
     Provenance {
         tool: concat!("mkdump ", env!("CARGO_PKG_VERSION")).into(),
