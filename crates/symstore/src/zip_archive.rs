@@ -65,13 +65,16 @@ mod tests {
     use std::io::Cursor;
     use testkit::catalog::{Module, sharing_zip};
 
-    fn names(archive: &[u8], budget: u64) -> (Result<(), String>, Vec<(String, usize)>, Vec<String>) {
+    /// The result; the members with the bytes that could be read of them; those that were skipped.
+    type Walk = (Result<(), String>, Vec<(String, usize)>, Vec<String>);
+
+    fn names(archive: &[u8], budget: u64) -> Walk {
         let (mut seen, mut skipped) = (Vec::new(), Vec::new());
         let result = for_each_member(
             Cursor::new(archive),
             &Budget::new(budget),
             |member| {
-                seen.push((member.name, std::io::copy(member.content, &mut std::io::sink()).unwrap_or(0) as usize))
+                seen.push((member.name, std::io::copy(member.content, &mut std::io::sink()).unwrap_or(0) as usize));
             },
             |member, reason| skipped.push(format!("{member}: {reason}")),
         );
