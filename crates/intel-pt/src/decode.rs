@@ -88,18 +88,7 @@ pub fn decode(bytes: &[u8], block: BlockContext) -> Result<(Packet, usize), Reas
 fn extended(bytes: &[u8]) -> Result<(Packet, usize), Reason> {
     let code = field(bytes, "with opcode 02", 1, 1)? as u8;
     Ok(match code {
-        ext::PSB => {
-            for (at, (&found, allowed)) in bytes.iter().zip(op::PSB).enumerate() {
-                if found != allowed {
-                    let allowed = if at % 2 == 0 { "02" } else { "82" };
-                    return Err(Reason::BadField { packet: "psb", field: "byte", found: found.into(), allowed });
-                }
-            }
-            if bytes.len() < op::PSB.len() {
-                return Err(Reason::Truncated { packet: "psb", needs: op::PSB.len(), has: bytes.len() });
-            }
-            (Packet::Psb, op::PSB.len())
-        }
+        ext::PSB => psb(bytes)?,
         ext::PSBEND => (Packet::PsbEnd, 2),
         ext::OVF => (Packet::Ovf, 2),
         ext::TRACE_STOP => (Packet::TraceStop, 2),
@@ -167,6 +156,19 @@ fn extended(bytes: &[u8]) -> Result<(Packet, usize), Reason> {
         }
         _ => return Err(unknown(bytes, 2)),
     })
+}
+
+fn psb(bytes: &[u8]) -> Result<(Packet, usize), Reason> {
+    for (at, (&found, allowed)) in bytes.iter().zip(op::PSB).enumerate() {
+        if found != allowed {
+            let allowed = if at % 2 == 0 { "02" } else { "82" };
+            return Err(Reason::BadField { packet: "psb", field: "byte", found: found.into(), allowed });
+        }
+    }
+    if bytes.len() < op::PSB.len() {
+        return Err(Reason::Truncated { packet: "psb", needs: op::PSB.len(), has: bytes.len() });
+    }
+    Ok((Packet::Psb, op::PSB.len()))
 }
 
 #[inline]

@@ -4,7 +4,7 @@ use crate::bytes::sign_extend_48;
 use crate::error::Unencodable;
 use crate::last_ip::Ip;
 use crate::opcode::{self as op, ext, ext2};
-use crate::packet::{Mode, Packet, Payload};
+use crate::packet::{Mode, Packet, Payload, Trigger};
 use core::ops::Deref;
 
 /// The bytes of one packet, 1 to 16.
@@ -103,14 +103,7 @@ pub fn encode(packet: &Packet) -> Result<Encoded, Unencodable> {
             limit("evd", "type", kind.0.into(), 31, "0 to 31")?;
             out.ext(ext::EVD).one(kind.0).le(payload, 8);
         }
-        Packet::Trig(trig) => {
-            let flag = |set: bool, bit: u8| u8::from(set) << bit;
-            let flags = flag(trig.ip, 7) | flag(trig.instructions.is_some(), 6) | flag(trig.multiple, 5);
-            out.put(&[op::TRIG, flags, trig.triggers]);
-            if let Some(count) = trig.instructions {
-                out.le(count.into(), 2);
-            }
-        }
+        Packet::Trig(trigger) => out.trig(trigger),
     }
     Ok(out)
 }
@@ -163,6 +156,15 @@ impl Encoded {
             Ip::Full(ip) => self.le(ip, 8),
         }
         Ok(())
+    }
+
+    fn trig(&mut self, trigger: Trigger) {
+        let flag = |set: bool, bit: u8| u8::from(set) << bit;
+        let flags = flag(trigger.ip, 7) | flag(trigger.instructions.is_some(), 6) | flag(trigger.multiple, 5);
+        self.put(&[op::TRIG, flags, trigger.triggers]);
+        if let Some(count) = trigger.instructions {
+            self.le(count.into(), 2);
+        }
     }
 
     fn cyc(&mut self, value: u64) {
