@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use mkdump::Moment;
 
 mod check;
 mod ipt;
 mod ipt_input;
 mod threads;
+mod values;
 
 pub use check::CheckCommand;
 pub use ipt::{IptCommand, SnapshotArgs};
@@ -48,7 +50,7 @@ pub struct Cli {
     pub talk: TalkArgs,
 
     /// Write log lines with times into a file, `-` for stderr
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Talk")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Output options")]
     pub log: Option<PathBuf>,
 }
 
@@ -81,13 +83,13 @@ impl Cli {
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct TalkArgs {
     /// Print errors only
-    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Talk")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Output options")]
     pub quiet: bool,
     /// Print what is done and why
-    #[arg(short, long, global = true, help_heading = "Talk")]
+    #[arg(short, long, global = true, help_heading = "Output options")]
     pub verbose: bool,
     /// When to use colours
-    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN", help_heading = "Talk")]
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN", help_heading = "Output options")]
     pub color: Colour,
 }
 
@@ -130,13 +132,13 @@ pub struct ModulesArgs {
 #[derive(Clone, Debug, Default, Args)]
 pub struct SelectArgs {
     /// The moment to show: seconds from the start of the trace, or a raw timestamp [default: its end]
-    #[arg(long, value_name = "TIME")]
-    pub at: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = values::moment, allow_negative_numbers = true)]
+    pub at: Option<Moment>,
     /// Only modules whose name matches; repeatable
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, value_name = "GLOB", value_parser = values::glob)]
     pub include: Vec<String>,
     /// Leave out modules whose name matches; repeatable
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, value_name = "GLOB", value_parser = values::glob)]
     pub exclude: Vec<String>,
 }
 

@@ -1,13 +1,19 @@
-//! Ctrl-C and `kill`: half-written files go, then the process ends as if nobody had listened.
+//! Signals that end the process: half-written files are removed first.
 
-/// Listens for SIGINT and SIGTERM from now on. SIGKILL cannot be heard; what it leaves behind is named `.NAME.….partial`.
+/// Listens for SIGINT, SIGTERM, SIGHUP and SIGQUIT from now on, and turns SIGXFSZ (a file has reached the limit of `ulimit
+/// -f`) into an ordinary error of the write. A signal that the parent set to be ignored, as `nohup` does, stays ignored.
+///
+/// SIGKILL cannot be caught; the file that it leaves is named `.NAME.….partial`.
 #[cfg(unix)]
 pub fn watch() {
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
     use signal_hook::iterator::Signals;
 
-    // Without the handler an interrupted run leaves its temporary file, which is no reason not to run.
-    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
+    // A write past the limit fails with EFBIG when a handler is there, whatever the handler does. Without handlers an
+    // interrupted run leaves its temporary file, which is no reason not to run.
+    let _ = signal_hook::flag::register(SIGXFSZ, std::sync::Arc::default());
+    let heard = [SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(|signal| !is_ignored(*signal));
+    let Ok(mut signals) = Signals::new(heard) else { return };
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             mkdump::remove_unfinished();
@@ -16,6 +22,20 @@ pub fn watch() {
             std::process::exit(128 + signal);
         }
     });
+}
+
+/// Whether the process was started with a signal ignored. Asked of Linux; where it cannot be asked, SIGHUP counts as
+/// ignored, because ending a `nohup` job would be worse than a temporary file that is left.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    let mask = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    });
+    match mask {
+        Some(mask) => mask >> (signal - 1) & 1 == 1,
+        None => signal == signal_hook::consts::SIGHUP,
+    }
 }
 
 /// Other systems end the process at once.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::kind;
+use crate::kind::FileKind;
 
 /// Shorthand for this crate's results.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -29,7 +29,7 @@ pub enum Error {
         /// What the operating system said, or the reader of a memory range that failed half-way.
         source: io::Error,
     },
-    /// The trace is no ETW trace, or so damaged that nothing can be read from it.
+    /// The trace is not an ETW trace, or so damaged that nothing can be read from it.
     #[error("{path}: {source}")]
     Trace {
         /// The trace.
@@ -37,7 +37,7 @@ pub enum Error {
         /// Where and what.
         source: etl_file::Error,
     },
-    /// The file is no Windows dump, or so damaged that nothing can be read from it.
+    /// The file is not a Windows dump, or so damaged that nothing can be read from it.
     #[error("{path}: {source}")]
     Dump {
         /// The dump.
@@ -67,7 +67,7 @@ pub enum Error {
         /// The trace.
         path: PathBuf,
     },
-    /// The source is no dump whose threads can be listed.
+    /// The source is not a dump whose threads can be listed.
     #[error("{path}: {why}")]
     NoThreads {
         /// The dump.
@@ -102,7 +102,7 @@ pub enum Error {
         /// What it holds instead, and how to record what is needed.
         why: String,
     },
-    /// A file of `--ipt-hex` is not hexadecimal.
+    /// A file of hexadecimal text is not hexadecimal.
     #[error("{path}: {source}")]
     Hex {
         /// The file.
@@ -110,15 +110,42 @@ pub enum Error {
         /// Where, what was found and what is allowed.
         source: crate::ipt::input::HexError,
     },
-    /// An option's value makes no sense for this source.
-    #[error("{option}{}{value}: {why}", if value.is_empty() { "" } else { " " })]
-    Option {
-        /// The option, as it is written.
-        option: &'static str,
-        /// Its value.
-        value: String,
-        /// What is allowed.
-        why: String,
+    /// A file given as Intel PT data holds something else.
+    #[error("{path}: not Intel PT data")]
+    NotIpt {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        kind: FileKind,
+    },
+    /// Only what the Intel PT data touches is wanted, and there is no such data.
+    #[error("{path}: there is no Intel PT data to say which modules were touched")]
+    NothingTouched {
+        /// The trace or dump.
+        path: PathBuf,
+    },
+    /// The moment lies outside the source.
+    #[error(transparent)]
+    Moment(#[from] crate::moment::MomentError),
+    /// A pattern for names is not a glob.
+    #[error(transparent)]
+    Pattern(#[from] crate::select::PatternError),
+    /// The patterns for names leave no module.
+    #[error("no module matches; {}", told(names))]
+    NoNameMatches {
+        /// The names of the modules that there are.
+        names: Vec<String>,
+    },
+    /// The choice of snapshots leaves none.
+    #[error(transparent)]
+    Choice(#[from] crate::ipt::choose::ChoiceError),
+    /// The format cannot show the source's machine.
+    #[error("{path}: {format} files of 32-bit systems are not written")]
+    Format {
+        /// The source.
+        path: PathBuf,
+        /// Name of the format.
+        format: &'static str,
     },
     /// The dump cannot be laid out: a rule of the format is broken, found before the first byte was written.
     #[error("cannot lay out {path}: {source}")]
@@ -131,21 +158,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// What to do about it, in lines of their own that hold nothing from a file; `None` when the error says it all.
-    pub fn advice(&self) -> Option<String> {
-        match self {
-            Self::NoModules { .. } => Some(HOW_TO_RECORD.to_owned()),
-            Self::NoFiles { .. } => Some(WHERE_MODULES_ARE.to_owned()),
-            Self::Architecture { .. } => {
-                Some("`mkdump modules` lists its modules with their bases and keys all the same.".to_owned())
-            }
-            Self::Trace { path, .. } => kind::is_no_trace(path),
-            Self::Dump { path, .. } => kind::is_no_dump(path),
-            Self::Read { path, .. } if path.is_dir() => Some("That is a directory; name the file in it.".to_owned()),
-            _ => None,
-        }
-    }
-
     /// A read that failed.
     pub(crate) fn read(path: &Path, source: io::Error) -> Self {
         Self::Read { path: path.to_owned(), source }
@@ -156,18 +168,6 @@ impl Error {
         Self::Write { path: path.to_owned(), source }
     }
 }
-
-/// How to record a trace that names kernel modules.
-pub(crate) const HOW_TO_RECORD: &str = "\
-Record the loaded modules, as administrator, with one of:
-  wpr -start GeneralProfile          then   wpr -stop trace.etl
-  xperf -on PROC_THREAD+LOADER       then   xperf -d trace.etl
-Both log what is loaded when the recording starts or stops, and merge the files' identities into the trace.";
-
-/// Where module files may come from.
-const WHERE_MODULES_ARE: &str = "\
-Name a directory, symbol store, mounted Windows volume or zip archive with --modules; it may hold anything besides.
-`mkdump fetch` gets the files from a symbol server.";
 
 /// An error and its cause in one line.
 fn with_source(error: &dyn std::error::Error) -> String {
@@ -183,4 +183,15 @@ fn files(number: usize) -> String {
 
 fn shown(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// The first few names of modules.
+fn told(names: &[String]) -> String {
+    const TOLD: usize = 5;
+    let first = names.iter().take(TOLD).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len() {
+        1 => format!("there is {first} only"),
+        count if count <= TOLD => format!("there are {first}"),
+        count => format!("there are {count} modules, such as {first}"),
+    }
 }

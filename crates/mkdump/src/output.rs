@@ -88,8 +88,7 @@ impl Output {
             Target::Temporary(file, unfinished) => {
                 let file = file.into_inner().map_err(|e| failed(e.into_error()))?;
                 file.as_file().sync_all().map_err(failed)?;
-                file.persist(&place).map_err(|e| failed(e.error))?;
-                drop(unfinished);
+                unfinished.rename(|_| file.persist(&place).map(drop).map_err(|e| e.error)).map_err(failed)?;
                 sync_directory(&place);
                 Ok(())
             }
@@ -165,10 +164,9 @@ impl OutputDirectory {
             let synced = entry.and_then(|entry| File::options().write(true).open(entry.path())?.sync_all());
             synced.map_err(|e| Error::write(&path, e))?;
         }
-        std::fs::rename(directory.path(), &path).map_err(|e| Error::write(&path, e))?;
+        unfinished.rename(|temporary| std::fs::rename(temporary, &path)).map_err(|e| Error::write(&path, e))?;
         // Nothing bears the temporary name any more.
         let _ = directory.keep();
-        drop(unfinished);
         sync_directory(&path);
         Ok(())
     }
@@ -177,17 +175,26 @@ impl OutputDirectory {
 /// What is being written, for [`remove_unfinished`].
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// A temporary file or directory, as long as it is one.
+/// A file or directory that still has its temporary name.
 #[derive(Debug)]
 struct Unfinished(PathBuf);
 
 impl Unfinished {
-    /// Creates one and notes it, in one step for whoever asks for the list.
+    /// Creates one and notes it, in one step for [`remove_unfinished`].
     fn create<T>(create: impl FnOnce() -> io::Result<(T, PathBuf)>) -> io::Result<(T, Unfinished)> {
         let mut list = UNFINISHED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (value, path) = create()?;
         list.push(path.clone());
         Ok((value, Unfinished(path)))
+    }
+
+    /// Gives it its final name, in one step for [`remove_unfinished`]: a directory that is being emptied is not renamed.
+    fn rename(self, rename: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+        let mut list = UNFINISHED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        rename(&self.0)?;
+        list.retain(|path| *path != self.0);
+        drop(list);
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mkdump::ipt::input::Inputs;
 use mkdump::report::{BuildReport, Status};
-use mkdump::{BuildOptions, Choice, Search, Silent, Source, Wanted, build};
+use mkdump::{BuildOptions, Choice, Moment, Search, Silent, Source, Wanted, build};
 use testkit::image::{At, CODE, Driver};
 use testkit::pt::{
     Compression, Hardware, ListedBranch, Machine, Module, Optimization, PacketWriter, Program, Run, System,
@@ -299,7 +299,7 @@ fn data_saved_by_hand_counts_like_the_traces_own() {
 fn wrong_data_is_named() {
     let recorded = Recorded::new(system(Optimization::On), &[]);
     let error = recorded.build_with(|options| options.touched = true).unwrap_err().to_string();
-    assert_eq!(error, "--touched: there is no IPT data, neither in the source nor by --ipt-hex or --ipt-bin");
+    assert!(error.ends_with("there is no Intel PT data to say which modules were touched"), "{error}");
     let path = recorded.path("bad.txt");
     std::fs::write(&path, "02 82\nzz").unwrap();
     let hex = Inputs { hex: vec![path], ..Inputs::default() };
@@ -484,9 +484,9 @@ fn a_driver_in_the_place_of_another_one() {
     std::fs::write(dir.path().join("trace.etl"), trace.finish()).unwrap();
 
     let out = |name: &str| format!("{name} held these addresses at the chosen time");
-    let statuses = |at: Option<&str>| {
+    let statuses = |at: Option<Moment>| {
         let report = build_in(dir.path(), dir.path(), |options| {
-            (options.touched, options.page_hits, options.at) = (true, true, at.map(str::to_owned));
+            (options.touched, options.page_hits, options.at) = (true, true, at);
         });
         let report = report.unwrap();
         let hits: Vec<u64> =
@@ -507,7 +507,7 @@ fn a_driver_in_the_place_of_another_one() {
     );
     assert_eq!(hits, [0, 0, 20]);
     // While the old one was loaded nothing of it ran: the data stays the new one's.
-    let (modules, hits) = statuses(Some("0.5"));
+    let (modules, hits) = statuses(Some(Moment::Seconds(0.5)));
     assert_eq!(
         modules,
         [

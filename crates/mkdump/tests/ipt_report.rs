@@ -5,7 +5,6 @@ mod recorded;
 use std::collections::BTreeSet;
 
 use mkdump::Choice;
-use mkdump::ipt::choose::parse_numbers;
 use mkdump::ipt::input::Inputs;
 use mkdump::report::ipt::{FileStatus, FlowEntry, FlowReport, IptReport, ReachedBy, ThreadHits};
 use recorded::{MODES, Recorded, runs};
@@ -231,7 +230,7 @@ fn a_choice_limits_everything() {
         assert_eq!((report.snapshots_total, report.modules[0].hits), (3, hits), "{:?}", options.choice);
     };
     check(&|_| {}, &[0, 1, 2], 9);
-    check(&|choice| choice.numbers = parse_numbers("1-2").unwrap(), &[1, 2], 8);
+    check(&|choice| choice.numbers = vec![1..=2], &[1, 2], 8);
     check(&|choice| choice.processes = vec!["Demo".into()], &[2], 3);
     check(&|choice| choice.processes = vec!["4".into()], &[0, 1], 6);
     check(&|choice| choice.threads = vec![12], &[1], 5);

@@ -28,14 +28,6 @@ const MAPS_FILES: (&str, &str) = ("crates/mkdump/src/lib.rs", "crates/mkdump/src
 /// Source files that may name a command's flag, and why; the command's own crate and the tasks are not libraries.
 const FLAGS: &[(&str, &str)] = &[("crates/mdmp/src/raw.rs", "writes the arguments of another program, ptxed")];
 
-/// Files of mkdump that still name flags of the command. An entry that no longer does is a complaint too.
-const FLAGS_FOR_NOW: &[&str] = &[
-    "crates/mkdump/src/jobs/build_dump/mod.rs",
-    "crates/mkdump/src/ipt/choose.rs",
-    "crates/mkdump/src/select.rs",
-    "crates/mkdump/src/source/mod.rs",
-];
-
 /// Every source file opens with a line that says what it is.
 pub fn module_docs(files: &[Text]) -> Vec<String> {
     let opens_with_doc = |file: &&Text| {
@@ -162,14 +154,15 @@ pub fn flags(files: &[Text]) -> Vec<String> {
             && !of_program.iter().any(|dir| file.path.starts_with(dir))
             && !FLAGS.iter().any(|(path, _)| *path == file.path)
     };
-    let names_flag = |line: &str| !line.trim_start().starts_with("//") && has_flag(line);
-    on_list(rust_files(files).filter(is_library), names_flag, FLAGS_FOR_NOW, "names a flag of the command")
+    on_list(rust_files(files).filter(is_library), has_flag, &[], "names a flag of the command")
 }
 
-/// Whether a string literal of the line begins with two dashes and a letter.
+/// Whether a string literal of the line, or code in a comment, begins with two dashes and a letter.
 fn has_flag(line: &str) -> bool {
-    let quoted = concat!('"', "--");
-    line.match_indices(quoted).any(|(at, _)| line[at + quoted.len()..].starts_with(|c: char| c.is_ascii_lowercase()))
+    ['"', '`'].into_iter().any(|quote| {
+        let mut parts = line.split(quote).skip(1);
+        parts.any(|part| part.strip_prefix("--").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase())))
+    })
 }
 
 /// PE directories are known by number in pe-image alone; testkit and the acceptance checks know them independently.
@@ -237,6 +230,7 @@ mod tests {
     #[test]
     fn flags_in_strings() {
         let quote = '"';
+        assert!(has_flag("/// What `--at` names."));
         for (text, expected) in [("--at", true), ("-- ", false), ("---", false), ("a --at", false)] {
             assert_eq!(has_flag(&format!("f({quote}{text}{quote})")), expected, "{text}");
         }

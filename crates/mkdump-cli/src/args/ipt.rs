@@ -1,7 +1,10 @@
 //! `mkdump ipt`.
 
+use std::ops::RangeInclusive;
+
 use clap::Args;
 
+use super::values::{id, range};
 use super::{IptInputArgs, ModulesArgs, SourceArgs, Switch};
 
 /// `mkdump ipt`.
@@ -41,8 +44,8 @@ pub struct IptCommand {
 #[command(next_help_heading = "Which snapshots")]
 pub struct SnapshotArgs {
     /// By number, as the list of snapshots shows it: N, A-B, several with commas between
-    #[arg(long, value_name = "N[,N|A-B]")]
-    pub snapshot: Vec<String>,
+    #[arg(long, value_name = "N[,N|A-B]", value_delimiter = ',', value_parser = range)]
+    pub snapshot: Vec<RangeInclusive<usize>>,
     /// Triggered at this time or later
     #[arg(long, value_name = "SECONDS")]
     pub from: Option<f64>,
@@ -52,8 +55,8 @@ pub struct SnapshotArgs {
     /// Of this process; repeatable
     #[arg(long, value_name = "NAME|PID")]
     pub process: Vec<String>,
-    /// Of this thread; repeatable
-    #[arg(long, value_name = "TID")]
+    /// Of this thread, as 100 or 0x64; repeatable
+    #[arg(long, value_name = "TID", value_parser = id)]
     pub thread: Vec<u32>,
     /// Of this logical processor; repeatable
     #[arg(long, value_name = "N")]

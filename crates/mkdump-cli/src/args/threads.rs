@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::values::number;
+
 const AFTER: &str = "\
 A triage dump is of one thread, but Windows captures memory around the pointers in registers and on stacks, and other
 threads' objects are among it. They are found by the pointer to their process at KTHREAD.Process, whose offset is in the
@@ -60,11 +62,7 @@ fn address(text: &str) -> Result<u64, String> {
 const LARGEST_OFFSET: u32 = 0xffff;
 
 fn offset(text: &str) -> Result<u32, String> {
-    let value = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(digits) if !digits.starts_with('+') => u32::from_str_radix(digits, 16),
-        _ => text.parse(),
-    };
-    let value = value.ok().filter(|value| *value <= LARGEST_OFFSET && value.is_multiple_of(8));
+    let value = number(text).filter(|value| *value <= LARGEST_OFFSET && value.is_multiple_of(8));
     value.ok_or_else(|| "allowed are multiples of 8 up to 0xfff8, as 0x220 or 544".into())
 }
 

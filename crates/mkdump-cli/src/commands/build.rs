@@ -4,7 +4,6 @@ use std::io::Write;
 
 use anyhow::{Result, bail};
 use mkdump::report::{BuildReport, Status};
-use mkdump::snapshot::Architecture;
 use mkdump::{BuildOptions, Choice, Format, ListKind, NameFilter, Output, Progress, Reading, Selection, Wanted};
 
 use super::{Outcome, open, print_json, search, suggest, warn};
@@ -32,23 +31,20 @@ pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outco
     let mut options = BuildOptions {
         search: search(&command.modules),
         output: command.output.clone().unwrap_or_else(|| source.default_output(format.extension())),
-        at: command.select.at.clone(),
+        at: command.select.at,
         names: NameFilter::new(&command.select.include, &command.select.exclude)?,
         import_optimization: command.import_optimization.into(),
         retpoline: command.retpoline.into(),
         memory: command.memory.into(),
         memory_list: command.memory_list.into(),
         format,
+        timestamp: source_date_epoch(),
         threads: command.threads,
         ipt: (&command.ipt).into(),
         touched: command.touched,
         page_hits: command.report.is_some(),
     };
     let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &bars)?;
-    // The kernel of a 32-bit system has addresses that the writers, and what debuggers expect of a dump, do not cover.
-    if command.source.etl.is_some() && reading.snapshot.machine.architecture == Some(Architecture::X86) {
-        return Err(mkdump::Error::Architecture { path: source.path().to_owned() }.into());
-    }
     fetch_missing(command, &reading, &mut options, &bars)?;
     // Created before the long work: a place that cannot be written to is found out at once.
     let page = command.report.as_deref().map(Output::create).transpose()?;
@@ -79,6 +75,11 @@ pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outco
     // A dump without code serves no purpose, whatever was asked for.
     let empty = !report.modules.iter().any(|module| module.status == Status::Included);
     Ok((if empty || command.strict && amiss { Outcome::Amiss } else { Outcome::Done }, next))
+}
+
+/// The time that tools for reproducible builds set for all outputs: SOURCE_DATE_EPOCH, in seconds from 1970.
+fn source_date_epoch() -> Option<u64> {
+    std::env::var("SOURCE_DATE_EPOCH").ok()?.trim().parse().ok()
 }
 
 fn write_page(mut output: Output, report: &BuildReport, next: &[Next]) -> Result<()> {

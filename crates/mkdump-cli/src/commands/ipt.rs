@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 use mkdump::IptOptions;
-use mkdump::ipt::choose::{SnapshotChoice, parse_numbers};
+use mkdump::ipt::choose::SnapshotChoice;
 use mkdump::ipt::why_no_data;
 use mkdump::report::ipt::{FileStatus, FlowReport, FlowSummary, IptReport};
 use mkdump::report::ipt::{analyse, trace_flow};
@@ -14,7 +14,7 @@ use super::{Outcome, explain_no_modules, open, print, print_json, search, sugges
 use crate::args::{IptCommand, SelectArgs, SnapshotArgs, TalkArgs};
 use crate::progress::Bars;
 use crate::show::next::{Job, Next};
-use crate::show::{ipt, text};
+use crate::show::{advice, ipt, text};
 
 /// Shows what the data says, or the flow.
 pub fn run(command: &IptCommand, talk: TalkArgs) -> Result<Outcome> {
@@ -22,7 +22,7 @@ pub fn run(command: &IptCommand, talk: TalkArgs) -> Result<Outcome> {
     let options = IptOptions {
         search: search(&command.modules),
         inputs: (&command.ipt).into(),
-        choice: choice(&command.choice)?,
+        choice: choice(&command.choice),
         import_optimization: command.import_optimization.into(),
         retpoline: command.retpoline.into(),
         evidence: command.evidence,
@@ -43,6 +43,9 @@ pub fn run(command: &IptCommand, talk: TalkArgs) -> Result<Outcome> {
         eprintln!("{}: {}", text::printable(&report.source.name), text::source(&report.source));
         if report.snapshots.is_empty() {
             eprintln!("{}: {}", text::printable(&report.source.name), why_no_data(&reading));
+            for line in advice::HOW_TO_RECORD_IPT.lines() {
+                eprintln!("  {line}");
+            }
         }
         if reading.snapshot.modules.iter().all(|module| !module.kernel) {
             explain_no_modules(&reading);
@@ -75,16 +78,15 @@ fn after_report(command: &IptCommand, report: &IptReport) -> Vec<Next> {
     next
 }
 
-fn choice(args: &SnapshotArgs) -> Result<SnapshotChoice> {
-    let numbers: Vec<_> = args.snapshot.iter().map(|text| parse_numbers(text)).collect::<Result<_, _>>()?;
-    Ok(SnapshotChoice {
-        numbers: numbers.concat(),
+fn choice(args: &SnapshotArgs) -> SnapshotChoice {
+    SnapshotChoice {
+        numbers: args.snapshot.clone(),
         from: args.from,
         to: args.to,
         cpus: args.cpu.clone(),
         processes: args.process.clone(),
         threads: args.thread.clone(),
-    })
+    }
 }
 
 /// Prints the flow as it comes: it may be far larger than memory.

@@ -12,7 +12,7 @@ use symstore::{Cache, SymbolPath};
 use crate::args::{Cli, Command, ModulesArgs, SelectArgs, SourceArgs, TalkArgs};
 use crate::log;
 use crate::show::next::Next;
-use crate::show::{summary, text};
+use crate::show::{advice, summary, text};
 
 mod build;
 mod check;
@@ -87,7 +87,7 @@ fn warn(warnings: &[String], talk: TalkArgs) {
 fn explain_no_modules(reading: &Reading<'_>) {
     eprintln!("{}", text::printable(&mkdump::why_no_modules(reading)));
     if reading.summary.kind == mkdump::SourceKind::Trace {
-        for line in mkdump::how_to_record().lines() {
+        for line in advice::HOW_TO_RECORD.lines() {
             eprintln!("  {line}");
         }
     }
@@ -120,7 +120,8 @@ fn search(modules: &ModulesArgs) -> Search {
 /// The kernel modules of a source that the arguments select.
 fn kernel_modules(reading: &Reading<'_>, select: &SelectArgs) -> Result<Vec<Module>> {
     let names = NameFilter::new(&select.include, &select.exclude)?;
-    let moment = select.at.as_deref().map(|at| reading.moment(Some(at))).transpose()?;
+    let moment = select.at.map(|at| reading.moment(Some(at))).transpose().map_err(mkdump::Error::from)?;
+    names.require_match(reading.snapshot.modules.iter().filter(|module| module.kernel))?;
     let wanted = |module: &&Module| {
         module.kernel && names.rejects(&module.name).is_none() && moment.is_none_or(|at| module.live_at(at))
     };

@@ -18,7 +18,7 @@ pub fn run(command: &ModulesCommand, talk: TalkArgs) -> Result<Outcome> {
     let reading = source.read(Wanted { user_modules: command.user, ..Wanted::default() }, &bars)?;
     let options = ListOptions {
         names: NameFilter::new(&command.select.include, &command.select.exclude)?,
-        at: command.select.at.clone(),
+        at: command.select.at,
         user: command.user,
     };
     let report = mkdump::list_modules(&reading, &options)?;

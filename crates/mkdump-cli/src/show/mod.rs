@@ -1,5 +1,6 @@
 //! Plain values as text, JSON and HTML.
 
+pub mod advice;
 pub mod check;
 pub mod html;
 pub mod ipt;

@@ -52,8 +52,8 @@ impl Job<'_> {
         for directory in self.modules.iter().flat_map(|modules| &modules.modules) {
             words = words.option("-m", directory);
         }
-        if let Some(at) = &self.select.at {
-            words = words.option("--at", at);
+        if let Some(at) = self.select.at {
+            words = words.option("--at", at.to_string());
         }
         for glob in &self.select.include {
             words = words.option("--include", glob);
@@ -180,7 +180,8 @@ mod tests {
     #[test]
     fn the_next_command_works_on_the_same() {
         let source = SourceArgs { etl: Some("a.etl".into()), from_dump: vec![] };
-        let select = SelectArgs { at: Some("1.5".into()), include: vec![], exclude: vec!["v.sys".into()] };
+        let select =
+            SelectArgs { at: Some(mkdump::Moment::Seconds(1.5)), include: vec![], exclude: vec!["v.sys".into()] };
         let line = |roots: &[&str], store: &str| {
             let modules = ModulesArgs { modules: roots.iter().map(PathBuf::from).collect(), no_cache: false };
             Job { source: &source, modules: Some(&modules), select: &select }

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 
 use mkdump::report::{ModulesReport, SourceReport};
 
+use super::advice;
 use crate::args::{Colour, TalkArgs};
 
 /// A table with aligned columns; numbers in `right` columns are aligned to the right.
@@ -99,14 +100,16 @@ pub fn address(value: u64) -> String {
 
 /// An error with its causes, each said once: many messages hold their cause already.
 pub fn error(error: &anyhow::Error, talk: TalkArgs) -> String {
-    let mut text = error.to_string();
+    let library = error.chain().find_map(|cause| cause.downcast_ref::<mkdump::Error>());
+    let option = library.and_then(advice::option).map(|option| format!("{option}: ")).unwrap_or_default();
+    let mut text = format!("{option}{error}");
     for cause in error.chain().skip(1).map(ToString::to_string) {
         if !text.contains(&cause) {
             let _ = write!(text, ": {cause}");
         }
     }
     let mut text = format!("{} {}", paint("error:", RED, talk), printable(&text));
-    let advice = error.chain().find_map(|cause| cause.downcast_ref::<mkdump::Error>()?.advice());
+    let advice = library.and_then(advice::of);
     for line in advice.iter().flat_map(|advice| advice.lines()) {
         let _ = write!(text, "\n  {line}");
     }

@@ -54,7 +54,7 @@ fn a_trace_without_intel_pt_data_says_so() {
     let mut trace = TraceFile::new();
     trace.module(0, 1_000_500, &Module::kernel(r"\SystemRoot\system32\ntoskrnl.exe", 0xffff_f800_1000_0000, 0x8000));
     std::fs::write(path.join("plain.etl"), trace.finish()).unwrap();
-    check(path, "--etl plain.etl -m modules --touched -o out.dmp", &["--touched", "no IPT data", "--ipt-hex"]);
+    check(path, "--etl plain.etl -m modules --touched -o out.dmp", &["--touched", "no Intel PT data", "--ipt-hex"]);
     let Run { code, stdout, stderr } = run(path, "ipt --etl plain.etl -m modules");
     assert_eq!((code, stdout.as_str()), (0, ""), "{stderr}");
     assert!(stderr.contains("none of them with Intel PT data"), "{stderr}");
@@ -134,8 +134,20 @@ fn a_trace_of_another_architecture_is_listed_but_not_built() {
 fn options_are_explained() {
     let directory = workplace();
     let path = directory.path();
+    std::fs::write(path.join("empty.bin"), "").unwrap();
     for (words, expected) in [
-        ("--etl trace.etl --at never", &["--at never", "seconds"][..]),
+        ("--etl trace.etl --at never", &["'never' for '--at", "seconds"][..]),
+        ("--etl trace.etl --at 500000", &["--at: 500000 is outside the trace: allowed are 0 to ", "raw timestamps"]),
+        ("--etl trace.etl --at -5", &["--at: -5 is outside the trace"]),
+        ("modules --etl trace.etl --at 500000", &["--at: 500000 is outside the trace"]),
+        ("--etl trace.etl -m modules --include nosuch*", &["no module matches; there are 6 modules, such as"]),
+        ("modules --etl trace.etl --include nosuch*", &["no module matches"]),
+        ("fetch --list --etl trace.etl --exclude *", &["no module matches"]),
+        (
+            "--etl trace.etl -m modules --ipt-bin modules/hal.dll",
+            &["--ipt-bin", "hal.dll: not Intel PT data", "PE image"],
+        ),
+        ("ipt --etl trace.etl -m modules --ipt-bin empty.bin", &["empty.bin: not Intel PT data", "The file is empty"]),
         ("--etl trace.etl --include [", &["["]),
         ("--etl trace.etl --from-dump b", &["--etl", "--from-dump"]),
         ("--etl trace.etl --threads", &["--from-dump"]),

@@ -6,7 +6,6 @@ use std::ops::RangeInclusive;
 use etl_file::Tick;
 
 use super::input::Snapshot;
-use crate::error::{Error, Result};
 use crate::source::Reading;
 
 /// What is known about a snapshot. All of it is unknown for data from a file, but for the file and perhaps the thread.
@@ -90,64 +89,103 @@ pub struct SnapshotChoice {
     pub threads: Vec<u32>,
 }
 
-/// Numbers as they are typed: `3`, `2-5`, several with commas between.
-///
-/// # Errors
-/// When the text is something else, or a range runs backwards.
-pub fn parse_numbers(text: &str) -> Result<Vec<RangeInclusive<usize>>> {
-    let bad = |why: String| Error::Option { option: "--snapshot", value: text.to_owned(), why };
-    let number = |text: &str| {
-        text.trim().parse::<usize>().map_err(|_| bad("allowed are numbers and ranges of them, such as 0,3-5".into()))
-    };
-    let range = |part: &str| match part.split_once('-') {
-        Some((first, last)) => {
-            let (first, last) = (number(first)?, number(last)?);
-            if last < first { Err(bad(format!("{last} comes before {first}"))) } else { Ok(first..=last) }
+/// What a choice of snapshots can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Condition {
+    /// [`SnapshotChoice::numbers`].
+    Number,
+    /// [`SnapshotChoice::from`].
+    From,
+    /// [`SnapshotChoice::to`].
+    To,
+    /// [`SnapshotChoice::cpus`].
+    Cpu,
+    /// [`SnapshotChoice::processes`].
+    Process,
+    /// [`SnapshotChoice::threads`].
+    Thread,
+}
+
+impl Condition {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Number => "snapshot",
+            Self::From => "from",
+            Self::To => "to",
+            Self::Cpu => "processor",
+            Self::Process => "process",
+            Self::Thread => "thread",
         }
-        None => number(part).map(|number| number..=number),
-    };
-    text.split(',').map(range).collect()
+    }
+
+    /// What a snapshot is that fulfils it, after "none of the snapshots is".
+    fn what(self) -> &'static str {
+        match self {
+            Self::Number => "of that number",
+            Self::From => "that late",
+            Self::To => "that early",
+            Self::Cpu => "of that processor",
+            Self::Process => "of that process",
+            Self::Thread => "of that thread",
+        }
+    }
+}
+
+/// A choice that leaves no snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} {value}: {why}", condition.name())]
+#[non_exhaustive]
+pub struct ChoiceError {
+    /// The condition that nothing fulfils.
+    pub condition: Condition,
+    /// The value asked for.
+    pub value: String,
+    /// What there is to choose from, as a sentence.
+    pub why: String,
 }
 
 impl SnapshotChoice {
     /// The numbers of the snapshots that are chosen, ascending: all of them when nothing is asked for.
     ///
     /// # Errors
-    /// When an option leaves none. The error says what there is to choose from.
-    pub fn apply(&self, all: &[Facts]) -> Result<Vec<usize>> {
+    /// When a condition leaves none. The error says what there is to choose from.
+    pub fn apply(&self, all: &[Facts]) -> Result<Vec<usize>, ChoiceError> {
         let mut chosen: Vec<usize> = (0..all.len()).collect();
         self.check_numbers(all.len())?;
         if !self.numbers.is_empty() {
             chosen.retain(|index| self.numbers.iter().any(|range| range.contains(index)));
         }
         let steps: [Step<'_>; 5] = [
-            ("--cpu", list(&self.cpus), &|facts| self.cpus.is_empty() || holds(&self.cpus, facts.cpu)),
-            ("--process", self.processes.join(","), &|facts| {
+            (Condition::Cpu, list(&self.cpus), &|facts| self.cpus.is_empty() || holds(&self.cpus, facts.cpu)),
+            (Condition::Process, self.processes.join(","), &|facts| {
                 self.processes.is_empty() || self.processes.iter().any(|process| is_process(process, facts))
             }),
-            ("--thread", list(&self.threads), &|facts| self.threads.is_empty() || holds(&self.threads, facts.tid)),
-            ("--from", self.from.map(|from| from.to_string()).unwrap_or_default(), &|facts| {
+            (Condition::Thread, list(&self.threads), &|facts| {
+                self.threads.is_empty() || holds(&self.threads, facts.tid)
+            }),
+            (Condition::From, self.from.map(|from| from.to_string()).unwrap_or_default(), &|facts| {
                 self.from.is_none_or(|from| facts.time.is_some_and(|time| time >= from))
             }),
-            ("--to", self.to.map(|to| to.to_string()).unwrap_or_default(), &|facts| {
+            (Condition::To, self.to.map(|to| to.to_string()).unwrap_or_default(), &|facts| {
                 self.to.is_none_or(|to| facts.time.is_some_and(|time| time <= to))
             }),
         ];
-        for (option, value, keep) in steps {
+        for (condition, value, keep) in steps {
             let left: Vec<usize> = chosen.iter().copied().filter(|&index| keep(&all[index])).collect();
             if left.is_empty() && !chosen.is_empty() {
                 let before: Vec<&Facts> = chosen.iter().map(|&index| &all[index]).collect();
                 let many = before.len() < all.len();
-                let of = if many { "of the snapshots that the other options leave" } else { "of the snapshots" };
-                let why = format!("none {of} is {}; {}", what(option), there_is(option, &before));
-                return Err(Error::Option { option, value, why });
+                let of = if many { "of the snapshots that the other conditions leave" } else { "of the snapshots" };
+                let why = format!("none {of} is {}; {}", condition.what(), there_is(condition, &before));
+                return Err(ChoiceError { condition, value, why });
             }
             chosen = left;
         }
         Ok(chosen)
     }
 
-    fn check_numbers(&self, count: usize) -> Result<()> {
+    fn check_numbers(&self, count: usize) -> Result<(), ChoiceError> {
         let Some(range) = self.numbers.iter().find(|range| *range.end() >= count) else { return Ok(()) };
         let value = if range.start() == range.end() {
             range.start().to_string()
@@ -159,12 +197,12 @@ impl SnapshotChoice {
             1 => "there is one snapshot, number 0".to_owned(),
             _ => format!("there are snapshots 0 to {}", count - 1),
         };
-        Err(Error::Option { option: "--snapshot", value, why })
+        Err(ChoiceError { condition: Condition::Number, value, why })
     }
 }
 
-/// An option, its value as typed, and what it keeps.
-type Step<'a> = (&'static str, String, &'a dyn Fn(&Facts) -> bool);
+/// A condition, its value, and what it keeps.
+type Step<'a> = (Condition, String, &'a dyn Fn(&Facts) -> bool);
 
 fn holds<T: PartialEq>(wanted: &[T], found: Option<T>) -> bool {
     found.is_some_and(|found| wanted.contains(&found))
@@ -176,25 +214,15 @@ fn is_process(wanted: &str, facts: &Facts) -> bool {
         || facts.process.as_ref().is_some_and(|name| stem(name) == stem(wanted))
 }
 
-fn what(option: &str) -> &'static str {
-    match option {
-        "--cpu" => "of that processor",
-        "--process" => "of that process",
-        "--thread" => "of that thread",
-        "--from" => "that late",
-        _ => "that early",
-    }
-}
-
 /// Things of a list that an error names.
 const NAMED: usize = 12;
 
 /// What there is to choose from, for an error.
-fn there_is(option: &str, facts: &[&Facts]) -> String {
-    let found: BTreeSet<(u64, String)> = match option {
-        "--cpu" => facts.iter().filter_map(|f| f.cpu).map(|cpu| (cpu.into(), cpu.to_string())).collect(),
-        "--process" => facts.iter().filter_map(|f| Some((f.pid?.into(), of_process(f)?))).collect(),
-        "--thread" => facts.iter().filter_map(|f| Some((f.tid?.into(), f.tid?.to_string()))).collect(),
+fn there_is(condition: Condition, facts: &[&Facts]) -> String {
+    let found: BTreeSet<(u64, String)> = match condition {
+        Condition::Cpu => facts.iter().filter_map(|f| f.cpu).map(|cpu| (cpu.into(), cpu.to_string())).collect(),
+        Condition::Process => facts.iter().filter_map(|f| Some((f.pid?.into(), of_process(f)?))).collect(),
+        Condition::Thread => facts.iter().filter_map(|f| Some((f.tid?.into(), f.tid?.to_string()))).collect(),
         _ => {
             let times = || facts.iter().filter_map(|f| f.time);
             let (first, last) = (times().fold(f64::INFINITY, f64::min), times().fold(f64::NEG_INFINITY, f64::max));
@@ -224,7 +252,7 @@ fn list<T: ToString>(values: &[T]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Facts, SnapshotChoice, parse_numbers};
+    use super::{Facts, SnapshotChoice};
 
     fn facts() -> Vec<Facts> {
         let of = |time, cpu, pid, tid, process: &str| Facts {
@@ -257,7 +285,7 @@ mod tests {
             assert_eq!(choice.apply(&facts()).unwrap(), expected, "{choice:?}");
         };
         check(SnapshotChoice::default(), &[0, 1, 2, 3, 4]);
-        check(choice(|c| c.numbers = parse_numbers("0,2-3").unwrap()), &[0, 2, 3]);
+        check(choice(|c| c.numbers = vec![0..=0, 2..=3]), &[0, 2, 3]);
         check(choice(|c| c.from = Some(1.0)), &[1, 2, 3]);
         check(choice(|c| (c.from, c.to) = (Some(0.9), Some(1.5))), &[1, 2]);
         check(choice(|c| c.processes = vec!["DEMO".into()]), &[1, 2]);
@@ -273,25 +301,17 @@ mod tests {
             let error = choice.apply(&facts()).unwrap_err().to_string();
             assert!(words.iter().all(|word| error.contains(word)), "{error}: expected {words:?}");
         };
-        check(choice(|c| c.numbers = vec![3..=5]), &["--snapshot 3-5", "0 to 4"]);
+        check(choice(|c| c.numbers = vec![3..=5]), &["snapshot 3-5", "0 to 4"]);
         check(
             choice(|c| c.processes = vec!["nobody".into()]),
-            &["--process nobody", "System (4)", "demo.exe (1234)", "77"],
+            &["process nobody", "System (4)", "demo.exe (1234)", "77"],
         );
-        check(choice(|c| c.threads = vec![1]), &["--thread 1", "8, 78, 5000, 5004"]);
-        check(choice(|c| c.cpus = vec![9]), &["--cpu 9", "0, 1"]);
-        check(choice(|c| c.from = Some(2.5)), &["--from 2.5", "0.500000 to 2.000000"]);
-        check(choice(|c| (c.cpus, c.to) = (vec![1], Some(1.0))), &["--to 1", "1.500000 to 2.000000"]);
-        check(choice(|c| (c.numbers, c.cpus) = (vec![4..=4], vec![1])), &["--cpu 1", "not known"]);
+        check(choice(|c| c.threads = vec![1]), &["thread 1", "8, 78, 5000, 5004"]);
+        check(choice(|c| c.cpus = vec![9]), &["processor 9", "0, 1"]);
+        check(choice(|c| c.from = Some(2.5)), &["from 2.5", "0.500000 to 2.000000"]);
+        check(choice(|c| (c.cpus, c.to) = (vec![1], Some(1.0))), &["to 1", "1.500000 to 2.000000"]);
+        check(choice(|c| (c.numbers, c.cpus) = (vec![4..=4], vec![1])), &["processor 1", "not known"]);
         let none = choice(|c| c.numbers = vec![0..=0]).apply(&[]).unwrap_err().to_string();
         assert!(none.contains("no snapshots"), "{none}");
-    }
-
-    #[test]
-    fn numbers_as_typed() {
-        assert_eq!(parse_numbers("3, 5-7").unwrap(), [3..=3, 5..=7]);
-        for bad in ["", "a", "5-3", "1,", "-2", "99999999999999999999999"] {
-            assert!(parse_numbers(bad).unwrap_err().to_string().starts_with("--snapshot"), "{bad}");
-        }
     }
 }

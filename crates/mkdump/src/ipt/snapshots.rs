@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use etl_file::IptSnapshot;
+use intel_pt::sync_forward;
 
 use super::input::{IptData, Origin, from_bytes, from_events, from_hex, learn_prefix};
 use super::touched::{Stream, Thread};
 use crate::error::{Error, Result};
+use crate::kind::{FileKind, kind};
 use crate::map::FileBytes;
 use crate::source::Reading;
 
@@ -32,8 +34,19 @@ impl Inputs {
         };
         Ok(Saved {
             hex: self.hex.iter().map(text).collect::<Result<_>>()?,
-            bin: self.bin.iter().map(|path| FileBytes::open(path)).collect::<Result<_>>()?,
+            bin: self.bin.iter().map(|path| packets(path)).collect::<Result<_>>()?,
         })
+    }
+}
+
+/// Opens a file of packets. One that can be told to be something else is refused: an empty one, or one without a PSB that
+/// begins as files of another kind do.
+fn packets(path: &Path) -> Result<FileBytes> {
+    let bytes = FileBytes::open(path)?;
+    match kind(&bytes[..bytes.len().min(512)]) {
+        FileKind::Unknown => Ok(bytes),
+        _ if sync_forward(&bytes, 0).is_some() => Ok(bytes),
+        kind => Err(Error::NotIpt { path: path.to_owned(), kind }),
     }
 }
 

@@ -1,6 +1,7 @@
-//! `mkdump modules`: what a source names.
+//! The modules that a source names.
 
 use crate::error::Result;
+use crate::moment::Moment;
 use crate::select::NameFilter;
 use crate::snapshot::Module;
 use crate::source::{Reading, SourceKind};
@@ -10,19 +11,19 @@ use crate::source::{Reading, SourceKind};
 pub struct ListOptions {
     /// By name.
     pub names: NameFilter,
-    /// Only those loaded at this moment: seconds from the start of the trace, or a raw timestamp.
-    pub at: Option<String>,
+    /// Only those loaded at this moment.
+    pub at: Option<Moment>,
     /// User-mode modules too; the reading must have collected them.
     pub user: bool,
 }
 
 /// The modules of a reading that are asked for.
 pub(crate) fn listed_modules<'r>(reading: &'r Reading<'_>, options: &ListOptions) -> Result<Vec<&'r Module>> {
-    let moment = options.at.as_deref().map(|at| reading.moment(Some(at))).transpose()?;
-    let modules = reading.snapshot.modules.iter().filter(|module| {
-        (options.user || module.kernel)
-            && options.names.rejects(&module.name).is_none()
-            && moment.is_none_or(|moment| module.live_at(moment))
+    let moment = options.at.map(|at| reading.moment(Some(at))).transpose()?;
+    let of_kind = || reading.snapshot.modules.iter().filter(|module| options.user || module.kernel);
+    options.names.require_match(of_kind())?;
+    let modules = of_kind().filter(|module| {
+        options.names.rejects(&module.name).is_none() && moment.is_none_or(|moment| module.live_at(moment))
     });
     Ok(modules.collect())
 }
@@ -41,9 +42,4 @@ pub fn why_no_modules(reading: &Reading<'_>) -> String {
         "{} holds {events} but no Loader events of the kernel{others}, so it names no kernel modules{lost}",
         summary.name
     )
-}
-
-/// How to record a trace that names kernel modules, in lines.
-pub fn how_to_record() -> &'static str {
-    crate::error::HOW_TO_RECORD
 }

@@ -1,4 +1,4 @@
-//! `mkdump threads`: the threads of a source, and where the offsets come from by which they were found.
+//! The threads of a source, and where the offsets come from by which they were found.
 
 use std::path::{Path, PathBuf};
 
@@ -120,8 +120,8 @@ fn unknown_build(dump: &Triage<'_>) -> Option<String> {
     let known = system.machine != Machine::ARM64 && KNOWN_BUILDS.contains(&system.build);
     let warning = format!(
         "the offsets of thread objects are those of x64 build 19041, this dump is of build {}: threads may be missed, ids \
-         and stacks be wrong. The kernel's PDB has the right ones: put it into a symbol store among --modules, or name it \
-         to mkdump threads --pdb",
+         and stacks be wrong. The kernel's PDB has the right ones: put it into one of the symbol \
+         stores that are looked through, or name it",
         system.build
     );
     (!known).then_some(warning)

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use self::dump::{Boot, Dump};
 use crate::error::Result;
 use crate::map::FileBytes;
+use crate::moment::{self, Moment, MomentError};
 use crate::progress::Progress;
 use crate::snapshot::{OsVersion, Snapshot};
 
@@ -56,7 +57,7 @@ pub struct Reading<'a> {
     pub lost: Option<String>,
     /// The dump, when the source is one.
     pub held: Option<Held<'a>>,
-    /// The moment that `--at` names when it is not given: the end, in seconds from the start.
+    /// The end of the trace in seconds from its start; infinite when it is not known, and for a dump.
     pub end: f64,
     clock: Option<etl_file::Clock>,
 }
@@ -128,6 +129,11 @@ impl Source {
         Ok(Self { kind: Kind::Dumps(dumps) })
     }
 
+    /// Whether it is a trace.
+    pub fn is_trace(&self) -> bool {
+        matches!(self.kind, Kind::Etl(_))
+    }
+
     /// The file, or the first of several.
     pub fn path(&self) -> &Path {
         match &self.kind {
@@ -160,21 +166,11 @@ impl Reading<'_> {
         self.clock.as_ref().map(|clock| clock.seconds(tick))
     }
 
-    /// Resolves the value of `--at`: seconds from the start of the trace, or a raw timestamp of its clock. A number
-    /// without a fraction that lies between the session's first and last tick is a raw timestamp.
-    pub fn moment(&self, at: Option<&str>) -> Result<f64> {
-        let Some(text) = at else { return Ok(self.end) };
-        let bad = |why: &str| crate::Error::Option { option: "--at", value: text.to_owned(), why: why.to_owned() };
-        let seconds: f64 = text.parse().map_err(|_| bad("neither seconds nor a raw timestamp"))?;
-        if !seconds.is_finite() {
-            return Err(bad("not a moment"));
-        }
-        if let (Some(clock), Ok(tick)) = (&self.clock, text.parse::<i64>())
-            && tick >= clock.start().0
-            && clock.start().0 > 0
-        {
-            return Ok(clock.seconds(etl_file::Tick(tick)));
-        }
-        Ok(seconds)
+    /// Resolves a moment to seconds from the start of the trace; the end when none is named.
+    ///
+    /// # Errors
+    /// When the source does not have the moment.
+    pub fn moment(&self, at: Option<Moment>) -> Result<f64, MomentError> {
+        at.map_or(Ok(self.end), |at| moment::resolve(at, self.clock.as_ref(), self.end))
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct Content<'a> {
     pub boot: Option<&'a Boot<'a>>,
     /// All threads of the source, found by this layout; `None` for its current one alone.
     pub threads: Option<ThreadLayout>,
+    /// The time to show instead of the source's, in seconds from 1970.
+    pub timestamp: Option<u64>,
 }
 
 impl<'a> Content<'a> {
@@ -70,7 +72,7 @@ impl<'a> Content<'a> {
         };
         let mut memory: Vec<_> = images.iter().flat_map(|image| image.memory(selection.into(), triage)).collect();
         memory.sort_by_key(|range| range.address);
-        Self { snapshot, modules, memory, provenance, boot, threads: None }
+        Self { snapshot, modules, memory, provenance, boot, threads: None, timestamp: options.timestamp }
     }
 
     /// The dump whose state the result has, with the memory of all of its boot.
@@ -96,7 +98,8 @@ impl<'a> Content<'a> {
                 dump
             }
         };
-        let seconds = filetime(self.snapshot).and_then(|time| (time / FILETIME_SECOND).checked_sub(FILETIME_TO_UNIX));
+        let seconds = filetime(self.snapshot, self.timestamp)
+            .and_then(|time| (time / FILETIME_SECOND).checked_sub(FILETIME_TO_UNIX));
         dump.timestamp = u32::try_from(seconds.unwrap_or(0)).unwrap_or(u32::MAX);
         dump.flags = Flags::CODE_SEGS | Flags::WITHOUT_AUXILIARY_STATE;
         dump.memory_list = match list {
@@ -132,7 +135,7 @@ impl<'a> Content<'a> {
         let mut dump = kernel::Dump::synthetic(synthetic);
         dump.system.build = machine.os.build;
         dump.system.processors = machine.processors.unwrap_or(1).max(1);
-        dump.system.time = filetime(self.snapshot).unwrap_or(0);
+        dump.system.time = filetime(self.snapshot, self.timestamp).unwrap_or(0);
         dump.comment = comment;
         dump.drivers.extend(self.modules.into_iter().map(|module| {
             let mut driver = Driver::new(module.name, module.base, module.size);
@@ -207,11 +210,10 @@ fn architecture(machine: &Machine) -> Architecture {
     }
 }
 
-/// The time that debuggers show: SOURCE_DATE_EPOCH if it is set, as for other reproducible outputs, else the source's.
-fn filetime(snapshot: &Snapshot) -> Option<u64> {
-    let set = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.trim().parse::<u64>().ok());
-    let set = set.and_then(|seconds| seconds.checked_add(FILETIME_TO_UNIX)?.checked_mul(FILETIME_SECOND));
-    set.or(snapshot.time)
+/// The time that debuggers show, as a FILETIME: the one asked for, in seconds from 1970, else the source's.
+fn filetime(snapshot: &Snapshot, unix: Option<u64>) -> Option<u64> {
+    let asked = unix.and_then(|seconds| seconds.checked_add(FILETIME_TO_UNIX)?.checked_mul(FILETIME_SECOND));
+    asked.or(snapshot.time)
 }
 
 /// At most `limit` bytes of ASCII: what does not fit is cut off.

@@ -72,17 +72,20 @@ pub(crate) fn build_with<T>(
             why: crate::jobs::modules::why_no_modules(reading),
         });
     }
-    if options.format == Format::Triage && reading.snapshot.machine.architecture == Some(Architecture::X86) {
-        let why = "triage dumps of 32-bit systems are not written; use minidump".to_owned();
-        return Err(Error::Option { option: "--format", value: options.format.name().into(), why });
+    // The kernel of a 32-bit system has addresses that the writers, and what debuggers expect of a dump, do not cover.
+    if source.is_trace() && reading.snapshot.machine.architecture == Some(Architecture::X86) {
+        return Err(Error::Architecture { path: source.path().to_owned() });
     }
+    if options.format == Format::Triage && reading.snapshot.machine.architecture == Some(Architecture::X86) {
+        return Err(Error::Format { path: source.path().to_owned(), format: options.format.name() });
+    }
+    let moment = reading.moment(options.at)?;
+    options.names.require_match(&modules)?;
     let target = Target::create(options)?;
-    let moment = reading.moment(options.at.as_deref())?;
     let saved = options.ipt.open()?;
     let snapshots = snapshots(reading, &saved);
     if options.touched && snapshots.is_empty() {
-        let why = "there is no IPT data, neither in the source nor by --ipt-hex or --ipt-bin".to_owned();
-        return Err(Error::Option { option: "--touched", value: String::new(), why });
+        return Err(Error::NothingTouched { path: source.path().to_owned() });
     }
 
     std::thread::scope(|scope| {
@@ -107,7 +110,7 @@ pub(crate) fn build_with<T>(
                 detect: Detect::WhenOpen,
             },
         );
-        system.exclude(|_, entry| options.names.rejects(&entry.module.name).map(str::to_owned));
+        system.exclude(|_, entry| options.names.rejects(&entry.module.name).map(|why| why.to_string()));
         let page_hits = choose_touched(&mut system, &snapshots, options);
         let images = system.images();
         let mut warnings = warnings(reading, &index, &system, &images);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::ipt::input::Inputs;
+use crate::moment::Moment;
 use crate::search::Search;
 use crate::select::NameFilter;
 use crate::system::Choice;
@@ -14,8 +15,8 @@ pub struct BuildOptions {
     pub search: Search,
     /// The dump.
     pub output: PathBuf,
-    /// The moment to show, as [`crate::Reading::moment`] takes it; the end when `None`.
-    pub at: Option<String>,
+    /// The moment to show; the end when `None`.
+    pub at: Option<Moment>,
     /// Which modules.
     pub names: NameFilter,
     /// Whether import calls were rewritten.
@@ -28,6 +29,8 @@ pub struct BuildOptions {
     pub memory_list: ListKind,
     /// Kind of file.
     pub format: Format,
+    /// The time that debuggers show, in seconds from 1970, for reproducible outputs; the source's own when `None`.
+    pub timestamp: Option<u64>,
     /// All threads found in a dump that is the source, not only its current one.
     pub threads: bool,
     /// Intel PT data besides the source's own.

@@ -267,7 +267,7 @@ pub struct OtherModule {
     pub reason: String,
 }
 
-/// Why a place differs. What a class says of "the other dump" is said of the one after `--against`.
+/// Why a place differs. What a class says of "the other dump" is said of the real one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {

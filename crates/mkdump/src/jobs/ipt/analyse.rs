@@ -129,7 +129,7 @@ fn displacement_warnings(modules: &Bound<'_>, chosen: &Chosen<'_>) -> Vec<String
         let count = chosen.times().filter(|&time| module.live_at(time) && !winner.live_at(time)).count();
         (count > 0).then(|| {
             format!(
-                "{} lay where {} was later; {count} of the snapshots are from before: choose them by --to to see it",
+                "{} lay where {} was later; {count} of the snapshots are from before: choose only those to see it",
                 module.name, winner.name
             )
         })

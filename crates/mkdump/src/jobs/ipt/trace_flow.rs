@@ -1,4 +1,4 @@
-//! `mkdump ipt --trace-flow`: the executed code of each snapshot, in order, as places in modules with names.
+//! The executed code of each snapshot, in order, as places in modules with names.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,4 +1,4 @@
-//! `mkdump ipt --trace-flow`.
+//! The executed code in order.
 
 use std::io;
 
