@@ -28,6 +28,7 @@ pub mod args;
 mod commands;
 mod interrupt;
 mod log;
+mod outputs;
 mod progress;
 mod show;
 
@@ -52,6 +53,7 @@ pub fn main() -> ExitCode {
 
 fn run(cli: args::Cli) -> anyhow::Result<commands::Outcome> {
     if let Some(path) = &cli.log {
+        outputs::check_log(&cli, path)?;
         log::start(path).with_context(|| format!("cannot write {}", path.display()))?;
     }
     commands::run(cli)

@@ -21,7 +21,8 @@ pub fn start(path: &Path) -> io::Result<()> {
     let log = Log { began: Instant::now(), sink: Mutex::new(sink) };
     // A second start would be a second --log, which the parser refuses.
     let _ = LOG.set(log);
-    let words: Vec<_> = std::env::args().skip(1).map(|word| super::show::next::quoted(&word)).collect();
+    let words: Vec<_> =
+        std::env::args_os().skip(1).map(|word| super::show::next::quoted(&word.to_string_lossy())).collect();
     line("info", &format!("mkdump {} {}", env!("CARGO_PKG_VERSION"), words.join(" ")));
     Ok(())
 }

@@ -318,10 +318,15 @@ fn a_closed_pipe_is_no_panic() {
     std::fs::write(&dump, testkit::dump::kernel::Machine::sample().triage()).unwrap();
     let (trace, modules) = (machine.path("trace.etl"), machine.path("modules"));
     let [trace, modules, dump] = [&trace, &modules, &dump].map(|path| path.to_str().unwrap());
+    let demo_files = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo");
+    let (demo, demo_modules) = (demo_files.join("demo.etl"), demo_files.join("modules"));
+    let [demo, demo_modules] = [&demo, &demo_modules].map(|path| path.to_str().unwrap());
     for arguments in [
         &["--help"][..],
         &["modules", "--etl", trace],
         &["modules", "--etl", trace, "--json"],
+        &["ipt", "--etl", demo, "--modules", demo_modules, "--trace-flow"],
+        &["ipt", "--etl", demo, "--modules", demo_modules, "--trace-flow", "--json"],
         &["request", "--etl", trace, "--modules", dump],
         &["threads", dump],
         &["threads", dump, "--json"],

@@ -8,6 +8,7 @@ use mkdump::{BuildOptions, Choice, Format, ListKind, NameFilter, Output, Progres
 
 use super::{Outcome, open, print_json, search, suggest, warn};
 use crate::args::{self, BuildArgs, TalkArgs};
+use crate::outputs;
 use crate::progress::Bars;
 use crate::show::html::{Page, render};
 use crate::show::next::{Job, Next, after_build};
@@ -44,6 +45,12 @@ pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outco
         touched: command.touched,
         page_hits: command.report.is_some(),
     };
+    let named = [Some(("--output", &*options.output)), command.report.as_deref().map(|path| ("--report", path))];
+    let named: Vec<_> = named.into_iter().flatten().collect();
+    outputs::check(&named, &[outputs::of_source(&command.source), outputs::of_ipt(&command.ipt)].concat())?;
+    if command.output.is_none() && matches!(format, Format::Minidump | Format::Triage) {
+        outputs::check_default(&options.output)?;
+    }
     let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &bars)?;
     fetch_missing(command, &reading, &mut options, &bars)?;
     // Created before the long work: a place that cannot be written to is found out at once.

@@ -112,7 +112,15 @@ fn flow(
         first = false;
         Ok(())
     };
-    let summary = trace_flow(reading, options, bars, &mut sink)?;
+    let mut is_closed = false;
+    let mut sink = |report: &FlowReport| {
+        sink(report).inspect_err(|error: &io::Error| is_closed = error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    let summary = match trace_flow(reading, options, bars, &mut sink) {
+        // The reader has seen enough, as `head` has.
+        Err(_) if is_closed => return Ok(Outcome::Done),
+        summary => summary?,
+    };
     bars.finish();
     if command.json {
         end_json(&mut out, &summary)?;

@@ -1,6 +1,7 @@
 //! The commands: each resolves its arguments, calls the library and shows the result.
 
-use std::io::{self, Write};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -60,9 +61,25 @@ pub fn run(cli: Cli) -> Result<Outcome> {
 /// Prints a value as JSON on stdout.
 fn print_json(value: &impl Serialize) -> Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
+    out.write_all(escaped(&serde_json::to_string_pretty(value)?).as_bytes())?;
     out.write_all(b"\n")?;
     Ok(out.flush()?)
+}
+
+/// JSON with the characters that are not seen escaped: they stand in strings only, where an escape means the same.
+fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for found in json.chars() {
+        if found != '\n' && text::is_unseen(found) {
+            let mut units = [0; 2];
+            for unit in found.encode_utf16(&mut units) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(found);
+        }
+    }
+    out
 }
 
 /// Prints text on stdout.

@@ -10,6 +10,7 @@ use mkdump::{Output, Wanted};
 
 use super::{Outcome, kernel_modules, open, print, search, suggest, warn};
 use crate::args::{RequestCommand, TalkArgs};
+use crate::outputs;
 use crate::progress::Bars;
 use crate::show::next::{Job, Next};
 use crate::show::text::{count, printable};
@@ -17,6 +18,8 @@ use crate::show::text::{count, printable};
 /// Writes the script, and says which modules it asks for.
 pub fn run(command: &RequestCommand, talk: TalkArgs) -> Result<Outcome> {
     let bars = Bars::new(talk.quiet, talk.verbose);
+    let named: Vec<_> = command.output.as_deref().map(|path| ("--output", path)).into_iter().collect();
+    outputs::check(&named, &outputs::of_source(&command.source))?;
     let source = open(&command.source)?;
     let reading = source.read(Wanted::default(), &bars)?;
     let modules = kernel_modules(&reading, &command.select)?;

@@ -52,15 +52,22 @@ impl Table {
     }
 }
 
-/// Text from a trace or file with its control and direction characters made harmless: a module's name must not drive a
-/// terminal, nor turn a line's end round.
+/// Text from a trace or file with characters that are not seen made harmless: a module's name must not drive a terminal,
+/// turn a line's end round, or look like another name.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() || turns_text(c) { '?' } else { c }).collect()
+    text.chars().map(|c| if is_unseen(c) { '?' } else { c }).collect()
 }
 
-/// Characters that change the direction of text around them.
-pub fn turns_text(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Characters that cannot be seen or change how others are seen: controls, and Unicode's Default_Ignorable_Code_Point,
+/// Bidi_Control and White_Space but the blank itself, and the blank Braille pattern.
+pub fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || c.is_whitespace() && c != ' '
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// `1234567` as `1,234,567`.
@@ -202,6 +209,13 @@ mod tests {
     fn a_name_cannot_drive_the_terminal() {
         assert_eq!(printable("a\x1b[2Jb\n"), "a?[2Jb?");
         assert_eq!(printable("evil\u{202e}gpj.sys"), "evil?gpj.sys");
+        for unseen in
+            "\u{7f}\u{85}\u{9b}\u{a0}\u{ad}\u{34f}\u{180b}\u{200b}\u{200d}\u{2028}\u{2800}\u{3164}\u{fe0f}\u{feff}"
+                .chars()
+        {
+            assert_eq!(printable(&format!("a{unseen}b")), "a?b", "{unseen:?}");
+        }
+        assert_eq!(printable("caf\u{e9} \u{65e5}.sys"), "caf\u{e9} \u{65e5}.sys");
         let mut table = Table::new(&["n", "name"], &[0]);
         table.row(["10".into(), "x\u{7}".into()]);
         assert_eq!(table.render(1), "  n  name\n 10  x?\n");

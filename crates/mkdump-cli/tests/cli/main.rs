@@ -5,5 +5,6 @@ mod conduct;
 mod documents;
 #[cfg(feature = "fetch")]
 mod fetching;
+mod outputs;
 mod support;
 mod wrong_use;

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use crate::show::text::turns_text;
+use crate::show::text::is_unseen;
 
 /// Text from a trace or a file: escaped for an element or an attribute, control and direction characters made visible.
 pub(super) struct Text<'a>(pub(super) &'a str);
@@ -15,7 +15,7 @@ impl fmt::Display for Text<'_> {
             '>' => f.write_str("&gt;"),
             '"' => f.write_str("&quot;"),
             '\'' => f.write_str("&#39;"),
-            found if found.is_control() || turns_text(found) => f.write_str("\u{fffd}"),
+            found if is_unseen(found) => f.write_str("\u{fffd}"),
             found => f.write_char(found),
         })
     }

@@ -1,0 +1,139 @@
+//! Outputs must not replace inputs: they are compared as files, by device and number, before anything is written.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use mkdump::FileKind;
+
+use crate::args::{Cli, Command, IptInputArgs, SourceArgs};
+
+/// An output: the option that names it, and the file.
+pub type Named<'a> = (&'static str, &'a Path);
+
+/// What tells one file from another, whatever names lead to it.
+#[derive(PartialEq, Eq)]
+enum Identity {
+    #[cfg(unix)]
+    Inode(u64, u64),
+    Place(PathBuf),
+}
+
+/// The identity of a file, or of the place where it would be; `None` for devices and pipes, which replace nothing.
+fn identity(path: &Path) -> Option<Identity> {
+    match path.metadata() {
+        Ok(found) if !found.is_file() && !found.is_dir() => None,
+        #[cfg(unix)]
+        Ok(found) => {
+            use std::os::unix::fs::MetadataExt;
+            Some(Identity::Inode(found.dev(), found.ino()))
+        }
+        #[cfg(not(unix))]
+        Ok(_) => path.canonicalize().ok().map(Identity::Place),
+        Err(_) => {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            Some(Identity::Place(parent.canonicalize().ok()?.join(path.file_name()?)))
+        }
+    }
+}
+
+/// Refuses outputs that are an input, a module file or another output.
+///
+/// # Errors
+/// Says which output it is, and what it would replace.
+pub fn check(outputs: &[Named<'_>], inputs: &[&Path]) -> Result<()> {
+    let inputs: Vec<_> = inputs.iter().filter_map(|path| Some((identity(path)?, path))).collect();
+    let mut others: Vec<(Identity, Named<'_>)> = Vec::new();
+    for &(option, path) in outputs {
+        if path == Path::new("-") {
+            bail!("{option} -: the output is a file and cannot be stdout; name a file, such as ./-");
+        }
+        let Some(own) = identity(path) else { continue };
+        if let Some((_, input)) = inputs.iter().find(|(other, _)| *other == own) {
+            bail!("{option} {}: this is the input {}; nothing was written", path.display(), input.display());
+        }
+        if let Some((_, (other, _))) = others.iter().find(|(other, _)| *other == own) {
+            bail!("{option} {}: {other} names the same file; nothing was written", path.display());
+        }
+        if path.is_file() && matches!(FileKind::of(path), Some(FileKind::Image | FileKind::Trace)) {
+            bail!(
+                "{option} {}: a module file or a trace is there, and is not replaced; nothing was written",
+                path.display()
+            );
+        }
+        others.push((own, (option, path)));
+    }
+    Ok(())
+}
+
+/// Refuses a default name that would replace a dump that this program did not write.
+///
+/// # Errors
+/// When there is such a dump.
+pub fn check_default(path: &Path) -> Result<()> {
+    /// Every dump that this program writes says so in a comment, which lies near the start.
+    const LOOKED_AT: u64 = 64 << 10;
+    const MARK: &[u8] = b"mkdump ";
+    let mut start = Vec::new();
+    let Ok(file) = File::open(path) else { return Ok(()) };
+    let is_own =
+        file.take(LOOKED_AT).read_to_end(&mut start).is_ok() && start.windows(MARK.len()).any(|bytes| bytes == MARK);
+    if !is_own && matches!(FileKind::of(path), Some(kind) if kind != FileKind::Empty) {
+        bail!(
+            "{}: this file was there and was not written by mkdump, so it is not replaced; name the output with -o",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// The files that a source is read from.
+pub fn of_source(source: &SourceArgs) -> Vec<&Path> {
+    source.etl.iter().chain(&source.from_dump).map(PathBuf::as_path).collect()
+}
+
+/// The files of Intel PT data.
+pub fn of_ipt(ipt: &IptInputArgs) -> Vec<&Path> {
+    ipt.ipt_hex.iter().chain(&ipt.ipt_bin).map(PathBuf::as_path).collect()
+}
+
+/// The inputs of a command line, for its log.
+fn inputs(cli: &Cli) -> Vec<&Path> {
+    match &cli.command {
+        None => [of_source(&cli.build.source), of_ipt(&cli.build.ipt)].concat(),
+        Some(Command::Modules(command)) => of_source(&command.source),
+        Some(Command::Ipt(command)) => [of_source(&command.source), of_ipt(&command.ipt)].concat(),
+        #[cfg(feature = "fetch")]
+        Some(Command::Fetch(command)) => of_source(&command.source),
+        Some(Command::Request(command)) => of_source(&command.source),
+        Some(Command::Threads(command)) => command.dumps.iter().chain(&command.pdb).map(PathBuf::as_path).collect(),
+        Some(Command::Check(command)) => {
+            std::iter::once(&command.dump).chain(&command.against).map(PathBuf::as_path).collect()
+        }
+        Some(Command::Demo(_)) => Vec::new(),
+    }
+}
+
+/// Refuses a log that is an input of the command, or another output; `-` is stderr.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_log(cli: &Cli, log: &Path) -> Result<()> {
+    if log == Path::new("-") {
+        return Ok(());
+    }
+    let mut outputs: Vec<Named<'_>> = Vec::new();
+    match &cli.command {
+        None => {
+            outputs.extend(cli.build.output.as_deref().map(|path| ("--output", path)));
+            outputs.extend(cli.build.report.as_deref().map(|path| ("--report", path)));
+        }
+        Some(Command::Request(command)) => {
+            outputs.extend(command.output.as_deref().map(|path| ("--output", path)));
+        }
+        Some(_) => {}
+    }
+    outputs.push(("--log", log));
+    check(&outputs, &inputs(cli))
+}

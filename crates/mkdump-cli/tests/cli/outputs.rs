@@ -1,0 +1,86 @@
+//! No output replaces an input, a module file or another output, whatever name it goes by.
+
+use super::support::{Run, mkdump, run, workplace};
+
+#[test]
+fn an_output_that_is_an_input_is_refused() {
+    let directory = workplace();
+    let path = directory.path();
+    std::fs::copy(path.join("trace.etl"), path.join("same.dmp")).unwrap();
+    std::fs::hard_link(path.join("trace.etl"), path.join("hard.etl")).unwrap();
+    std::fs::write(path.join("other.dmp"), "somebody else's").unwrap();
+    std::fs::copy(path.join("trace.etl"), path.join("other.etl")).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("trace.etl", path.join("soft.etl")).unwrap();
+    assert_eq!(run(path, "--etl trace.etl -m modules --format triage -o real.dmp").code, 0);
+    let contents = || {
+        let names = ["trace.etl", "same.dmp", "other.dmp", "real.dmp", "modules/hal.dll"];
+        names.map(|name| std::fs::read(path.join(name)).unwrap())
+    };
+    let before = contents();
+    let build = "--etl trace.etl -m modules";
+    for words in [
+        format!("{build} -o trace.etl"),
+        format!("{build} -o hard.etl"),
+        format!("{build} -o ./modules/../trace.etl"),
+        format!("{build} -o out.dmp --report trace.etl"),
+        format!("{build} -o modules/hal.dll"),
+        format!("{build} -o x --report x"),
+        format!("{build} -o x --report ./x"),
+        format!("{build} -o x --log x"),
+        format!("{build} -o out.dmp --log trace.etl"),
+        "modules --etl trace.etl --log trace.etl".to_owned(),
+        "check real.dmp --log real.dmp".to_owned(),
+        "request --etl trace.etl -m modules -o trace.etl".to_owned(),
+        "--from-dump real.dmp -m modules -o real.dmp".to_owned(),
+        format!("{build} -o -"),
+        "request --etl trace.etl -m modules -o -".to_owned(),
+        // Default names: the source itself, and a file that someone else wrote.
+        "--etl same.dmp -m modules".to_owned(),
+        "--etl other.etl -m modules".to_owned(),
+    ] {
+        let Run { code, stdout, stderr } = run(path, &words);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{words}: {stderr}");
+        assert!(contents() == before, "{words} changed a file");
+        assert!(!path.join("x").exists() && !path.join("-").exists() && !path.join("out.dmp").exists(), "{words}");
+    }
+    #[cfg(unix)]
+    assert_eq!(run(path, &format!("{build} -o soft.etl")).code, 2);
+    assert!(contents() == before);
+    // What this program wrote itself may be written again, and a device by any number of outputs.
+    for _ in 0..2 {
+        assert_eq!(run(path, build).code, 0);
+    }
+    if cfg!(unix) {
+        assert_eq!(run(path, &format!("{build} -o /dev/null --report /dev/null")).code, 0);
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn words_that_are_not_utf_8_are_logged() {
+    use std::os::unix::ffi::OsStrExt;
+    let directory = workplace();
+    let strange = std::ffi::OsStr::from_bytes(b"no\xffwhere.etl");
+    let output = mkdump(directory.path()).args(["--log", "run.log", "--etl"]).arg(strange).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    let log = std::fs::read_to_string(directory.path().join("run.log")).unwrap();
+    assert!(log.contains("where.etl"), "{log}");
+}
+
+#[test]
+fn json_escapes_what_cannot_be_seen() {
+    use testkit::trace::{Module, TraceFile};
+    let directory = workplace();
+    let mut trace = TraceFile::new();
+    let name = "a\u{9b}\u{85}\u{202e}\u{200b}\u{feff}b.sys";
+    trace.module(0, 1_000_500, &Module::kernel(&format!(r"\SystemRoot\{name}"), 0xffff_f800_1000_0000, 0x8000));
+    std::fs::write(directory.path().join("odd.etl"), trace.finish()).unwrap();
+    let Run { code, stdout, stderr } = run(directory.path(), "modules --etl odd.etl --json");
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains(r"a\u009b\u0085\u202e\u200b\ufeffb.sys"), "{stdout}");
+    let value: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert!(value["modules"][0]["path"].as_str().unwrap().ends_with(name));
+}
