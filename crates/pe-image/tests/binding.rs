@@ -105,6 +105,16 @@ fn forwarders_that_never_end() {
 #[test]
 fn the_kernel_and_the_hal_under_other_names() {
     let nt = || Some(kernel(&["ExFreePool", "KeQueryPerformanceCounter"]));
+    // With 5-level paging; with physical address extension; importers may say any of them.
+    for name in ["ntkrla57.exe", "NTKRPAMP.EXE", "ntkrnlpa.exe"] {
+        with_modules(&[(name, nt())], |modules| {
+            assert_eq!(modules.kernel(), Some(ModuleId(0)), "{name}");
+            for importer in ["ntoskrnl.exe", "ntkrnlmp.exe", "ntoskrnl"] {
+                let expected = Ok((0x1000, Some(Rule::KernelName)));
+                assert_eq!(resolve(modules, importer, "ExFreePool"), expected, "{name} as {importer}");
+            }
+        });
+    }
     with_modules(&[("ntkrnlmp.exe", nt())], |modules| {
         assert_eq!(modules.kernel(), Some(ModuleId(0)));
         assert_eq!(resolve(modules, "ntoskrnl.exe", "ExFreePool"), Ok((0x1000, Some(Rule::KernelName))));

@@ -426,9 +426,9 @@ fn records_past_the_end() {
         "IMAGE_IMPORT_CONTROL_TRANSFER_DYNAMIC_RELOCATION at RVA 0x6020: a site at RVA 0x70000010 lies outside",
     );
     check(
-        "a site across the end of its section",
-        &[("dvrt", 40, 0x1ff8)],
-        "IMAGE_IMPORT_CONTROL_TRANSFER_DYNAMIC_RELOCATION at RVA 0x602c: a site at RVA 0x2ff8 lies outside the image",
+        "a site across the end of the last section",
+        &[("dvrt", 32, 0x6000), ("dvrt", 40, 0x1ff8)],
+        "IMAGE_IMPORT_CONTROL_TRANSFER_DYNAMIC_RELOCATION at RVA 0x602c: a site at RVA 0x6ff8 lies outside the image",
     );
     check(
         "a switch outside the image",

@@ -261,3 +261,44 @@ fn a_record_at_the_start_of_a_page() {
         assert_eq!(image.counts().import.optimized, 2);
     });
 }
+
+/// A delayed slot is bound at the first call, so memory holds what the file has; only ordinary slots are filled.
+#[test]
+fn delayed_slots_stay_as_the_file_has_them() {
+    let mut driver = driver_with_calls(&[]);
+    for delayed in [false, true] {
+        let (dll, name) = ("ntoskrnl.exe".to_owned(), "KeBugCheck".to_owned());
+        driver.imports.push(testkit::image::ImportSpec { dll, name, delayed });
+    }
+    with_image(&driver, KERNEL_BASE, Policy::default(), |image, built| {
+        assert_eq!(bytes::<8>(image, built.slots[1]), (KERNEL_BASE + 0x1020).to_le_bytes());
+        let late = Rva(built.slots[2]);
+        let mut in_file = [0; 8];
+        image.file().read(late, &mut in_file);
+        assert_eq!(bytes::<8>(image, late.0), in_file);
+        assert_ne!(in_file, [0; 8], "testkit puts the thunk's address there");
+        let slot = image.binding().unwrap().slot_at(late).unwrap();
+        assert!(slot.delayed && slot.result.is_ok(), "it is resolved all the same");
+    });
+}
+
+/// A relocation may begin in one section and end in the next: both are there, side by side.
+#[test]
+fn a_relocation_across_two_sections_is_applied() {
+    let mut driver = Driver::new("driver.sys");
+    let text = driver.code(".text", 0x1000);
+    driver.section(".data", testkit::image::DATA, vec![0; 0x1000]);
+    // DIR64 at RVA 0x1ffc, 4 bytes in front of .data.
+    driver.pointer(At(text, 0xff0), At(text, 0));
+    let mut built = driver.build();
+    let place = built.places["relocations"];
+    assert_eq!(built.bytes[place + 8..][..2], 0xaff0_u16.to_le_bytes(), "the first record");
+    built.bytes[place + 8..][..2].copy_from_slice(&0xaffc_u16.to_le_bytes());
+    let file = PeFile::parse(&built.bytes).unwrap();
+    let mut linked = [0; 8];
+    file.read(Rva(0x1ffc), &mut linked);
+    let image = MappedImage::new(file, DRIVER_BASE, Policy::AS_LINKED);
+    let moved = u64::from_le_bytes(linked).wrapping_add(DRIVER_BASE - driver.image_base);
+    assert_eq!(bytes::<8>(&image, 0x1ffc), moved.to_le_bytes());
+    assert_eq!((image.warnings(), image.counts().relocations), (&[][..], 1));
+}

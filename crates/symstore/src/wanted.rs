@@ -260,7 +260,7 @@ pub(crate) fn same_module_name(a: &str, b: &str) -> bool {
 /// the drivers of the crash-dump and hibernation stacks are loaded a second time with a prefix.
 pub(crate) fn other_names(name: &str) -> Vec<String> {
     const GROUPS: [&[&str]; 2] = [
-        &["ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkrpamp.exe", "ntkrla57.exe"],
+        &pe_image::KERNEL_FILE_NAMES,
         &["hal.dll", "halmacpi.dll", "halacpi.dll", "halaacpi.dll", "halapic.dll", "halmps.dll"],
     ];
     let lower = name.to_lowercase();

@@ -2,6 +2,7 @@
 //! what the build of Windows does by default.
 
 use call_forms::{Answer, MIN_VOTES, Verdict};
+use pe_image::{ImportOptimizationDefault, import_optimization_by_default};
 
 use crate::snapshot::{Architecture, Machine, ModuleId};
 
@@ -41,9 +42,6 @@ pub enum Choice {
     /// No.
     Off,
 }
-
-/// The first build of Windows whose kernel can optimize imports: 1809, with the update of March 2019.
-const FIRST_BUILD: u32 = 17763;
 
 /// An answer, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,10 +123,20 @@ pub fn import_optimization(choice: Choice, machine: &Machine, evidence: Option<&
         }
         Choice::Auto => {}
     }
-    let default = if build >= FIRST_BUILD {
-        Mode::new(true, format!("Windows build {build} has it on unless switched off"))
-    } else {
-        Mode::new(false, format!("Windows build {build} is older than {FIRST_BUILD}, the first to have it"))
+    let named = match machine.os.revision {
+        Some(revision) => format!("Windows build {build}.{revision}"),
+        None => format!("Windows build {build}"),
+    };
+    let default = match import_optimization_by_default(build, machine.os.revision) {
+        ImportOptimizationDefault::On => {
+            Mode::new(true, format!("Windows build {build} has it on unless switched off"))
+        }
+        ImportOptimizationDefault::Absent => {
+            Mode::new(false, format!("{named} does not have it; it came with the March 2019 update of 1809, 17763.348"))
+        }
+        _ => {
+            Mode::new(true, format!("undecided, assumed on: {named} has it where the processor's mitigations allow it"))
+        }
     };
     match evidence {
         Some(evidence) => decided(&evidence.verdict, &evidence.modules, default),
@@ -274,6 +282,25 @@ mod tests {
             missing: Default::default(),
         };
         Evidence { verdict, modules: (1..=votes.len()).map(ModuleId).collect() }
+    }
+
+    #[test]
+    fn the_revision_decides_about_1809() {
+        let cases = [
+            (17763, Some(107), false, "17763.107 does not have it"),
+            (17763, Some(379), true, "undecided, assumed on: Windows build 17763.379"),
+            (17763, None, true, "undecided, assumed on"),
+            (18362, None, true, "undecided, assumed on"),
+            (19041, None, true, "has it on unless switched off"),
+        ];
+        for (build, revision, expected, words) in cases {
+            let mut machine = machine(Architecture::Amd64, build);
+            machine.os.revision = revision;
+            let modes = import_optimization(Choice::Auto, &machine, None);
+            let mode = modes.of(ModuleId(7));
+            assert_eq!(mode.on, expected, "{build}: {}", mode.reason);
+            assert!(mode.reason.contains(words), "{}", mode.reason);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Making the bytes: the file's, then relocations, then sites, then bound slots and the header's base.
 
-use crate::addr::{PAGE_SIZE, Rva};
+use crate::addr::Rva;
 use crate::bytes::overlap;
 use crate::dvrt::{ImportTransfer, IndirectTransfer, PageRecord, SwitchBranch, block_records};
 use crate::error::{Diagnostic, DiagnosticKind, Error, Place};
@@ -186,16 +186,12 @@ impl<'a> MappedImage<'a> {
         }
     }
 
-    /// True for places in the headers or in one section: the only ones that exist in memory.
+    /// True for places that exist in memory: both ends lie in the headers or in sections. A place is shorter than a page, so
+    /// nothing can be missing between its ends; it may reach from one section into the next.
     fn is_inside(&self, rva: Rva, size: u32) -> bool {
         let headers = self.file.headers();
-        let end = u64::from(rva.0) + u64::from(size);
-        if end <= u64::from(headers.mapped_header_size()) {
-            return true;
-        }
-        headers.section_at(rva).is_some_and(|section| {
-            end <= u64::from(section.rva.0) + u64::from(section.size).next_multiple_of(PAGE_SIZE.into())
-        })
+        let exists = |rva: Rva| rva.0 < headers.mapped_header_size() || headers.section_at(rva).is_some();
+        exists(rva) && rva.checked_add(size.saturating_sub(1)).is_some_and(exists)
     }
 
     fn applicable(&self) -> impl Iterator<Item = (&Block<'a>, Relocation, bool)> {

@@ -181,8 +181,8 @@ fn is_kernel_address(address: u64) -> bool {
 }
 
 pub(in crate::source) fn is_kernel_name(name: &str) -> bool {
-    let stem = name.split('.').next().unwrap_or_default().to_ascii_lowercase();
-    matches!(stem.as_str(), "nt" | "ntoskrnl" | "ntkrnlmp" | "ntkrnlpa" | "ntkrpamp" | "ntkrla57")
+    let stem = name.split('.').next().unwrap_or_default();
+    stem.eq_ignore_ascii_case("nt") || pe_image::is_kernel_file_name(stem)
 }
 
 fn machine(info: &MinidumpSystemInfo) -> Machine {
