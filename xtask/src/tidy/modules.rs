@@ -12,13 +12,10 @@ use super::{Text, rust_files};
 /// circle is a complaint too.
 const FOR_NOW: &[(&str, &str)] = &[
     ("etl-file", ""),
-    ("intel-pt", "flow"),
     ("mkdump", ""),
     ("mkdump", "jobs::check"),
     ("mkdump", "ipt"),
-    ("mkdump", "threads"),
     ("pe-image", ""),
-    ("symstore", ""),
     ("testkit", "image"),
     ("testkit", "pt"),
 ];
