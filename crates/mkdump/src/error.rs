@@ -4,6 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::kind::FileKind;
+use crate::map::ReadError;
+use crate::output::WriteError;
+use crate::search::SearchError;
+use crate::source::SourceError;
 
 /// Shorthand for this crate's results.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -193,5 +197,37 @@ fn told(names: &[String]) -> String {
         1 => format!("there is {first} only"),
         count if count <= TOLD => format!("there are {first}"),
         count => format!("there are {count} modules, such as {first}"),
+    }
+}
+
+impl From<ReadError> for Error {
+    fn from(error: ReadError) -> Self {
+        Self::Read { path: error.path, source: error.source }
+    }
+}
+
+impl From<WriteError> for Error {
+    fn from(error: WriteError) -> Self {
+        Self::Write { path: error.path, source: error.source }
+    }
+}
+
+impl From<SourceError> for Error {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Read(error) => error.into(),
+            SourceError::Trace { path, source } => Self::Trace { path, source },
+            SourceError::Dump { path, source } => Self::Dump { path, source },
+            SourceError::Merge { path, source } => Self::Merge { path, source },
+        }
+    }
+}
+
+impl From<SearchError> for Error {
+    fn from(error: SearchError) -> Self {
+        match error {
+            SearchError::Root(error) => Self::Modules(error),
+            SearchError::NoFiles { roots, looked_at } => Self::NoFiles { roots, looked_at },
+        }
     }
 }

@@ -1,10 +1,19 @@
 //! The one memory map of the project, and the one `unsafe` line.
 
 use std::fs::File;
+use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+/// A file that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {path}")]
+pub struct ReadError {
+    /// The file.
+    pub path: PathBuf,
+    /// What the operating system said.
+    pub source: io::Error,
+}
 
 /// The bytes of a file, mapped where that works and read into memory where it does not (pipes, some network shares).
 #[derive(Debug)]
@@ -21,13 +30,17 @@ enum Bytes {
 
 impl FileBytes {
     /// Opens `path` for reading. The file must not be changed or shortened while the value lives.
-    pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::read(path, e))?;
-        let is_file = file.metadata().map_err(|e| Error::read(path, e))?.is_file();
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn open(path: &Path) -> Result<Self, ReadError> {
+        let failed = |source| ReadError { path: path.to_owned(), source };
+        let file = File::open(path).map_err(failed)?;
+        let is_file = file.metadata().map_err(failed)?.is_file();
         if is_file && let Some(map) = map(&file) {
             return Ok(Self { path: path.to_owned(), bytes: Bytes::Mapped(map) });
         }
-        let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
+        let bytes = std::fs::read(path).map_err(failed)?;
         Ok(Self::from_memory(path, bytes))
     }
 

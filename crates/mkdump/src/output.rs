@@ -14,7 +14,24 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use crate::error::{Error, Result};
+/// A file that could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {path}")]
+pub struct WriteError {
+    /// The file, by its final name.
+    pub path: PathBuf,
+    /// What the operating system said.
+    pub source: io::Error,
+}
+
+impl WriteError {
+    fn new(path: &Path, source: io::Error) -> Self {
+        Self { path: path.to_owned(), source }
+    }
+}
+
+/// Shorthand for results of this module.
+type Result<T> = std::result::Result<T, WriteError>;
 
 /// A file being written. Nothing bears the final name until [`Output::commit`]; dropping the value, on an error or a
 /// panic, removes the temporary file.
@@ -42,7 +59,7 @@ impl Output {
     /// work: a directory that cannot be written to is found out at once. A link is followed to the file it names; a
     /// device or pipe is written to as it is.
     pub fn create(path: &Path) -> Result<Self> {
-        let failed = |error| Error::write(path, error);
+        let failed = |error| WriteError::new(path, error);
         let linked = path.is_symlink().then(|| std::fs::canonicalize(path).ok()).flatten();
         let place = linked.unwrap_or_else(|| path.to_owned());
         if let Ok(there) = place.metadata() {
@@ -82,7 +99,7 @@ impl Output {
     /// Flushes, syncs and gives the file its final name, replacing one that was there.
     pub fn commit(self) -> Result<()> {
         let Self { path, place, file } = self;
-        let failed = |error| Error::write(&path, error);
+        let failed = |error| WriteError::new(&path, error);
         match file {
             Target::Direct(mut file) => file.flush().map_err(failed),
             Target::Temporary(file, unfinished) => {
@@ -125,7 +142,7 @@ impl OutputDirectory {
     /// not replaced.
     pub fn create(path: &Path) -> Result<Self> {
         if path.symlink_metadata().is_ok() {
-            return Err(Error::write(path, io::Error::from(io::ErrorKind::AlreadyExists)));
+            return Err(WriteError::new(path, io::Error::from(io::ErrorKind::AlreadyExists)));
         }
         let mut builder = tempfile::Builder::new();
         let prefix = prefix(path);
@@ -140,7 +157,7 @@ impl OutputDirectory {
             let name = directory.path().to_owned();
             Ok((directory, name))
         })
-        .map_err(|e| Error::write(path, e))?;
+        .map_err(|e| WriteError::new(path, e))?;
         Ok(Self { path: path.to_owned(), directory, unfinished })
     }
 
@@ -152,7 +169,7 @@ impl OutputDirectory {
     /// Creates a file in it. `name` must be a single component.
     pub fn file(&self, name: &str) -> Result<BufWriter<File>> {
         let path = self.directory.path().join(name);
-        let file = File::create_new(&path).map_err(|e| Error::write(&self.path.join(name), e))?;
+        let file = File::create_new(&path).map_err(|e| WriteError::new(&self.path.join(name), e))?;
         Ok(BufWriter::with_capacity(BUFFER, file))
     }
 
@@ -160,11 +177,11 @@ impl OutputDirectory {
     pub fn commit(self) -> Result<()> {
         let Self { path, directory, unfinished } = self;
         // A file system that reports lack of room only when it is synced does so before the name is given.
-        for entry in std::fs::read_dir(directory.path()).map_err(|e| Error::write(&path, e))? {
+        for entry in std::fs::read_dir(directory.path()).map_err(|e| WriteError::new(&path, e))? {
             let synced = entry.and_then(|entry| File::options().write(true).open(entry.path())?.sync_all());
-            synced.map_err(|e| Error::write(&path, e))?;
+            synced.map_err(|e| WriteError::new(&path, e))?;
         }
-        unfinished.rename(|temporary| std::fs::rename(temporary, &path)).map_err(|e| Error::write(&path, e))?;
+        unfinished.rename(|temporary| std::fs::rename(temporary, &path)).map_err(|e| WriteError::new(&path, e))?;
         // Nothing bears the temporary name any more.
         let _ = directory.keep();
         sync_directory(&path);
@@ -287,7 +304,7 @@ mod tests {
         output.file("one.bin").unwrap().write_all(b"1").unwrap();
         output.commit().unwrap();
         assert_eq!((names(dir.path()), names(&path)), (vec!["out".to_owned()], vec!["one.bin".to_owned()]));
-        assert!(OutputDirectory::create(&path).unwrap_err().to_string().contains("exists"));
+        assert!(OutputDirectory::create(&path).unwrap_err().source.to_string().contains("exists"));
     }
 
     #[test]

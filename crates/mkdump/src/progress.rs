@@ -10,7 +10,7 @@ pub trait Progress: Sync {
     fn detail(&self, line: &str);
 }
 
-/// Tells nobody.
+/// Discards all progress.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 

@@ -5,9 +5,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use symstore::{Cache, Index, IndexOptions, Lookup, SymbolPath};
 
-use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::snapshot::Module;
+
+/// Why module files cannot be looked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SearchError {
+    /// A directory of modules cannot be read.
+    #[error(transparent)]
+    Root(#[from] symstore::Error),
+    /// There is no PE file in any of the places.
+    #[error("none of the {looked_at} files in the given places is a PE image")]
+    NoFiles {
+        /// The places.
+        roots: Vec<PathBuf>,
+        /// How many files there are.
+        looked_at: usize,
+    },
+}
 
 /// Where module files are looked for.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +49,7 @@ impl Search {
     ///
     /// # Errors
     /// When a root is not there.
-    pub fn index(&self, modules: &[Module], progress: &dyn Progress) -> Result<Index> {
+    pub fn index(&self, modules: &[Module], progress: &dyn Progress) -> Result<Index, SearchError> {
         progress.phase("indexing module files", None);
         let before = AtomicUsize::new(0);
         let report = |now: symstore::Progress| {
@@ -47,17 +63,17 @@ impl Search {
             cache: self.cache.clone(),
             progress: Some(&report),
         };
-        Index::build(&options).map_err(Error::Modules)
+        Ok(Index::build(&options)?)
     }
 
     /// As [`Search::index`], but no image at all is an error: a mistyped directory should not give an empty dump.
     ///
     /// # Errors
     /// When a root is not there, or nothing that was found is a PE image.
-    pub fn index_some(&self, modules: &[Module], progress: &dyn Progress) -> Result<Index> {
+    pub fn index_some(&self, modules: &[Module], progress: &dyn Progress) -> Result<Index, SearchError> {
         let index = self.index(modules, progress)?;
         if index.files().is_empty() {
-            return Err(Error::NoFiles { roots: self.roots.clone(), looked_at: index.looked_at() });
+            return Err(SearchError::NoFiles { roots: self.roots.clone(), looked_at: index.looked_at() });
         }
         Ok(index)
     }

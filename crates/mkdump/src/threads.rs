@@ -17,7 +17,6 @@
 //! A find is dropped when any captured field of the thread contradicts it, or when it lies on another alignment than
 //! the threads that are known for certain.
 
-pub(crate) mod kernel_pdb;
 mod layout;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mkdump::ipt::input::Inputs;
+use mkdump::ipt::Inputs;
 use mkdump::report::{BuildReport, Status};
 use mkdump::{BuildOptions, Choice, Moment, Search, Silent, Source, Wanted, build};
 use testkit::image::{At, CODE, Driver};

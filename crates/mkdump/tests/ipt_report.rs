@@ -5,7 +5,7 @@ mod recorded;
 use std::collections::BTreeSet;
 
 use mkdump::Choice;
-use mkdump::ipt::input::Inputs;
+use mkdump::ipt::Inputs;
 use mkdump::report::ipt::{FileStatus, FlowEntry, FlowReport, IptReport, ReachedBy, ThreadHits};
 use recorded::{MODES, Recorded, runs};
 use testkit::dump::pdb_symbols;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use mkdump::ipt::input::Inputs;
+use mkdump::ipt::Inputs;
 
 /// Files with Intel PT data, used like the trace's own.
 #[derive(Clone, Debug, Default, Args)]

@@ -51,10 +51,10 @@ pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outco
     if command.output.is_none() && matches!(format, Format::Minidump | Format::Triage) {
         outputs::check_default(&options.output)?;
     }
-    let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &bars)?;
+    let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &bars).map_err(mkdump::Error::from)?;
     fetch_missing(command, &reading, &mut options, &bars)?;
     // Created before the long work: a place that cannot be written to is found out at once.
-    let page = command.report.as_deref().map(Output::create).transpose()?;
+    let page = command.report.as_deref().map(Output::create).transpose().map_err(mkdump::Error::from)?;
     let report = mkdump::build(&source, &reading, &options, &bars)?;
     let job = Job { source: &command.source, modules: Some(&command.modules), select: &command.select };
     let next = after_build(&report, format, &job, &options.output);
@@ -93,7 +93,7 @@ fn write_page(mut output: Output, report: &BuildReport, next: &[Next]) -> Result
     let mut page = Page::from(report);
     page.next = next.iter().map(|next| (next.what.to_owned(), next.line.clone())).collect();
     output.write_all(render(&page).as_bytes())?;
-    Ok(output.commit()?)
+    Ok(output.commit().map_err(mkdump::Error::from)?)
 }
 
 /// Fetches what is missing, when a server was named, and adds the store to the places to look in.
@@ -103,7 +103,7 @@ fn fetch_missing(command: &BuildArgs, reading: &Reading<'_>, options: &mut Build
 
     let Some(server) = &command.symbol_server else { return Ok(()) };
     let modules = super::kernel_modules(reading, &command.select)?;
-    let index = options.search.index(&modules, bars)?;
+    let index = options.search.index(&modules, bars).map_err(mkdump::Error::from)?;
     let missing = mkdump::missing(&modules, &index);
     let files: Vec<_> = missing.iter().filter_map(|module| ServerFile::image(&module.wanted()).ok()).collect();
     let store = super::fetch::store(command.store.clone(), &SymbolPath::from_environment());

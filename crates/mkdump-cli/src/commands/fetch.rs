@@ -20,7 +20,7 @@ use crate::show::text::{self, Table};
 pub fn run(command: &FetchCommand, talk: TalkArgs) -> Result<Outcome> {
     let bars = Bars::new(talk.quiet, talk.verbose);
     let source = open(&command.source)?;
-    let reading = source.read(Wanted::default(), &bars)?;
+    let reading = source.read(Wanted::default(), &bars).map_err(mkdump::Error::from)?;
     let modules = kernel_modules(&reading, &command.select)?;
     warn(&reading.warnings, talk);
     if modules.is_empty() {
@@ -28,7 +28,7 @@ pub fn run(command: &FetchCommand, talk: TalkArgs) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     let job = Job { source: &command.source, modules: Some(&command.modules), select: &command.select };
-    let index = search(&command.modules).index(&modules, &bars)?;
+    let index = search(&command.modules).index(&modules, &bars).map_err(mkdump::Error::from)?;
     let missing = mkdump::missing(&modules, &index);
     let mut files = Vec::new();
     let mut amiss = false;

@@ -28,7 +28,7 @@ pub fn run(command: &IptCommand, talk: TalkArgs) -> Result<Outcome> {
         evidence: command.evidence,
     };
     let source = open(&command.source)?;
-    let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &bars)?;
+    let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &bars).map_err(mkdump::Error::from)?;
     if command.trace_flow {
         return flow(command, &reading, &options, &bars, talk);
     }

@@ -120,8 +120,8 @@ fn suggest(next: &[Next], talk: TalkArgs) {
 /// Opens the trace or dump that the arguments name.
 fn open(source: &SourceArgs) -> Result<Source> {
     match &source.etl {
-        Some(etl) => Ok(Source::open_etl(etl)?),
-        None => Ok(Source::open_dumps(&source.from_dump)?),
+        Some(etl) => Ok(Source::open_etl(etl).map_err(mkdump::Error::from)?),
+        None => Ok(Source::open_dumps(&source.from_dump).map_err(mkdump::Error::from)?),
     }
 }
 

@@ -15,7 +15,8 @@ use crate::show::{summary, text};
 pub fn run(command: &ModulesCommand, talk: TalkArgs) -> Result<Outcome> {
     let bars = Bars::new(talk.quiet, talk.verbose);
     let source = open(&command.source)?;
-    let reading = source.read(Wanted { user_modules: command.user, ..Wanted::default() }, &bars)?;
+    let reading =
+        source.read(Wanted { user_modules: command.user, ..Wanted::default() }, &bars).map_err(mkdump::Error::from)?;
     let options = ListOptions {
         names: NameFilter::new(&command.select.include, &command.select.exclude)?,
         at: command.select.at,

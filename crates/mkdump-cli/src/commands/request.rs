@@ -21,10 +21,10 @@ pub fn run(command: &RequestCommand, talk: TalkArgs) -> Result<Outcome> {
     let named: Vec<_> = command.output.as_deref().map(|path| ("--output", path)).into_iter().collect();
     outputs::check(&named, &outputs::of_source(&command.source))?;
     let source = open(&command.source)?;
-    let reading = source.read(Wanted::default(), &bars)?;
+    let reading = source.read(Wanted::default(), &bars).map_err(mkdump::Error::from)?;
     let modules = kernel_modules(&reading, &command.select)?;
     warn(&reading.warnings, talk);
-    let index = search(&command.modules).index(&modules, &bars)?;
+    let index = search(&command.modules).index(&modules, &bars).map_err(mkdump::Error::from)?;
     let missing = mkdump::missing(&modules, &index);
     let items = items(&missing, command, &bars)?;
     bars.finish();
@@ -50,9 +50,9 @@ pub fn run(command: &RequestCommand, talk: TalkArgs) -> Result<Outcome> {
     match &command.output {
         None => print(&request.script())?,
         Some(path) => {
-            let mut output = Output::create(path)?;
+            let mut output = Output::create(path).map_err(mkdump::Error::from)?;
             output.write_all(request.script().as_bytes())?;
-            output.commit()?;
+            output.commit().map_err(mkdump::Error::from)?;
             let asked = request.modules().count();
             if !talk.quiet {
                 eprintln!("{}: {} asked for", printable(&path.to_string_lossy()), count(asked as u64, "module"));

@@ -14,8 +14,8 @@ use crate::show::{text, threads};
 /// Lists the threads of a dump.
 pub fn run(command: &ThreadsCommand, talk: TalkArgs) -> Result<Outcome> {
     let bars = Bars::new(talk.quiet, talk.verbose);
-    let source = Source::open_dumps(&command.dumps)?;
-    let reading = source.read(Wanted::default(), &bars)?;
+    let source = Source::open_dumps(&command.dumps).map_err(mkdump::Error::from)?;
+    let reading = source.read(Wanted::default(), &bars).map_err(mkdump::Error::from)?;
     let options = ThreadListOptions {
         pdb: command.pdb.clone(),
         // No default here: the current directory is no symbol store, and looking through it would take its time.

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use etl_file::Tick;
 
-use super::input::Snapshot;
+use super::snapshots::Snapshot;
 use crate::source::Reading;
 
 /// What is known about a snapshot. All of it is unknown for data from a file, but for the file and perhaps the thread.

@@ -7,7 +7,6 @@ use intel_pt::{Packet, Packets, Reason, ring, sync_forward};
 
 use super::hex;
 pub use super::hex::HexError;
-pub use super::snapshots::{Inputs, Saved, Snapshot, snapshots};
 
 /// Intel PT data in the order in which it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,8 @@ pub mod names;
 mod snapshots;
 pub(crate) mod touched;
 
+pub use snapshots::{Inputs, Saved, Snapshot, snapshots};
+
 use crate::source::{Reading, SourceKind};
 
 /// Why there is no Intel PT data.

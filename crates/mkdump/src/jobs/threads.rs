@@ -10,8 +10,11 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::search::Search;
 use crate::source::{Held, Reading};
-use crate::threads::kernel_pdb::{KernelPdb, read_pdb};
 use crate::threads::{Found, POOL_ALIGNMENT, Thread, ThreadLayout, ThreadOptions, threads};
+
+mod kernel_pdb;
+
+use kernel_pdb::{KernelPdb, read_pdb};
 
 /// Which threads to list.
 #[derive(Clone, Debug, Default)]

@@ -3,16 +3,19 @@
 use etl_file::{LogFileMode, Survey, SurveyOptions, Trace};
 use symstore::{Guid, PdbId};
 
-use super::{Reading, SourceKind, Summary, Wanted, losses};
-use crate::error::{Error, Result};
+use super::{Reading, SourceError, SourceKind, Summary, Wanted, losses};
 use crate::map::FileBytes;
 use crate::progress::Progress;
 use crate::snapshot::{Architecture, Machine, Module, OsVersion, Pdb, Snapshot};
 
 /// Goes over the trace once.
-pub(super) fn read<'a>(bytes: &'a FileBytes, wanted: Wanted, progress: &dyn Progress) -> Result<Reading<'a>> {
+pub(super) fn read<'a>(
+    bytes: &'a FileBytes,
+    wanted: Wanted,
+    progress: &dyn Progress,
+) -> Result<Reading<'a>, SourceError> {
     let path = bytes.path();
-    let trace = Trace::open(bytes).map_err(|source| Error::Trace { path: path.to_owned(), source })?;
+    let trace = Trace::open(bytes).map_err(|source| SourceError::Trace { path: path.to_owned(), source })?;
     let options = SurveyOptions { user_modules: wanted.user_modules, processes: wanted.ipt, ipt: wanted.ipt };
     progress.phase("reading the trace", Some(bytes.len() as u64));
     let survey = etl_file::survey(&trace, &options, &|amount| progress.advance(amount));

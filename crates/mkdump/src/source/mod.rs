@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use self::dump::{Boot, Dump};
 use crate::error::Result;
-use crate::map::FileBytes;
+use crate::map::{FileBytes, ReadError};
 use crate::moment::{self, Moment, MomentError};
 use crate::progress::Progress;
 use crate::snapshot::{OsVersion, Snapshot};
@@ -15,6 +15,39 @@ use crate::snapshot::{OsVersion, Snapshot};
 pub mod dump;
 mod etl;
 mod losses;
+
+/// Why a source cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The file is not an ETW trace, or so damaged that nothing can be read from it.
+    #[error("{path}: not a trace that can be read")]
+    Trace {
+        /// The trace.
+        path: PathBuf,
+        /// Where and what.
+        source: etl_file::Error,
+    },
+    /// The file is not a Windows dump, or so damaged that nothing can be read from it.
+    #[error("{path}: not a dump that can be read")]
+    Dump {
+        /// The dump.
+        path: PathBuf,
+        /// Where and what.
+        source: Box<dump::DumpError>,
+    },
+    /// The dumps do not belong together.
+    #[error("{path} and the dumps given with it do not belong together")]
+    Merge {
+        /// The first dump.
+        path: PathBuf,
+        /// What does not fit.
+        source: dump::MergeError,
+    },
+}
 
 /// An opened trace or dump.
 #[derive(Debug)]
@@ -119,13 +152,13 @@ pub struct Wanted {
 
 impl Source {
     /// Opens an ETW trace.
-    pub fn open_etl(path: &Path) -> Result<Self> {
+    pub fn open_etl(path: &Path) -> Result<Self, SourceError> {
         Ok(Self { kind: Kind::Etl(FileBytes::open(path)?) })
     }
 
     /// Opens a Windows dump, or several triage dumps of one boot.
-    pub fn open_dumps(paths: &[PathBuf]) -> Result<Self> {
-        let dumps: Vec<_> = paths.iter().map(|path| FileBytes::open(path)).collect::<Result<_>>()?;
+    pub fn open_dumps(paths: &[PathBuf]) -> Result<Self, SourceError> {
+        let dumps: Vec<_> = paths.iter().map(|path| FileBytes::open(path)).collect::<Result<_, _>>()?;
         Ok(Self { kind: Kind::Dumps(dumps) })
     }
 
@@ -152,7 +185,7 @@ impl Source {
     }
 
     /// Goes over the source.
-    pub fn read(&self, wanted: Wanted, progress: &dyn Progress) -> Result<Reading<'_>> {
+    pub fn read(&self, wanted: Wanted, progress: &dyn Progress) -> Result<Reading<'_>, SourceError> {
         match &self.kind {
             Kind::Etl(bytes) => etl::read(bytes, wanted, progress),
             Kind::Dumps(dumps) => dump::read(dumps, progress),

@@ -7,8 +7,8 @@ use pe_image::ImportCalls;
 use symstore::Index;
 
 use crate::error::{Error, Result};
-use crate::ipt::input::{Snapshot, snapshots};
 use crate::ipt::touched::{Touched, touched};
+use crate::ipt::{Snapshot, snapshots};
 use crate::jobs::ipt::closure::reached;
 use crate::jobs::threads::layout_at_hand;
 use crate::progress::Progress;

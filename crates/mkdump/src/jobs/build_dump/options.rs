@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::ipt::input::Inputs;
+use crate::ipt::Inputs;
 use crate::moment::Moment;
 use crate::search::Search;
 use crate::select::NameFilter;

@@ -69,7 +69,15 @@ pub fn check(options: &CheckOptions, progress: &dyn Progress) -> Result<CheckRep
         (None, Ok(_)) => ValidationReport::default(),
         (None, Err(_)) => return Err(cannot_open(&options.dump, dump)),
     };
-    let mut report = CheckReport::new(&options.dump, &file, dump.as_ref().ok(), validation);
+    let (provenance, comments, warnings) = provenance(&file);
+    let mut report = CheckReport {
+        dump: DumpReport::new(&options.dump, &file, dump.as_ref().ok()),
+        validation,
+        provenance,
+        comments,
+        comparison: None,
+        warnings,
+    };
     match &dump {
         Ok(dump) => report.warnings.extend(dump.warnings().iter().cloned()),
         Err(error) => report.warnings.push(error.to_string()),

@@ -39,11 +39,6 @@ pub enum Verdict {
 }
 
 impl CheckReport {
-    pub(super) fn new(path: &Path, file: &[u8], dump: Option<&Dump<'_>>, validation: ValidationReport) -> Self {
-        let (provenance, comments, warnings) = super::provenance(file);
-        Self { dump: DumpReport::new(path, file, dump), validation, provenance, comments, comparison: None, warnings }
-    }
-
     /// How the check ends. Nothing in common comes first: a comparison that was asked for and did not happen must not
     /// look like one that did.
     pub fn verdict(&self) -> Verdict {

@@ -2,8 +2,8 @@
 
 use crate::error::Result;
 use crate::ipt::choose::{Facts, SnapshotChoice};
-use crate::ipt::input::{Saved, Snapshot, snapshots};
 use crate::ipt::touched::Stream;
+use crate::ipt::{Saved, Snapshot, snapshots};
 use crate::source::Reading;
 
 /// All snapshots that there are, and those that are chosen.

@@ -1,19 +1,18 @@
 //! Opened dump files as a reading of a source.
 
-use super::super::{Held, Reading, SourceKind, Summary};
+use super::super::{Held, Reading, SourceError, SourceKind, Summary};
 use super::{Boot, Dump, Kind};
-use crate::error::{Error, Result};
 use crate::map::FileBytes;
 use crate::progress::Progress;
 use crate::snapshot::Snapshot;
 
 /// Reads the dumps: one of any kind, or several triage dumps of one boot.
-pub(in crate::source) fn read<'a>(files: &'a [FileBytes], progress: &dyn Progress) -> Result<Reading<'a>> {
+pub(in crate::source) fn read<'a>(files: &'a [FileBytes], progress: &dyn Progress) -> Result<Reading<'a>, SourceError> {
     progress.phase("reading the dump", None);
     let open = |file: &'a FileBytes| {
-        Dump::open(file).map_err(|source| Error::Dump { path: file.path().to_owned(), source: Box::new(source) })
+        Dump::open(file).map_err(|source| SourceError::Dump { path: file.path().to_owned(), source: Box::new(source) })
     };
-    let mut dumps: Vec<Dump<'a>> = files.iter().map(open).collect::<Result<_>>()?;
+    let mut dumps: Vec<Dump<'a>> = files.iter().map(open).collect::<Result<_, _>>()?;
     let path = files.first().map(|file| file.path().to_owned()).unwrap_or_default();
     let kind = dumps.first().map_or(Kind::KernelTriage, Dump::kind);
     let other_than_triage = dumps.len() == 1 && dumps[0].triage().is_none();
@@ -21,7 +20,7 @@ pub(in crate::source) fn read<'a>(files: &'a [FileBytes], progress: &dyn Progres
         let dump = dumps.remove(0);
         (dump.snapshot().clone(), dump.warnings().to_vec(), Held::Dump(Box::new(dump)))
     } else {
-        let boot = Boot::merge(dumps).map_err(|source| Error::Merge { path: path.clone(), source })?;
+        let boot = Boot::merge(dumps).map_err(|source| SourceError::Merge { path: path.clone(), source })?;
         let first = boot.dumps.first().map(|dump| dump.snapshot().clone()).unwrap_or_default();
         let snapshot = Snapshot { modules: boot.modules.clone(), ..first };
         (snapshot, boot.warnings.clone(), Held::Boot(Box::new(boot)))

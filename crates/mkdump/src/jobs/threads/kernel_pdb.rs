@@ -7,32 +7,32 @@ use std::path::{Path, PathBuf};
 use symstore::pdb::{PdbFinder, PdbIdentity};
 use symstore::{Guid, Index, Lookup, PdbId};
 
-use super::layout::ThreadLayout;
 use crate::error::{Error, Result};
 use crate::map::FileBytes;
 use crate::search::Search;
 use crate::snapshot::{Module, Pdb, Snapshot};
+use crate::threads::ThreadLayout;
 
 /// A PDB that was read.
-pub(crate) struct ReadPdb {
-    pub(crate) layout: ThreadLayout,
+pub(super) struct ReadPdb {
+    pub(super) layout: ThreadLayout,
     /// Its GUID, if it can be read. The age is ignored: it counts rewrites of the same PDB.
     guid: Option<Guid>,
 }
 
 /// Reads the PDB that the caller names.
-pub(crate) fn read_pdb(path: &Path) -> Result<ReadPdb> {
+pub(super) fn read_pdb(path: &Path) -> Result<ReadPdb> {
     let bytes = FileBytes::open(path)?;
     let layout = ThreadLayout::from_pdb(&bytes).map_err(|source| Error::Pdb { path: path.to_owned(), source })?;
     Ok(ReadPdb { layout, guid: PdbIdentity::read(Cursor::new(&*bytes)).ok().map(|pdb| pdb.guid) })
 }
 
 /// The PDB that the kernel of a dump was linked with.
-pub(crate) struct KernelPdb(Pdb);
+pub(super) struct KernelPdb(Pdb);
 
 impl KernelPdb {
     /// As the dump says it, or else the kernel's file, if that is in the index. The index is made only when it is needed.
-    pub(crate) fn of<I: Borrow<Index>>(
+    pub(super) fn of<I: Borrow<Index>>(
         snapshot: &Snapshot,
         index: impl FnOnce(&Module) -> Option<I>,
     ) -> Option<KernelPdb> {
@@ -48,7 +48,7 @@ impl KernelPdb {
     }
 
     /// Finds it and reads it.
-    pub(crate) fn find(&self, search: &Search, warnings: &mut Vec<String>) -> Option<(ThreadLayout, PathBuf)> {
+    pub(super) fn find(&self, search: &Search, warnings: &mut Vec<String>) -> Option<(ThreadLayout, PathBuf)> {
         let found = PdbFinder::new(&search.roots, &search.symbol_path).find(&self.0.name, self.0.id, None);
         let Some(path) = found.path else {
             warnings.extend(found.rejected.iter().map(|(path, why)| format!("{}: {why}", path.display())));
@@ -64,7 +64,7 @@ impl KernelPdb {
     }
 
     /// Complains about a PDB of another kernel.
-    pub(crate) fn differs(&self, pdb: &ReadPdb, path: &Path) -> Option<String> {
+    pub(super) fn differs(&self, pdb: &ReadPdb, path: &Path) -> Option<String> {
         let PdbId { guid, .. } = self.0.id;
         let found = pdb.guid.filter(|found| *found != guid)?;
         Some(format!(
