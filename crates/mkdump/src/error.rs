@@ -3,10 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::ipt::InputError;
 use crate::kind::FileKind;
 use crate::map::ReadError;
 use crate::output::WriteError;
 use crate::search::SearchError;
+use crate::select::NoMatch;
 use crate::source::SourceError;
 
 /// Shorthand for this crate's results.
@@ -229,5 +231,21 @@ impl From<SearchError> for Error {
             SearchError::Root(error) => Self::Modules(error),
             SearchError::NoFiles { roots, looked_at } => Self::NoFiles { roots, looked_at },
         }
+    }
+}
+
+impl From<InputError> for Error {
+    fn from(error: InputError) -> Self {
+        match error {
+            InputError::Read(error) => error.into(),
+            InputError::Hex { path, source } => Self::Hex { path, source },
+            InputError::NotIpt { path, kind } => Self::NotIpt { path, kind },
+        }
+    }
+}
+
+impl From<NoMatch> for Error {
+    fn from(error: NoMatch) -> Self {
+        Self::NoNameMatches { names: error.names }
     }
 }

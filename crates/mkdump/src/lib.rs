@@ -55,7 +55,7 @@ pub use progress::{Progress, Silent};
 pub use provenance::{PROVENANCE_STREAM, Provenance, UsedFile};
 pub use report::{build, list_modules, list_threads};
 pub use search::{Search, SearchError, missing};
-pub use select::{NameFilter, PatternError, Rejection};
+pub use select::{NameFilter, NoMatch, PatternError, Rejection};
 pub use source::dump;
 pub use source::{Held, Reading, Source, SourceError, SourceKind, Summary, Wanted};
 pub use system::Choice;

@@ -4,7 +4,6 @@ use std::fmt;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-use crate::error::{Error, Result};
 use crate::snapshot::Module;
 
 /// Glob patterns over module file names, without regard to case, as Windows compares names.
@@ -12,6 +11,14 @@ use crate::snapshot::Module;
 pub struct NameFilter {
     include: Option<GlobSet>,
     exclude: Option<GlobSet>,
+}
+
+/// The patterns leave no module.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no module matches")]
+pub struct NoMatch {
+    /// The names of the modules that there are.
+    pub names: Vec<String>,
 }
 
 /// A pattern that is not a glob.
@@ -67,7 +74,7 @@ impl NameFilter {
     ///
     /// # Errors
     /// When there are modules, and each of them is rejected.
-    pub fn require_match<'m>(&self, modules: impl IntoIterator<Item = &'m Module>) -> Result<()> {
+    pub fn require_match<'m>(&self, modules: impl IntoIterator<Item = &'m Module>) -> Result<(), NoMatch> {
         let mut names = Vec::new();
         for module in modules {
             if self.rejects(&module.name).is_none() {
@@ -75,7 +82,7 @@ impl NameFilter {
             }
             names.push(module.name.clone());
         }
-        if names.is_empty() { Ok(()) } else { Err(Error::NoNameMatches { names }) }
+        if names.is_empty() { Ok(()) } else { Err(NoMatch { names }) }
     }
 }
 

@@ -138,7 +138,7 @@ fn search(modules: &ModulesArgs) -> Search {
 fn kernel_modules(reading: &Reading<'_>, select: &SelectArgs) -> Result<Vec<Module>> {
     let names = NameFilter::new(&select.include, &select.exclude)?;
     let moment = select.at.map(|at| reading.moment(Some(at))).transpose().map_err(mkdump::Error::from)?;
-    names.require_match(reading.snapshot.modules.iter().filter(|module| module.kernel))?;
+    names.require_match(reading.snapshot.modules.iter().filter(|module| module.kernel)).map_err(mkdump::Error::from)?;
     let wanted = |module: &&Module| {
         module.kernel && names.rejects(&module.name).is_none() && moment.is_none_or(|at| module.live_at(at))
     };

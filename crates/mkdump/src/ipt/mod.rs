@@ -7,7 +7,7 @@ pub mod names;
 mod snapshots;
 pub(crate) mod touched;
 
-pub use snapshots::{Inputs, Saved, Snapshot, snapshots};
+pub use snapshots::{InputError, Inputs, Saved, Snapshot, snapshots};
 
 use crate::source::{Reading, SourceKind};
 

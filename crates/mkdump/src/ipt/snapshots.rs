@@ -6,12 +6,37 @@ use std::path::{Path, PathBuf};
 use etl_file::IptSnapshot;
 use intel_pt::sync_forward;
 
+use super::hex::HexError;
 use super::input::{IptData, Origin, from_bytes, from_events, from_hex, learn_prefix};
 use super::touched::{Stream, Thread};
-use crate::error::{Error, Result};
 use crate::kind::{FileKind, kind};
-use crate::map::FileBytes;
+use crate::map::{FileBytes, ReadError};
 use crate::source::Reading;
+
+/// Why saved data cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InputError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A file of hexadecimal text is not hexadecimal.
+    #[error("{path}: not hexadecimal")]
+    Hex {
+        /// The file.
+        path: PathBuf,
+        /// Where, what was found and what is allowed.
+        source: HexError,
+    },
+    /// A file holds something else.
+    #[error("{path}: not Intel PT data")]
+    NotIpt {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        kind: FileKind,
+    },
+}
 
 /// IPT data saved by hand, to be used like the trace's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,26 +52,27 @@ impl Inputs {
     ///
     /// # Errors
     /// When one cannot be read or is not hexadecimal.
-    pub fn open(&self) -> Result<Saved> {
+    pub fn open(&self) -> Result<Saved, InputError> {
         let text = |path: &PathBuf| {
-            let data = from_hex(&FileBytes::open(path)?).map_err(|source| Error::Hex { path: path.clone(), source })?;
-            Ok((path.clone(), data))
+            let data =
+                from_hex(&FileBytes::open(path)?).map_err(|source| InputError::Hex { path: path.clone(), source })?;
+            Ok::<_, InputError>((path.clone(), data))
         };
         Ok(Saved {
-            hex: self.hex.iter().map(text).collect::<Result<_>>()?,
-            bin: self.bin.iter().map(|path| packets(path)).collect::<Result<_>>()?,
+            hex: self.hex.iter().map(text).collect::<Result<_, InputError>>()?,
+            bin: self.bin.iter().map(|path| packets(path)).collect::<Result<_, InputError>>()?,
         })
     }
 }
 
 /// Opens a file of packets. One that can be told to be something else is refused: an empty one, or one without a PSB that
 /// begins as files of another kind do.
-fn packets(path: &Path) -> Result<FileBytes> {
+fn packets(path: &Path) -> Result<FileBytes, InputError> {
     let bytes = FileBytes::open(path)?;
     match kind(&bytes[..bytes.len().min(512)]) {
         FileKind::Unknown => Ok(bytes),
         _ if sync_forward(&bytes, 0).is_some() => Ok(bytes),
-        kind => Err(Error::NotIpt { path: path.to_owned(), kind }),
+        kind => Err(InputError::NotIpt { path: path.to_owned(), kind }),
     }
 }
 

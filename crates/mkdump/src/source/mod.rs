@@ -6,7 +6,6 @@
 use std::path::{Path, PathBuf};
 
 use self::dump::{Boot, Dump};
-use crate::error::Result;
 use crate::map::{FileBytes, ReadError};
 use crate::moment::{self, Moment, MomentError};
 use crate::progress::Progress;
