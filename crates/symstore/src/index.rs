@@ -26,7 +26,7 @@ use crate::wanted::{Comparison, Difference, Doubt, Wanted, other_names, pdb_id, 
 /// What to index, and how.
 #[derive(Clone, Default)]
 pub struct IndexOptions<'a> {
-    /// Directories, read with all below them; single files; archives; the roots of mounted Windows volumes, of which
+    /// Directories, read with all below them; single files; archives; the roots of mounted Windows volumes, where
     /// only the places for kernel modules are read.
     pub roots: Vec<PathBuf>,
     /// Directories of a symbol path. They can be huge, so only the names and keys in `wanted` are looked up in them.
@@ -74,7 +74,7 @@ pub enum Lookup<'i> {
     Found {
         /// The file.
         file: &'i ModuleFile,
-        /// Why it may be the wrong one all the same.
+        /// Why it may still be the wrong one.
         doubts: Vec<Doubt>,
     },
     /// Several files fit equally well, but they are not the same file. None of them is taken.

@@ -62,7 +62,7 @@ impl NtPath {
     }
 }
 
-/// The rest of `text` behind `prefix`, which is compared without regard to ASCII case.
+/// The rest of `text` after `prefix`, which is compared without regard to ASCII case.
 fn strip<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     let head = text.get(..prefix.len())?;
     head.eq_ignore_ascii_case(prefix).then(|| &text[prefix.len()..])

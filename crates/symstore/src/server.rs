@@ -17,7 +17,7 @@ pub struct ServerFile {
     kind: FileKind,
 }
 
-/// What a file is, and who.
+/// What a file is, and its identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// A module.
@@ -29,7 +29,7 @@ pub enum FileKind {
 /// Why a module cannot be asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfetchable {
-    /// Its name is none to write a file under.
+    /// Its name must not be used as a file name.
     #[error(transparent)]
     Name(#[from] NameError),
     /// The source does not say what makes the key.
@@ -46,7 +46,7 @@ impl ServerFile {
     /// The module's image.
     ///
     /// # Errors
-    /// When its name is no plain file name, or stamp or size are not known.
+    /// When its name is not a plain file name, or stamp or size are not known.
     pub fn image(wanted: &Wanted) -> Result<Self, Unfetchable> {
         let name = FileName::new(&wanted.name)?;
         let no_key = |what| Unfetchable::NoKey { name: wanted.name.clone(), what };
@@ -67,7 +67,7 @@ impl ServerFile {
     /// The module's PDB.
     ///
     /// # Errors
-    /// When the name is no plain file name, or the PDB is not known.
+    /// When the name is not a plain file name, or the PDB is not known.
     pub fn pdb(wanted: &Wanted) -> Result<Self, Unfetchable> {
         let no_key = |what| Unfetchable::NoKey { name: wanted.name.clone(), what };
         let id = wanted.said_pdb().ok_or_else(|| no_key("no PDB"))?;

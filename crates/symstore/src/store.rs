@@ -57,7 +57,7 @@ impl Store {
     /// # Panics
     /// When `key` is not made of ASCII letters and digits: keys are computed, never read from a trace as text.
     pub fn place(&self, name: &FileName, key: &str) -> PathBuf {
-        assert!(!key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric()), "{key:?} is no key");
+        assert!(!key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric()), "{key:?} is not a key");
         let mut path = self.root.clone();
         if self.two_tier {
             path.push(name.as_str().chars().take(2).collect::<String>());
@@ -101,7 +101,7 @@ impl Store {
         same.into_iter().flatten().map(|name| self.root.join(name)).collect()
     }
 
-    /// A pointer to a share is a connection to another machine, which nobody asked for unless the store itself is on one.
+    /// A pointer to a share is a connection to another machine, which the user did not ask for, unless the store itself is on one.
     fn may_follow(&self, path: &str) -> bool {
         let share = |path: &str| path.starts_with("\\\\") || path.starts_with("//");
         !share(path) || share(&self.root.to_string_lossy())

@@ -93,7 +93,7 @@ impl SymbolPath {
         out
     }
 
-    /// Every address that is named, each once. To know one is not to ask it: only [`fetch`](super::fetch) does.
+    /// Every address that is named, each once. They are only listed: no server is contacted.
     pub fn urls(&self) -> Vec<&str> {
         let mut out: Vec<&str> = Vec::new();
         for element in &self.elements {

@@ -46,7 +46,7 @@ impl Volume {
         path.components.iter().try_fold(start, |dir, component| self.child(&dir, component))
     }
 
-    /// Where kernel modules are, so that nobody has to read a whole disk: System32, its drivers, the driver store.
+    /// Where kernel modules are, which saves reading a whole disk: System32, its drivers, the driver store.
     /// What lies elsewhere is found by its path ([`Volume::resolve`]).
     pub(crate) fn parts(&mut self) -> Vec<Part> {
         let windows = self.windows.clone();

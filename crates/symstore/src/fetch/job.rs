@@ -135,7 +135,7 @@ impl Job<'_> {
                     return discarded(reason);
                 }
                 Ok(Verdict::Damaged(_)) if first => arrived.discard(),
-                // Nobody can use an image whose sections are not all there.
+                // An image whose sections are not all there is of no use.
                 Ok(Verdict::Damaged(what)) if self.is_image() && is_cut(&arrived.ready).unwrap_or(true) => {
                     arrived.discard();
                     return discarded(what);
