@@ -3,7 +3,7 @@
 
 use crate::given::{Given, everything, given, misc_info};
 use mdmp::Context;
-use mdmp::user::{Architecture, CodeView, Dump, MemoryListKind, RegionKind, SystemInfo};
+use mdmp::user::{Architecture, CodeView, Dump, MemoryListKind, MiscInfo, RegionKind, SystemInfo, XstateConfig};
 use minidump::Minidump;
 use proptest::prelude::*;
 use testkit::dump::user::Parsed;
@@ -272,6 +272,40 @@ fn misc_info_versions() {
         if version >= 5 {
             assert_eq!([832, 836, 840, 848, 852, 1360].map(word), [528, 0x340, 3, 1, 2, 0x5555]);
         }
+    }
+}
+
+/// Each fact by itself asks for the version of the structure that has a field for it, and sets its own flag alone.
+#[test]
+fn every_fact_of_misc_info_counts_by_itself() {
+    type Set = fn(&mut MiscInfo);
+    let facts: [(u8, u32, Set); 12] = [
+        (1, 0, |_| ()),
+        (1, 0x1, |info| info.process_id = Some(7)),
+        (1, 0x2, |info| info.times = Some(Default::default())),
+        (2, 0x4, |info| info.power = Some(Default::default())),
+        (3, 0x10, |info| info.integrity_level = Some(0)),
+        (3, 0x20, |info| info.execute_flags = Some(0)),
+        (3, 0x80, |info| info.protected_process = Some(0)),
+        (3, 0x40, |info| info.time_zone = Some(Default::default())),
+        (4, 0x100, |info| info.build_string = Some(String::new())),
+        (4, 0x100, |info| info.debug_build = Some(String::new())),
+        (5, 0x200, |info| info.process_cookie = Some(0)),
+        (5, 0, |info| {
+            info.xstate = Some(XstateConfig { context_size: 0, enabled_features: 0, features: [(0, 0); 64] });
+        }),
+    ];
+    for (index, (version, flag, set)) in facts.into_iter().enumerate() {
+        let mut info = MiscInfo::default();
+        set(&mut info);
+        assert_eq!(info.version(), version, "fact {index}");
+        let mut dump = Dump::new(SystemInfo::new(Architecture::AMD64, 10, 0, 19041));
+        dump.misc_info = Some(info);
+        dump.add_placeholder(1, 0).unwrap();
+        let misc = Parsed::new(&dump.plan().unwrap().to_vec().unwrap()).misc_info;
+        let size = [24u32, 44, 232, 832, 1364][usize::from(version) - 1];
+        assert_eq!((misc.len() as u32, &misc[..4]), (size, &size.to_le_bytes()[..]), "fact {index}");
+        assert_eq!(misc[4..8], flag.to_le_bytes(), "Flags1 of fact {index}");
     }
 }
 

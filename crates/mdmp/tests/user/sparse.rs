@@ -105,6 +105,10 @@ fn five_gib_with_holes() {
     let (kind, size, list) = (u32_at(last), u32_at(last + 4), u32_at(last + 8) as usize);
     assert_eq!((kind, size), (9, 16 * 43), "40 ranges and the placeholder's two");
     assert_eq!(u64_at(list), 42);
+    // The placeholder's stack lies behind 4 GiB, where its descriptor cannot point: the field says 0 and nothing else.
+    let threads = 32 + 12 * (0..u32_at(8) as usize).position(|entry| u32_at(32 + 12 * entry) == 3).unwrap();
+    let stack = u32_at(threads + 8) as usize + 4 + 24;
+    assert_eq!((u64_at(stack), u32_at(stack + 8), u32_at(stack + 12)), (u64_at(list + 16 + 16 * 41), 0x1000, 0));
     let mut data = u64_at(list + 8);
     for index in 0..40 {
         let (start, size) = (u64_at(list + 16 + 16 * index), u64_at(list + 24 + 16 * index));
@@ -116,6 +120,21 @@ fn five_gib_with_holes() {
     {
         drop(file);
         std::fs::remove_file(&path).unwrap();
+    }
+}
+
+/// Takes the first 32 KiB and fails then.
+struct Head(Vec<u8>);
+
+impl Write for Head {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = (0x8000 - self.0.len()).min(bytes.len());
+        self.0.extend_from_slice(&bytes[..room]);
+        Ok(room)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -149,6 +168,13 @@ fn the_32_bit_list_reaches_to_its_limit() {
     assert_eq!(dump.memory_list_kind(), MemoryListKind::List32);
     let plan = dump.plan().unwrap();
     assert!(plan.len() < 4 * GIB && plan.len() > 59 * size);
+    // Just below 4 GiB the stack's descriptor points to it, and so does the memory list.
+    let stack = plan.map().filter(|extent| extent.name.starts_with("memory")).last().unwrap();
+    let mut head = Head(Vec::new());
+    let _ = plan.write_to(&mut head);
+    let offset = (stack.offset as u32).to_le_bytes();
+    assert!(stack.offset > 3 * GIB);
+    assert_eq!(head.0.windows(4).filter(|bytes| *bytes == offset).count(), 2);
     let mut out = Hash { state: 0, len: 0 };
     plan.write_to(&mut out).unwrap();
     assert_eq!(out.len, plan.len());
