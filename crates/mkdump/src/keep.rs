@@ -20,6 +20,7 @@ use mdmp::{AddressRange, Context, Memory, MemoryRange, Protection, amd64, arm64}
 use zerocopy::FromBytes;
 
 use crate::snapshot::{Machine, Module};
+use crate::source::dump::{Dump, ReadMemory};
 use crate::threads::{Found, Thread};
 
 /// A triage dump, or several of one boot, whose contents are kept.
@@ -200,6 +201,41 @@ pub fn around<'a>(memory: &Segments<'_>, mut code: Vec<MemoryRange<'a>>) -> Vec<
         }
     }
     parts
+}
+
+/// The ranges with the bytes that a dump of pages holds for them, and their own bytes where it holds none.
+pub fn over<'a>(dump: &'a Dump<'a>, code: Vec<MemoryRange<'a>>) -> Vec<MemoryRange<'a>> {
+    let over = |range: MemoryRange<'a>| {
+        let source = Over { dump, address: range.address, code: range.source };
+        MemoryRange::new(range.address, range.size, range.protection, source)
+    };
+    code.into_iter().map(over).collect()
+}
+
+/// Captured pages over a module's code.
+struct Over<'a> {
+    dump: &'a Dump<'a>,
+    /// Address of the range's first byte.
+    address: u64,
+    code: Arc<dyn Memory + 'a>,
+}
+
+impl Memory for Over<'_> {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        const PAGE: u64 = 0x1000;
+        self.code.read_at(offset, out)?;
+        let mut page = [0; PAGE as usize];
+        let mut at = 0;
+        while at < out.len() {
+            // The range was laid out, so its addresses do not wrap around.
+            let address = self.address + offset + at as u64;
+            let size = ((PAGE - address % PAGE) as usize).min(out.len() - at);
+            let held = self.dump.read(address, &mut page[..size]).min(size);
+            out[at..at + held].copy_from_slice(&page[..held]);
+            at += size;
+        }
+        Ok(())
+    }
 }
 
 fn empty(address: u64) -> AddressRange {

@@ -50,6 +50,7 @@ fn a_file_known_by_name_and_size_alone_is_taken_with_a_warning_and_states_no_ide
             retpoline: Choice::Off,
             packets: &[],
             detect: Detect::WhenOpen,
+            captured: None,
         };
         let system = System::reconstruct(&parsed, &setting);
         let warnings = system.warnings().join("\n");

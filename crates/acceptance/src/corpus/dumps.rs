@@ -120,6 +120,7 @@ fn rebuild(
         retpoline: Choice::Off,
         packets: &[],
         detect: Detect::WhenOpen,
+        captured: None,
     };
     let system = System::reconstruct(&parsed, &setting);
     let images = system.images();

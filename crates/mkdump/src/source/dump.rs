@@ -169,6 +169,14 @@ impl<'a> Dump<'a> {
         }
     }
 
+    /// The system of a user minidump that is not of Windows, with its version: `macOS 10.15.7`.
+    pub fn other_system(&self) -> Option<&str> {
+        match &self.content {
+            Content::User(user) => user.other_system.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The captured memory as segments, of dumps that hold ranges and not pages.
     pub fn segments(&self) -> Option<&Segments<'a>> {
         match &self.content {

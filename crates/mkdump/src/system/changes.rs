@@ -1,4 +1,5 @@
-//! Load-time changes: was import optimization on, was retpoline? What the user says, else what the IPT data says, else
+//! Load-time changes: was import optimization on, was retpoline? What the user says, else what captured code says
+//! (`captured`), else what the IPT data says, else
 //! what the build of Windows does by default.
 
 use call_forms::{Answer, MIN_VOTES, Verdict};
@@ -105,6 +106,11 @@ impl ImportModes {
         Self { extent: mode.on.into(), reason: mode.reason.clone(), decided: Vec::new(), others: mode }
     }
 
+    /// Each module by itself, where `decided` says so.
+    pub(super) fn by_module(extent: Extent, reason: String, decided: Vec<Option<Mode>>, others: Mode) -> Self {
+        Self { extent, reason, decided, others }
+    }
+
     /// What holds for a module.
     pub fn of(&self, module: ModuleId) -> &Mode {
         self.decided.get(module.0).and_then(Option::as_ref).unwrap_or(&self.others)
@@ -114,7 +120,6 @@ impl ImportModes {
 /// Import optimization: the IPT data decides module by module where it can. Modules without enough witnesses are as all
 /// together; where that is open too, because there are too few or modules differ, the build of Windows decides.
 pub fn import_optimization(choice: Choice, machine: &Machine, evidence: Option<&Evidence>) -> ImportModes {
-    let build = machine.os.build;
     match choice {
         Choice::On => return ImportModes::same(Mode::new(true, "asked for")),
         Choice::Off => return ImportModes::same(Mode::new(false, "asked for")),
@@ -123,11 +128,24 @@ pub fn import_optimization(choice: Choice, machine: &Machine, evidence: Option<&
         }
         Choice::Auto => {}
     }
+    let default = default_mode(machine);
+    match evidence {
+        Some(evidence) => decided(&evidence.verdict, &evidence.modules, default),
+        None if default.on => {
+            ImportModes::same(Mode::new(true, format!("{}; no IPT data says otherwise", default.reason)))
+        }
+        None => ImportModes::same(default),
+    }
+}
+
+/// What the build of Windows does by default with import calls.
+pub(super) fn default_mode(machine: &Machine) -> Mode {
+    let build = machine.os.build;
     let named = match machine.os.revision {
         Some(revision) => format!("Windows build {build}.{revision}"),
         None => format!("Windows build {build}"),
     };
-    let default = match import_optimization_by_default(build, machine.os.revision) {
+    match import_optimization_by_default(build, machine.os.revision) {
         ImportOptimizationDefault::On => {
             Mode::new(true, format!("Windows build {build} has it on unless switched off"))
         }
@@ -137,13 +155,6 @@ pub fn import_optimization(choice: Choice, machine: &Machine, evidence: Option<&
         _ => {
             Mode::new(true, format!("undecided, assumed on: {named} has it where the processor's mitigations allow it"))
         }
-    };
-    match evidence {
-        Some(evidence) => decided(&evidence.verdict, &evidence.modules, default),
-        None if default.on => {
-            ImportModes::same(Mode::new(true, format!("{}; no IPT data says otherwise", default.reason)))
-        }
-        None => ImportModes::same(default),
     }
 }
 

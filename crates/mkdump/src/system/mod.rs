@@ -17,6 +17,7 @@ use crate::snapshot::{Architecture, Machine, ModuleId};
 
 mod address_space;
 mod binding;
+mod captured;
 mod changes;
 mod detection;
 mod files;
@@ -27,6 +28,7 @@ use detection::Detection;
 
 pub use address_space::AddressSpace;
 pub use binding::{Bound, DirectImport, Exporter};
+pub use captured::{CapturedForms, FormCounts};
 pub use changes::{Choice, Evidence, Extent, ImportModes, Mode};
 pub use files::{Entry, Files, Inclusion, Parsed};
 pub use image::Image;
@@ -48,6 +50,8 @@ pub struct Setting<'s> {
     pub packets: &'s [&'s [u8]],
     /// When the packets are looked at.
     pub detect: Detect,
+    /// Sites in code that the source captured, when it is a dump. They come before the packets: bytes have one form.
+    pub captured: Option<&'s CapturedForms>,
 }
 
 /// When Intel PT packets are looked at for what the kernel did to code.
@@ -99,8 +103,15 @@ impl<'a> System<'a> {
             });
         }
         let said = evidence.as_ref().filter(|evidence| !evidence.modules.is_empty());
-        let import_optimization = changes::import_optimization(setting.import_optimization, setting.machine, said);
-        let retpoline = changes::retpoline(setting.retpoline, said);
+        let (imports, machine) = (setting.import_optimization, setting.machine);
+        let import_optimization = setting
+            .captured
+            .and_then(|forms| captured::import_optimization(imports, machine, forms))
+            .unwrap_or_else(|| changes::import_optimization(imports, machine, said));
+        let retpoline = setting
+            .captured
+            .and_then(|forms| captured::retpoline(setting.retpoline, forms))
+            .unwrap_or_else(|| changes::retpoline(setting.retpoline, said));
         if retpoline.on && stubs.is_none() {
             warnings.push(
                 "retpoline is on, but the kernel's file with the stubs is not there: sites stay as linked".into(),

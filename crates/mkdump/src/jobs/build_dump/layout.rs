@@ -1,6 +1,7 @@
 //! From images to the plan of a file: which ranges of memory, which modules, in which format.
 
 use mdmp::kernel::{self, Driver, Synthetic};
+use mdmp::read::Segments;
 use mdmp::user::{
     Architecture, CodeView, Comment, Dump, Flags, MemoryListKind, MiscInfo, Module, RawStream, StreamType, SystemInfo,
 };
@@ -10,7 +11,7 @@ use super::options::{BuildOptions, ListKind, Selection};
 use crate::keep::{self, Kept};
 use crate::provenance::{PROVENANCE_STREAM, Provenance};
 use crate::snapshot::{self, Machine, Snapshot};
-use crate::source::dump::Boot;
+use crate::source::dump::{Boot, Dump as SourceDump};
 use crate::source::{Held, Reading};
 use crate::system::{Entry, Image, Inclusion};
 use crate::threads::{self, Found, ThreadLayout, ThreadOptions};
@@ -35,8 +36,12 @@ pub(super) struct Content<'a> {
     pub memory: Vec<MemoryRange<'a>>,
     /// Where it all comes from.
     pub provenance: &'a Provenance,
-    /// The triage dumps that are the source: what they captured stays.
+    /// The triage dumps that are the source, for their state.
     pub boot: Option<&'a Boot<'a>>,
+    /// The memory that the source captured, if it holds ranges: it stays, byte for byte, and wins over the files.
+    pub captured: Option<&'a Segments<'a>>,
+    /// The source, if it is a dump that holds pages: those in a module's range win over its file.
+    pub pages: Option<&'a SourceDump<'a>>,
     /// All threads of the source, found by this layout; `None` for its current one alone.
     pub threads: Option<ThreadLayout>,
     /// The time to show instead of the source's, in seconds from 1970.
@@ -54,25 +59,54 @@ impl<'a> Content<'a> {
         options: &BuildOptions,
     ) -> Self {
         let snapshot = &reading.snapshot;
-        let boot = match &reading.held {
-            Some(Held::Boot(boot)) => Some(&**boot),
-            _ => None,
-        };
-        let absent = entries.iter().filter(|entry| matches!(entry.inclusion, Inclusion::Missing | Inclusion::Mismatch));
+        let (mut boot, mut captured, mut pages) = (None, None, None);
+        match &reading.held {
+            Some(Held::Boot(held)) => (boot, captured) = (Some(&**held), Some(&held.memory)),
+            Some(Held::Dump(dump)) => match dump.segments() {
+                Some(segments) => captured = Some(segments),
+                None => pages = Some(&**dump),
+            },
+            None => {}
+        }
+        let triage = options.format == super::Format::Triage;
+        // The first driver of a triage dump is `nt` whatever it is called, so the kernel is listed in any case.
+        let absent = entries.iter().filter(|entry| match entry.inclusion {
+            Inclusion::Missing | Inclusion::Mismatch => true,
+            Inclusion::Excluded => triage && Some(entry.module.base) == snapshot.kernel_base,
+            Inclusion::Included => false,
+        });
         let mut modules: Vec<Module> = absent.filter_map(absent_module).collect();
         modules.extend(images.iter().map(Image::module_entry));
         // The kernel first, as in every list that Windows itself writes, then by address.
         let kernel = snapshot.kernel_base.or_else(|| kernel_by_name(&modules));
         modules.sort_by_key(|module| (Some(module.base) != kernel, module.base));
         // A triage dump's readers find a module's PDB by its header and debug directory in memory and nowhere else.
-        let triage = options.format == super::Format::Triage;
         let selection = match options.memory {
             Selection::Code if triage => Selection::Headers,
             selection => selection,
         };
         let mut memory: Vec<_> = images.iter().flat_map(|image| image.memory(selection.into(), triage)).collect();
         memory.sort_by_key(|range| range.address);
-        Self { snapshot, modules, memory, provenance, boot, threads: None, timestamp: options.timestamp }
+        Self {
+            snapshot,
+            modules,
+            memory,
+            provenance,
+            boot,
+            captured,
+            pages,
+            threads: None,
+            timestamp: options.timestamp,
+        }
+    }
+
+    /// What a debugger will get wrong in a triage dump whose source names no kernel.
+    pub fn kernel_warning(&self, options: &BuildOptions) -> Option<String> {
+        let first = self.modules.first().filter(|_| options.format == super::Format::Triage && self.boot.is_none())?;
+        let known = self.snapshot.kernel_base.or_else(|| kernel_by_name(&self.modules));
+        (known != Some(first.base)).then(|| {
+            format!("no module is known to be the kernel: debuggers call the first driver, {}, nt", first.name)
+        })
     }
 
     /// The dump whose state the result has, with the memory of all of its boot.
@@ -93,8 +127,8 @@ impl<'a> Content<'a> {
             }
             None => {
                 let mut dump = Dump::new(system_info(machine));
+                dump.memory = self.all_memory();
                 dump.modules = self.modules;
-                dump.memory = self.memory;
                 dump
             }
         };
@@ -137,12 +171,12 @@ impl<'a> Content<'a> {
         dump.system.processors = machine.processors.unwrap_or(1).max(1);
         dump.system.time = filetime(self.snapshot, self.timestamp).unwrap_or(0);
         dump.comment = comment;
+        dump.memory.extend(self.all_memory());
         dump.drivers.extend(self.modules.into_iter().map(|module| {
             let mut driver = Driver::new(module.name, module.base, module.size);
             (driver.timestamp, driver.checksum) = (module.timestamp, module.checksum);
             driver
         }));
-        dump.memory.extend(self.memory);
         dump.plan()
     }
 
@@ -161,9 +195,12 @@ impl<'a> Content<'a> {
 
     /// The code, and around it what the source captured.
     fn all_memory(&self) -> Vec<MemoryRange<'a>> {
-        let Some(boot) = self.boot else { return self.memory.clone() };
-        let mut memory = keep::captured(&boot.memory);
-        memory.extend(keep::around(&boot.memory, self.memory.clone()));
+        if let Some(dump) = self.pages {
+            return keep::over(dump, self.memory.clone());
+        }
+        let Some(captured) = self.captured else { return self.memory.clone() };
+        let mut memory = keep::captured(captured);
+        memory.extend(keep::around(captured, self.memory.clone()));
         memory
     }
 }

@@ -15,14 +15,16 @@ use crate::progress::Progress;
 use crate::provenance::{Assumed, Provenance, UsedFile};
 use crate::snapshot::{Architecture, Module};
 use crate::source::{Reading, Source};
-use crate::system::{Detect, Exporter, Files, Image, Setting, System};
+use crate::system::{Choice, Detect, Exporter, Files, Image, Setting, System};
 
+mod captured;
 mod layout;
 mod options;
 mod target;
 #[cfg(test)]
 mod tests;
 
+use captured::captured_forms;
 use layout::Content;
 pub use options::{BuildOptions, Format, ListKind, Selection};
 use target::Target;
@@ -97,6 +99,8 @@ pub(crate) fn build_with<T>(
         let mut files = Files::find(&modules, &index);
         let parsed = files.parse();
         progress.phase("reading the IPT data", None);
+        let open = options.import_optimization == Choice::Auto || options.retpoline == Choice::Auto;
+        let captured = if open { captured_forms(reading, &modules) } else { None };
         let packets: Vec<&[u8]> = snapshots.iter().map(|snapshot| &*snapshot.bytes).collect();
         let mut system = System::reconstruct(
             &parsed,
@@ -108,6 +112,7 @@ pub(crate) fn build_with<T>(
                 retpoline: options.retpoline,
                 packets: &packets,
                 detect: Detect::WhenOpen,
+                captured: captured.as_ref(),
             },
         );
         system.exclude(|_, entry| options.names.rejects(&entry.module.name).map(|why| why.to_string()));
@@ -119,6 +124,7 @@ pub(crate) fn build_with<T>(
             ..provenance(reading, &system, &images)
         };
         let mut content = Content::new(reading, system.modules().entries(), &images, &provenance, options);
+        warnings.extend(content.kernel_warning(options));
         if options.threads {
             content.threads = Some(layout_at_hand(reading, &index, &options.search, &mut warnings));
         }

@@ -106,6 +106,7 @@ pub fn check(options: &CheckOptions, progress: &dyn Progress) -> Result<CheckRep
             retpoline: Choice::Off,
             packets: &[],
             detect: Detect::WhenOpen,
+            captured: None,
         },
     );
     progress.phase("comparing", None);

@@ -113,6 +113,7 @@ pub(super) fn with_execution<T>(
             retpoline: options.retpoline,
             packets: &chosen.packets(),
             detect: Detect::Always,
+            captured: None,
         },
     );
     let mut warnings = reading.warnings.clone();

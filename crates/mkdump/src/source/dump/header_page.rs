@@ -15,8 +15,9 @@ pub(super) struct HeaderPage {
     pub(super) pdb: Option<Pdb>,
 }
 
-/// `IMAGE_NT_HEADERS` may lie anywhere in the header page.
-const MAX_NT_HEADERS: u32 = 0x1000;
+/// `IMAGE_NT_HEADERS` usually lies in the first page, and drivers with a long DOS stub have it behind; the loader takes
+/// any offset in the image up to 256 MiB.
+const MAX_NT_HEADERS: u32 = 0x1000_0000;
 /// Linkers write three or four debug entries.
 const MAX_DEBUG_ENTRIES: u32 = 32;
 /// A record of type 2 with a path of `MAX_PATH` characters fits.

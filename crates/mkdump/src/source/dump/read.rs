@@ -1,7 +1,7 @@
 //! Opened dump files as a reading of a source.
 
 use super::super::{Held, Reading, SourceError, SourceKind, Summary};
-use super::{Boot, Dump, Kind};
+use super::{Boot, Dump, DumpError, Kind};
 use crate::map::FileBytes;
 use crate::progress::Progress;
 use crate::snapshot::Snapshot;
@@ -10,7 +10,16 @@ use crate::snapshot::Snapshot;
 pub(in crate::source) fn read<'a>(files: &'a [FileBytes], progress: &dyn Progress) -> Result<Reading<'a>, SourceError> {
     progress.phase("reading the dump", None);
     let open = |file: &'a FileBytes| {
-        Dump::open(file).map_err(|source| SourceError::Dump { path: file.path().to_owned(), source: Box::new(source) })
+        let dump = Dump::open(file).and_then(|dump| match dump.other_system() {
+            None => Ok(dump),
+            Some(system) => Err(DumpError::Malformed {
+                offset: 0,
+                structure: "SystemInfo: PlatformId",
+                found: format!("a dump of {system}"),
+                allowed: "dumps of Windows".into(),
+            }),
+        });
+        dump.map_err(|source| SourceError::Dump { path: file.path().to_owned(), source: Box::new(source) })
     };
     let mut dumps: Vec<Dump<'a>> = files.iter().map(open).collect::<Result<_, _>>()?;
     let path = files.first().map(|file| file.path().to_owned()).unwrap_or_default();

@@ -21,6 +21,8 @@ pub(super) struct UserDump<'a> {
     pub(super) memory: Segments<'a>,
     pub(super) threads: Vec<UserThread<'a>>,
     pub(super) exception: Option<UserException<'a>>,
+    /// The system that it is of, when that is not Windows.
+    pub(super) other_system: Option<String>,
 }
 
 /// A thread of a user minidump.
@@ -85,7 +87,10 @@ pub(super) fn open(file: &[u8]) -> Result<Dump<'_>, DumpError> {
         Err(error) => absent(&mut warnings, "Exception", &error),
     }
     let machine = match dump.get_stream::<MinidumpSystemInfo>() {
-        Ok(info) => machine(&info),
+        Ok(info) => {
+            user.other_system = other_system(&info);
+            machine(&info)
+        }
         Err(error) => {
             absent(&mut warnings, "SystemInfo", &error);
             Machine::default()
@@ -93,7 +98,7 @@ pub(super) fn open(file: &[u8]) -> Result<Dump<'_>, DumpError> {
     };
     check_amplification(file, &dump)?;
     let mut modules = match dump.get_stream::<MinidumpModuleList>() {
-        Ok(list) => list.iter().map(|entry| module(entry, &user.memory)).collect(),
+        Ok(list) => list.iter().map(|entry| module(entry, &user.memory, &mut warnings)).collect(),
         Err(error) => {
             warnings.push(format!("ModuleList: {error}"));
             Vec::new()
@@ -144,8 +149,13 @@ fn memory<'a>(file: &'a [u8], dump: &Minidump<'_, &'a [u8]>, warnings: &mut Vec<
     Segments::new(segments)
 }
 
-fn module(entry: &minidump::MinidumpModule, memory: &Segments<'_>) -> Module {
+fn module(entry: &minidump::MinidumpModule, memory: &Segments<'_>, warnings: &mut Vec<String>) -> Module {
     let raw = &entry.raw;
+    // A NUL ends a name for every reader, and no dump can be written with one.
+    let name = entry.name.replace('\0', "_");
+    if name != entry.name {
+        warnings.push(format!("module at {:#x}: its name has a NUL and is taken as {name}", raw.base_of_image));
+    }
     let record = entry.codeview_info.as_ref().and_then(|record| match record {
         CodeView::Pdb70(record) => {
             let guid = &record.signature;
@@ -161,8 +171,8 @@ fn module(entry: &minidump::MinidumpModule, memory: &Segments<'_>) -> Module {
     });
     let pdb: Option<Pdb> = record.or_else(|| HeaderPage::read(memory, raw.base_of_image).pdb);
     Module {
-        name: file_name(&entry.name),
-        path: entry.name.clone(),
+        name: file_name(&name),
+        path: name,
         process: 0,
         kernel: is_kernel_address(raw.base_of_image),
         base: raw.base_of_image,
@@ -183,6 +193,24 @@ fn is_kernel_address(address: u64) -> bool {
 pub(in crate::source) fn is_kernel_name(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default();
     stem.eq_ignore_ascii_case("nt") || pe_image::is_kernel_file_name(stem)
+}
+
+/// breakpad and Crashpad write minidumps of other systems, whose version numbers and modules mean something else.
+fn other_system(info: &MinidumpSystemInfo) -> Option<String> {
+    let raw = &info.raw;
+    let system = match raw.platform_id {
+        // Windows' own numbers are 0 to 3; the others were given out by breakpad.
+        0..0x8000 => return None,
+        0x8000 => "Unix",
+        0x8101 => "macOS",
+        0x8102 => "iOS",
+        0x8201 => "Linux",
+        0x8202 => "Solaris",
+        0x8203 => "Android",
+        0x8206 => "Fuchsia",
+        _ => "an unknown system",
+    };
+    Some(format!("{system} {}.{}.{}", raw.major_version, raw.minor_version, raw.build_number))
 }
 
 fn machine(info: &MinidumpSystemInfo) -> Machine {
