@@ -226,7 +226,8 @@ fn relocation_across_sections(place: &Place) -> Result<()> {
     answer.never_says("outside the image")?;
     let file = fs::read(place.input.join("m/r.sys"))?;
     let linked = u64::from_le_bytes(file[IN_FILE..IN_FILE + 8].try_into()?);
-    let wanted = (linked - LINKED + BASE).to_le_bytes();
+    // The loader adds the distance modulo 2^64, whatever the pointer was.
+    let wanted = linked.wrapping_sub(LINKED).wrapping_add(BASE).to_le_bytes();
     let bytes = fs::read(place.out())?;
     let dump = Minidump::read(&bytes[..])?;
     let memory = dump.get_stream::<MinidumpMemoryList<'_>>()?;
