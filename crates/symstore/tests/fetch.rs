@@ -309,6 +309,18 @@ fn a_slow_server_is_fine_and_a_dripping_one_ends() {
 }
 
 #[test]
+fn a_server_that_never_answers_is_not_asked_for_every_file() {
+    let server = Server::start(|_| Reply::Silence(Duration::from_secs(3)));
+    let store = tempfile::tempdir().unwrap();
+    let impatient = FetchOptions { silence: Duration::from_millis(300), threads: 1, ..options(&server, store.path()) };
+    let outcomes = fetch(&[foo(), foo(), foo()], &impatient).unwrap();
+    for outcome in outcomes {
+        assert!(format!("{outcome:?}").contains("the server does not answer"), "{outcome:?}");
+    }
+    assert_eq!(server.log().len(), 3, "three attempts in all");
+}
+
+#[test]
 fn redirects_are_followed_but_not_for_ever() {
     let (outcome, tree, ..) = fetch_foo(|rest, _| match rest {
         "/foo.sys" => Reply::Redirect(format!("{FOLDER}/there")),

@@ -131,6 +131,20 @@ fn a_trace_of_another_architecture_is_listed_but_not_built() {
 }
 
 #[test]
+fn nothing_is_asked_for_when_a_trace_names_no_kernel_modules() {
+    let directory = workplace();
+    let path = directory.path();
+    let mut trace = TraceFile::new();
+    trace.module(0, 1_000_500, &Module::kernel(r"C:\x\tool.exe", 0x1_4000_0000, 0x8000).in_process(500));
+    std::fs::write(path.join("user.etl"), trace.finish()).unwrap();
+    check(
+        path,
+        "request --etl user.etl -m modules",
+        &["user.etl: ", "names no kernel modules", "Record the loaded modules"],
+    );
+}
+
+#[test]
 fn options_are_explained() {
     let directory = workplace();
     let path = directory.path();

@@ -23,6 +23,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const MOST_REDIRECTS: u32 = 5;
 /// How often a server is tried that cannot be reached and has not answered before.
 const UNREACHABLE_ATTEMPTS: u32 = 2;
+/// How often a server is tried that takes requests and has not answered a single one.
+const SILENT_ATTEMPTS: u32 = 3;
 
 /// Makes requests. Connections are kept and shared by all threads.
 pub(super) struct Client<'a> {
@@ -56,6 +58,8 @@ pub(super) enum Attempt {
 pub(super) enum Broken {
     /// The server cannot be reached.
     Unreachable(String),
+    /// The server took the request, and the head of its answer did not come in time.
+    Silent(String),
     /// The next attempt may do better; the server may have said when to make it.
     Passing(String, Option<Duration>),
     /// It will not.
@@ -147,12 +151,12 @@ impl<'a> Client<'a> {
                 Err(Broken::Final(reason)) => return Err(Failure::Other(reason)),
                 Err(Broken::Unreachable(reason)) => {
                     vain += 1;
-                    let answered = self.answered.load(Ordering::Relaxed);
-                    let most = if answered { self.options.attempts } else { UNREACHABLE_ATTEMPTS };
-                    if vain >= most.min(self.options.attempts) {
-                        self.unreachable_servers().insert(server.to_owned(), reason.clone());
-                        return Err(Failure::Unreachable(reason));
-                    }
+                    self.give_up(server, &reason, vain, UNREACHABLE_ATTEMPTS)?;
+                    (reason, None)
+                }
+                Err(Broken::Silent(reason)) => {
+                    vain += 1;
+                    self.give_up(server, &reason, vain, SILENT_ATTEMPTS)?;
                     (reason, None)
                 }
                 Err(Broken::Passing(reason, advice)) => {
@@ -170,6 +174,17 @@ impl<'a> Client<'a> {
             }
             std::thread::sleep(pause);
         }
+    }
+
+    /// Fails, and remembers the server, after too many attempts in vain: `most` when nothing was ever answered.
+    fn give_up(&self, server: &str, reason: &str, vain: u32, most: u32) -> Result<(), Failure> {
+        let answered = self.answered.load(Ordering::Relaxed);
+        let most = if answered { self.options.attempts } else { most };
+        if vain < most.min(self.options.attempts) {
+            return Ok(());
+        }
+        self.unreachable_servers().insert(server.to_owned(), reason.to_owned());
+        Err(Failure::Unreachable(reason.to_owned()))
     }
 
     /// The response, if it has a body that is wanted; `None` if the server does not have the file. Everything up to the
@@ -235,6 +250,7 @@ fn broken(error: ureq::Error) -> Broken {
         Error::ConnectionFailed | Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
             Broken::Unreachable(error.to_string())
         }
+        Error::Timeout(Timeout::RecvResponse) => Broken::Silent("the server does not answer".to_owned()),
         Error::Io(io) if is_unreachable(&io) => Broken::Unreachable(io.to_string()),
         Error::Timeout(Timeout::Global) => Broken::Final("out of time".to_owned()),
         Error::Io(_) | Error::Timeout(_) | Error::Protocol(_) => Broken::Passing(error.to_string(), None),
