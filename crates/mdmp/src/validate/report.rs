@@ -44,7 +44,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What [`validate`] found.
+/// What [`validate`](super::validate) found.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
