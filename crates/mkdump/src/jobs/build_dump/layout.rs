@@ -233,9 +233,8 @@ fn absent_module(entry: &Entry) -> Option<Module> {
 
 /// The kernel's base when the source does not say it: the module of that file name.
 fn kernel_by_name(modules: &[Module]) -> Option<u64> {
-    let is_kernel = |module: &&Module| {
-        module.name.rsplit(['\\', '/']).next().is_some_and(|name| name.eq_ignore_ascii_case("ntoskrnl.exe"))
-    };
+    let is_kernel =
+        |module: &&Module| module.name.rsplit(['\\', '/']).next().is_some_and(pe_image::is_kernel_file_name);
     modules.iter().find(is_kernel).map(|module| module.base)
 }
 
