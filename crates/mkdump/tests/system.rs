@@ -15,12 +15,17 @@ const SECOND: i64 = 10_000_000;
 
 /// Builds a dump of `trace` with the files in `dir`, import calls direct.
 fn built(dir: &Path, trace: &TraceFile) -> BuildReport {
+    built_with(dir, trace, Choice::Off)
+}
+
+fn built_with(dir: &Path, trace: &TraceFile, retpoline: Choice) -> BuildReport {
     let path = dir.join("trace.etl");
     std::fs::write(&path, trace.finish()).unwrap();
     let mut search = Search::new(vec![dir.to_owned()], &Default::default());
     search.cache = symstore::Cache::Off;
     let output = dir.join("out.dmp");
-    let options = BuildOptions { search, output, import_optimization: Choice::On, ..BuildOptions::default() };
+    let options =
+        BuildOptions { search, output, import_optimization: Choice::On, retpoline, ..BuildOptions::default() };
     let source = Source::open_etl(&path).unwrap();
     let reading = source.read(Wanted::default(), &Silent).unwrap();
     build(&source, &reading, &options, &Silent).unwrap()
@@ -98,6 +103,35 @@ fn a_dump_without_code_is_told_from_one_with_code() {
     let mut trace = TraceFile::new();
     trace.module(0, START + 1, &Module::kernel("absent.sys", DRIVER, 0x40000));
     assert_eq!(check(&trace), ["The dump holds no byte of any module that it lists: it contains no code."]);
+}
+
+#[test]
+fn a_module_right_behind_another_one_leaves_no_room_for_its_stubs() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = file(dir.path(), &testkit::image::kernel(&["Function"]), KERNEL);
+    let first = file(dir.path(), &with_code("first.sys"), DRIVER);
+    let second = file(dir.path(), &with_code("second.sys"), DRIVER + first.size);
+    let third = file(dir.path(), &with_code("third.sys"), second.base + second.size + 0x1000);
+    let mut trace = TraceFile::new();
+    for module in [&kernel, &first, &second, &third] {
+        trace.module(0, START + 1, module);
+    }
+    let report = built_with(dir.path(), &trace, Choice::On);
+    assert_eq!(
+        report.warnings,
+        ["retpoline is on, but another module begins where the stubs of first.sys would lie: their indirect branches \
+          stay as linked, unlike memory"]
+    );
+    let last_range = |name: &str| {
+        let module = report.modules.iter().find(|module| module.name == name).unwrap();
+        let [first, after] = *module.ranges.last().unwrap();
+        (first.0 >= module.base.0 + module.size.0, after.0)
+    };
+    // A page of stubs lies behind each of the others; the kernel has its own.
+    assert_eq!(last_range("first.sys").0, false);
+    assert_eq!(last_range("second.sys"), (true, second.base + second.size + 0x1000));
+    assert_eq!(last_range("third.sys"), (true, third.base + third.size + 0x1000));
+    assert_eq!(last_range("ntoskrnl.exe").0, false);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! them is said.
 
 use pe_image::{
-    Fixups, ImportCalls, Machine, MappedImage, Module, ModuleId, Modules, OverrideSiteKind, PeFile, Policy,
+    Fixups, ImportCalls, Machine, MappedImage, Module, ModuleId, Modules, OverrideSiteKind, PeFile, Policy, RangeKind,
     RelocationKind, Rva, Selection, Symbol, Va,
 };
 use testkit::image::{ARM64, At, Built, Driver, Entry, OverrideSpec, PdbSpec, kernel, padded_u16s, page_blocks, u32s};
@@ -182,6 +182,30 @@ fn address_constants_of_both_widths() {
     check(with_contents(Driver::new("ntoskrnl.exe")), 0xffff_f680_0000_0000, 10, 0xffff_b700_0000_0000, 8);
     check(arm64(), 0xffff_f680_0000_0000, 10, 0xffff_b700_0000_0000, 8);
     check(x86(), 0xc000_0000, 3, 0xb700_0000, 4);
+}
+
+/// The loader maps whole pages: what the file holds after a section's VirtualSize, up to the end of the page, is there.
+#[test]
+fn whole_images_hold_whole_pages() {
+    let mut driver = Driver::new("driver.sys");
+    driver.code(".text", 0x1234);
+    driver.section(".data", testkit::image::DATA, vec![0x5a; 0x2010]);
+    let mut built = driver.build();
+    // VirtualSize of both sections, smaller than what the file holds of them.
+    let table = usize::from(u16::from_le_bytes([built.bytes[0x3c], built.bytes[0x3d]])) + 24 + 240;
+    for (number, size) in [(0, 0x1230_u32), (1, 0x2001)] {
+        built.bytes[table + 40 * number + 8..][..4].copy_from_slice(&size.to_le_bytes());
+    }
+    let file = PeFile::parse(&built.bytes).unwrap();
+    let image = MappedImage::new(file.clone(), 0xffff_f800_1000_0000, Policy::default());
+    let sizes = |selection| -> Vec<(u32, u32)> {
+        let sections = image.ranges(selection).into_iter().filter(|range| matches!(range.kind, RangeKind::Section(_)));
+        sections.take(2).map(|range| (range.rva.0, range.size)).collect()
+    };
+    let [text, data] = [built.section_rvas[0], built.section_rvas[1]];
+    assert_eq!(sizes(Selection::Image), [(text, 0x2000), (data, 0x3000)]);
+    assert_eq!(sizes(Selection::Code), [(text, 0x1230)]);
+    assert_eq!(image.bytes(Rva(data + 0x1fff), 0x12)[..], [[0x5a; 0x11].as_slice(), &[0]].concat());
 }
 
 /// No machine but x64 has sites that a policy changes; the ranges are the same for all.

@@ -8,6 +8,7 @@
 //!                address_space    all modules' code, from address to address
 //! ```
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use pe_image::{ImportCalls, MappedImage, Policy, StubBlock};
@@ -73,6 +74,8 @@ pub struct System<'a> {
     evidence: Option<Evidence>,
     import_optimization: ImportModes,
     retpoline: Mode,
+    /// Modules whose retpoline sites stay as linked, because another module lies where their stubs would.
+    crowded: BTreeSet<ModuleId>,
     warnings: Vec<String>,
 }
 
@@ -117,7 +120,13 @@ impl<'a> System<'a> {
                 "retpoline is on, but the kernel's file with the stubs is not there: sites stay as linked".into(),
             );
         }
-        Self { bound, moment: setting.moment, stubs, stub_pages, evidence, import_optimization, retpoline, warnings }
+        let crowded = match stubs.as_ref().filter(|_| retpoline.on) {
+            Some(stubs) => crowded(&bound, stubs),
+            None => BTreeSet::new(),
+        };
+        warnings.extend(no_room(&bound, &crowded));
+        let moment = setting.moment;
+        Self { bound, moment, stubs, stub_pages, evidence, import_optimization, retpoline, crowded, warnings }
     }
 
     /// The modules in their places.
@@ -177,7 +186,8 @@ impl<'a> System<'a> {
             false => ImportCalls::AsLinked,
         };
         let second_mapping = Policy::is_second_mapping(&self.bound.entry(module).module.name);
-        Policy::default().with_import_calls(calls).with_retpoline(self.retpoline.on).with_second_mapping(second_mapping)
+        let retpoline = self.retpoline.on && !self.crowded.contains(&module);
+        Policy::default().with_import_calls(calls).with_retpoline(retpoline).with_second_mapping(second_mapping)
     }
 
     /// The image of a module that has its place and a file, left out or not.
@@ -200,6 +210,36 @@ impl<'a> System<'a> {
         let images = self.bound.ids().filter_map(|module| Some((module, self.map(module)?)));
         AddressSpace::new(self.bound.owners(), images)
     }
+}
+
+/// Modules with a file that leave no room for the retpoline stubs: the kernel maps them right after an image, and another
+/// module begins there. Where it puts them then is not known.
+fn crowded(bound: &Bound<'_>, stubs: &StubBlock) -> BTreeSet<ModuleId> {
+    let has_no_room = |&module: &ModuleId| {
+        let Some(mapped) = bound.map(module, Policy::AS_LINKED, None) else { return false };
+        let start = mapped.address(mapped.stub_rva()).0;
+        let last = start.saturating_add(stubs.bytes().len() as u64 - 1);
+        // The kernel's stubs are a section of its own.
+        let inside = start < bound.entry(module).module.end();
+        !inside && bound.owners().next(start).is_some_and(|place| place.first <= last)
+    };
+    bound.ids().filter(has_no_room).collect()
+}
+
+fn no_room(bound: &Bound<'_>, crowded: &BTreeSet<ModuleId>) -> Option<String> {
+    const NAMED: usize = 5;
+    let names: Vec<&str> = crowded.iter().take(NAMED).map(|&module| &*bound.entry(module).module.name).collect();
+    let more = match crowded.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!names.is_empty()).then(|| {
+        format!(
+            "retpoline is on, but another module begins where the stubs of {}{more} would lie: their indirect branches \
+             stay as linked, unlike memory",
+            names.join(", ")
+        )
+    })
 }
 
 /// Modules that the source lists as loaded at the same addresses at the same time, and which of them was taken.

@@ -19,7 +19,7 @@ pub enum Selection {
     Executable,
     /// `Code`, and the header pages.
     Headers,
-    /// All sections and the header pages.
+    /// All sections, each to the end of its last page as the loader maps it, and the header pages.
     Image,
 }
 
@@ -72,7 +72,11 @@ impl MappedImage<'_> {
             };
             if wanted && section.size != 0 {
                 let kind = RangeKind::Section(number);
-                out.push(ImageRange { rva: section.rva, size: section.size, kind, flags: section.flags });
+                let size = match selection {
+                    Selection::Image => self.mapped_size(number),
+                    _ => section.size,
+                };
+                out.push(ImageRange { rva: section.rva, size, kind, flags: section.flags });
             }
         }
         if let Some(stubs) = self.retpolines().filter(|_| self.file.retpoline_section().is_none()) {
@@ -81,6 +85,16 @@ impl MappedImage<'_> {
             out.push(ImageRange { rva: self.stub_rva(), size, kind: RangeKind::RetpolineStubs, flags });
         }
         out
+    }
+
+    /// Bytes of a section up to the end of its last page, to the next section, or to the end of the image.
+    fn mapped_size(&self, number: usize) -> u32 {
+        let headers = self.file.headers();
+        let section = &headers.sections[number];
+        let after = headers.sections[number + 1..].iter().find(|section| section.size != 0);
+        let end = after.map_or(headers.size_of_image, |after| after.rva.0);
+        let room = end.saturating_sub(section.rva.0).max(section.size);
+        u64::from(section.size).next_multiple_of(PAGE_SIZE.into()).min(room.into()) as u32
     }
 }
 
