@@ -62,6 +62,8 @@ impl Cli {
     /// As clap has them, help and version included.
     pub fn of(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
         let mut command = Self::command();
+        let mut words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+        name_source(&mut words, &command);
         let matches = command.try_get_matches_from_mut(words)?;
         if let Some(name) = matches.subcommand_name() {
             let given = |argument: &&clap::Arg| {
@@ -76,6 +78,19 @@ impl Cli {
             }
         }
         Self::from_arg_matches(&matches)
+    }
+}
+
+/// Puts the option before a trace or dump that is the first word: `mkdump trace.etl` means `mkdump --etl trace.etl`.
+fn name_source(words: &mut Vec<OsString>, command: &clap::Command) {
+    let Some(first) = words.get(1) else { return };
+    if first.to_string_lossy().starts_with('-') || command.find_subcommand(first).is_some() {
+        return;
+    }
+    let path = std::path::Path::new(first);
+    if path.is_file() {
+        let is_dump = mkdump::FileKind::of(path) == Some(mkdump::FileKind::Dump);
+        words.insert(1, if is_dump { "--from-dump" } else { "--etl" }.into());
     }
 }
 

@@ -131,6 +131,20 @@ fn a_trace_of_another_architecture_is_listed_but_not_built() {
 }
 
 #[test]
+fn a_file_as_the_first_word_is_the_source() {
+    let directory = workplace();
+    let path = directory.path();
+    let Run { code, stderr, .. } = run(path, "trace.etl -m modules -o built.dmp");
+    assert!(code == 0 && stderr.contains("wrote      built.dmp"), "{stderr}");
+    let Run { code, stderr, .. } = run(path, "built.dmp -m modules -o again.dmp");
+    assert!(code == 0 && stderr.contains("wrote      again.dmp"), "{stderr}");
+    // A name that is not a file is a subcommand that does not exist; a subcommand is one whatever files there are.
+    check(path, "nowhere.etl", &["nowhere.etl"]);
+    std::fs::write(path.join("modules.etl"), "").unwrap();
+    assert_eq!(run(path, "modules --etl trace.etl").code, 0);
+}
+
+#[test]
 fn nothing_is_asked_for_when_a_trace_names_no_kernel_modules() {
     let directory = workplace();
     let path = directory.path();
