@@ -128,10 +128,10 @@ fn a_module_right_behind_another_one_leaves_no_room_for_its_stubs() {
         (first.0 >= module.base.0 + module.size.0, after.0)
     };
     // A page of stubs lies behind each of the others; the kernel has its own.
-    assert_eq!(last_range("first.sys").0, false);
+    assert!(!last_range("first.sys").0);
     assert_eq!(last_range("second.sys"), (true, second.base + second.size + 0x1000));
     assert_eq!(last_range("third.sys"), (true, third.base + third.size + 0x1000));
-    assert_eq!(last_range("ntoskrnl.exe").0, false);
+    assert!(!last_range("ntoskrnl.exe").0);
 }
 
 #[test]
