@@ -1,4 +1,4 @@
-//! What a trace lacks, told from the log-file header and from its buffers.
+//! What a trace lacks, by the log-file header and by its buffers.
 
 use crate::file::{LogFileMode, LogHeader};
 
@@ -25,7 +25,8 @@ const LARGEST_JUMP: i64 = 1 << 20;
 
 impl Losses {
     /// Counts. `sequences` are the sequence numbers of all buffers but the first one of the file, in any order: they
-    /// count a session's buffers from 1 on, those of all processors together (measured: so in all of 13 real traces).
+    /// count a session's buffers from 1 on, those of all processors together (measured: 11 of the 12 real traces that
+    /// have such buffers; the other one belongs to a series of files and goes on counting).
     pub(super) fn count(header: &LogHeader, sequences: &mut Vec<i64>, marked: u64) -> Self {
         let mut losses = Self { events: header.events_lost, buffers: header.buffers_lost, marked, ..Self::default() };
         sequences.sort_unstable();

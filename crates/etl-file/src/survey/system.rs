@@ -54,7 +54,8 @@ pub(super) fn describe(header: &LogHeader, facts: &mut SystemFacts) -> System {
         .flatten()
         .find(|family| family.version != [0; 4])
         .map(|family| u32::from(family.version[3]));
-    let labs = [build_info.as_ref().map(|info| info.build_lab.clone()), facts.build_lab.clone()];
+    let labs = [build_info.as_ref().map(|info| &*info.build_lab), facts.build_lab.as_deref()];
+    let lab_architecture = labs.into_iter().flatten().find_map(architecture_of);
     let from_lab = || build_info.as_ref()?.build_lab.split('.').nth(1)?.parse().ok();
     System {
         major: header.os_major,
@@ -64,7 +65,7 @@ pub(super) fn describe(header: &LogHeader, facts: &mut SystemFacts) -> System {
         processors: cpu.as_ref().map_or(header.processors, |cpu| cpu.processors),
         pointer_size: if header.pointer_size == 4 { 4 } else { 8 },
         architecture: (cpu.as_ref().map(|cpu| cpu.architecture).filter(|&unknown| unknown != 0xffff))
-            .or_else(|| labs.iter().flatten().find_map(|lab| architecture_of(lab))),
+            .or(lab_architecture),
         computer_name: cpu.as_ref().map(|cpu| cpu.computer_name.clone()).filter(|name| !name.is_empty()),
         cpu: (cpu.is_some() || processor.is_some()).then(|| CpuInfo {
             family: cpu.as_ref().map_or(0, |cpu| cpu.level),

@@ -31,7 +31,7 @@ struct Way {
 
 /// Why a walk ended before the goal.
 enum Short {
-    /// There is no way to it: this is wrong at this address. Nothing was visited.
+    /// The address cannot be reached: this is what is wrong there. Nothing was visited.
     NoWay(u64, ErrorKind),
     /// Something else ends the run on the way.
     Stop(Stop),

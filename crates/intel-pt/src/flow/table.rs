@@ -37,7 +37,7 @@ pub struct Block {
 }
 
 impl Block {
-    /// Address of the last instruction; `start` when there is none.
+    /// Address of the last instruction; `start` for an empty block.
     pub fn last(&self, table: &Table) -> u64 {
         let lengths = table.lengths(self);
         lengths.last().map_or(self.start, |last| self.end.wrapping_sub(u64::from(*last)))

@@ -47,7 +47,7 @@ impl<'a> Triage<'a> {
     /// Parses a triage dump.
     ///
     /// # Errors
-    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) when the file is no kernel dump, not of triage type, or ends inside `TRIAGE_DUMP64`. All
+    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) when the file is not a kernel dump, not of triage type, or ends inside `TRIAGE_DUMP64`. All
     /// other damage is reported by [`Triage::warnings`] and by the parts themselves.
     pub fn parse(file: &'a [u8]) -> Result<Triage<'a>, Error> {
         let header = Header::parse(file)?;

@@ -51,7 +51,7 @@ impl<'a> Directory<'a> {
     /// Parses the header and the directory. Memory used: 24 bytes per 12 bytes of directory.
     ///
     /// # Errors
-    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) when the file is no user minidump or ends before its directory does.
+    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) when the file is not a user minidump or ends before its directory does.
     pub fn parse(file: &'a [u8]) -> Result<Directory<'a>, Error> {
         let bytes = Bytes::new(file);
         let signature = bytes.slice(0, 4, "header: Signature")?;

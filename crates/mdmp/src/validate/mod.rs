@@ -18,7 +18,7 @@ pub use rules::{RULES, Rule, Severity};
 /// tables.
 ///
 /// # Errors
-/// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) when the file is no dump at all. A dump that is cut or damaged is a report with findings.
+/// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) when the file is not a dump at all. A dump that is cut or damaged is a report with findings.
 pub fn validate(file: &[u8]) -> Result<Report, Error> {
     let mut findings = Findings::default();
     let format = match file.get(..4) {

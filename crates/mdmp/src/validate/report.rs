@@ -66,7 +66,7 @@ impl Report {
     }
 }
 
-/// Collects findings, a bounded number for each rule: a damaged table of a million entries is told once.
+/// Collects findings, a bounded number for each rule: a damaged table of a million entries does not fill the report.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(super) kept: Vec<Finding>,
@@ -85,7 +85,7 @@ impl Findings {
         self.kept.push(Finding { rule, offset, message: message() });
     }
 
-    /// The value, or a finding that says why there is none.
+    /// The value, or a finding that says why it is missing.
     pub(crate) fn take<T>(&mut self, rule: &'static Rule, result: Result<T, Error>) -> Option<T> {
         result
             .map_err(|error| {

@@ -14,7 +14,7 @@ use crate::{AddressRange, Error};
 /// Checks a triage dump. Its table of data blocks is copied once and sorted: twice the table's size of memory.
 ///
 /// # Errors
-/// When the file is no triage dump, or ends inside `TRIAGE_DUMP64`.
+/// When the file is not a triage dump, or ends inside `TRIAGE_DUMP64`.
 pub(super) fn check(file: &[u8], findings: &mut Findings) -> Result<(), Error> {
     let dump = Triage::parse(file)?;
     for damage in dump.warnings() {

@@ -154,16 +154,22 @@ fn import_site(bound: &Bound<'_>, module: ModuleId, base: u64, listed: &ListedSi
     })
 }
 
+const PAGE: u64 = 0x1000;
+
 /// Where stub pages would lie: behind each image, unless another module is there, and in the kernel's own section.
 fn stub_pages(bound: &Bound<'_>, stubs: Option<&StubBlock>) -> Vec<Range<u64>> {
-    const PAGE: u64 = 0x1000;
     // Without the kernel's file the size is not known; there is one page at least.
     let size = stubs.map_or(PAGE, |stubs| stubs.bytes().len() as u64);
-    let pages = bound.ids().filter(|&module| bound.was_loaded(module)).filter_map(|module| {
-        let own = bound.map(module, Policy::AS_LINKED, None).map(|mapped| mapped.address(mapped.stub_rva()).0);
-        let start = own.or_else(|| bound.entry(module).module.end().checked_next_multiple_of(PAGE))?;
-        let next = bound.owners().places_from(start).find(|place| place.first >= start);
-        Some(start..start.saturating_add(size).min(next.map_or(u64::MAX, |place| place.first)))
-    });
+    let loaded = bound.ids().filter(|&module| bound.was_loaded(module));
+    let pages = loaded.filter_map(|module| room_for_stubs(bound, module, size));
     pages.filter(|pages| !pages.is_empty()).collect()
+}
+
+/// The addresses that a module's stubs would take, up to where another module begins; fewer than `size` bytes when it
+/// begins earlier.
+pub(super) fn room_for_stubs(bound: &Bound<'_>, module: ModuleId, size: u64) -> Option<Range<u64>> {
+    let own = bound.map(module, Policy::AS_LINKED, None).map(|mapped| mapped.address(mapped.stub_rva()).0);
+    let start = own.or_else(|| bound.entry(module).module.end().checked_next_multiple_of(PAGE))?;
+    let next = bound.owners().places_from(start).find(|place| place.first >= start);
+    Some(start..start.saturating_add(size).min(next.map_or(u64::MAX, |place| place.first)))
 }

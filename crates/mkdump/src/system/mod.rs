@@ -25,7 +25,7 @@ mod files;
 mod functions;
 mod image;
 
-use detection::Detection;
+use detection::{Detection, room_for_stubs};
 
 pub use address_space::AddressSpace;
 pub use binding::{Bound, DirectImport, Exporter};
@@ -215,13 +215,10 @@ impl<'a> System<'a> {
 /// Modules with a file that leave no room for the retpoline stubs: the kernel maps them right after an image, and another
 /// module begins there. Where it puts them then is not known.
 fn crowded(bound: &Bound<'_>, stubs: &StubBlock) -> BTreeSet<ModuleId> {
+    let size = stubs.bytes().len() as u64;
     let has_no_room = |&module: &ModuleId| {
-        let Some(mapped) = bound.map(module, Policy::AS_LINKED, None) else { return false };
-        let start = mapped.address(mapped.stub_rva()).0;
-        let last = start.saturating_add(stubs.bytes().len() as u64 - 1);
-        // The kernel's stubs are a section of its own.
-        let inside = start < bound.entry(module).module.end();
-        !inside && bound.owners().next(start).is_some_and(|place| place.first <= last)
+        bound.map(module, Policy::AS_LINKED, None).is_some()
+            && room_for_stubs(bound, module, size).is_none_or(|room| room.end - room.start < size)
     };
     bound.ids().filter(has_no_room).collect()
 }
