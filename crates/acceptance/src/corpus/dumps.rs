@@ -188,13 +188,19 @@ fn engines(triage: &Path, user: &Path, outcome: &mut Outcome) -> Result<()> {
     Suite {
         name: "kept triage",
         dump: triage,
-        symbols: "srv*",
+        symbols: &|_| "srv*".to_owned(),
         opening: opening.clone().has("Bugcheck code 1000007E").has("Mini Kernel Dump File"),
         checks: vec![registers(), Check::new(".bugcheck").has("ffffffff`c0000005 fffff804`8b58334c"), stack(), hal()],
     }
     .run(&rig, outcome)?;
-    Suite { name: "kept user", dump: user, symbols: "srv*", opening, checks: vec![registers(), stack(), hal()] }
-        .run(&rig, outcome)
+    Suite {
+        name: "kept user",
+        dump: user,
+        symbols: &|_| "srv*".to_owned(),
+        opening,
+        checks: vec![registers(), stack(), hal()],
+    }
+    .run(&rig, outcome)
 }
 
 /// The user minidump sample: another program wrote it, and everything in it is read.

@@ -35,14 +35,13 @@ impl Check {
 }
 
 /// A dump, how its symbols are found, and the checks on it.
-#[derive(Debug)]
 pub struct Suite<'a> {
     /// What the lines of the report begin with.
     pub name: &'a str,
     /// The dump.
     pub dump: &'a Path,
-    /// The symbol path, as Windows sees it.
-    pub symbols: &'a str,
+    /// The symbol path of each engine, as Windows sees it. Engines run at the same time, so none may write where another reads.
+    pub symbols: &'a (dyn Fn(Engine) -> String + Sync),
     /// What the text up to the prompt must hold and must not: the harness's steps and the engine's warnings.
     pub opening: Check,
     /// What is asked then.
@@ -54,7 +53,7 @@ impl Suite<'_> {
     pub fn run(&self, rig: &Rig, outcome: &mut Outcome) -> Result<()> {
         let commands: Vec<String> = self.checks.iter().map(|check| check.command.clone()).collect();
         let sessions = std::thread::scope(|scope| {
-            let open = |engine| rig.session(engine, self.dump, self.symbols, &commands);
+            let open = |engine| rig.session(engine, self.dump, &(self.symbols)(engine), &commands);
             let running = Engine::ALL.map(|engine| (engine, scope.spawn(move || open(engine))));
             running.map(|(engine, thread)| (engine, thread.join()))
         });

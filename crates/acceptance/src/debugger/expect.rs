@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use xtask::outcome::Outcome;
 
 use super::check::{Check, Suite, address};
-use super::rig::{Rig, windows_path};
+use super::rig::{Engine, Rig, windows_path};
 use super::server::Server;
 use super::store::{self, Contents};
 use crate::system::{PdbId, Site, System};
@@ -65,36 +65,51 @@ pub fn check(case: &Case, rig: &Rig, system: &System, work: &Path, dump: &Path, 
     let Case { name, target, .. } = *case;
     let store = work.join("store");
     store::build(&store, system, Contents::PdbsOnly)?;
-    let symbols = format!("srv*{}", windows_path(&store));
+    let symbols = |_: Engine| format!("srv*{}", windows_path(&store));
     let mut checks = checks(system, target)?;
     if case.whole_images {
         checks.extend(data_checks(system)?);
     }
     Suite { name, dump, symbols: &symbols, opening: target.opening(), checks }.run(rig, outcome)?;
 
-    let server = Server::start(&store)?;
-    let name = format!("{name}, symbols over HTTP");
-    // A fresh cache directory, or the engine would not need to ask.
-    let cache = work.join("symcache");
-    if cache.exists() {
-        std::fs::remove_dir_all(&cache)?;
-    }
-    std::fs::create_dir_all(&cache)?;
-    let symbols = format!("srv*{}*{}", windows_path(&cache), server.url());
+    over_http(case, rig, system, work, dump, outcome)
+}
+
+/// The same dump with an empty cache and a symbol server for each engine: two engines that download one file into one
+/// cache at the same time get in each other's way.
+fn over_http(case: &Case, rig: &Rig, system: &System, work: &Path, dump: &Path, outcome: &mut Outcome) -> Result<()> {
+    let name = format!("{}, symbols over HTTP", case.name);
+    let places = Engine::ALL.map(|engine| -> Result<_> {
+        let cache = work.join(format!("symcache-{}", engine.version()));
+        if cache.exists() {
+            std::fs::remove_dir_all(&cache)?;
+        }
+        std::fs::create_dir_all(&cache)?;
+        Ok((engine, cache, Server::start(&work.join("store"))?))
+    });
+    let places = places.into_iter().collect::<Result<Vec<_>>>()?;
+    let symbols = |wanted: Engine| {
+        let place = places.iter().find(|(engine, ..)| *engine == wanted);
+        place.map_or_else(String::new, |(_, cache, server)| format!("srv*{}*{}", windows_path(cache), server.url()))
+    };
     let checks = vec![
         Check::new(".reload /f mkfilter.sys").lacks("*could not be loaded*"),
         Check::new("lm m mkfilter").has("mkfilter (private pdb symbols)*symcache*"),
         Check::new("x mkfilter!CallKernel").has("mkfilter!CallKernel"),
     ];
-    Suite { name: &name, dump, symbols: &symbols, opening: target.opening(), checks }.run(rig, outcome)?;
+    Suite { name: &name, dump, symbols: &symbols, opening: case.target.opening(), checks }.run(rig, outcome)?;
 
     let pdb = system.module("mkfilter.sys")?.image.pdb.clone().context("mkfilter.sys names no PDB")?;
     let wanted = format!("/{}/{}/{}", pdb.name, pdb.key(), pdb.name);
-    if server.asked().iter().any(|(path, status)| *path == wanted && *status == 200) {
-        println!("ok      {name}: GET {wanted}");
-        outcome.add_pass();
-    } else {
-        outcome.add_failure(format!("{name}: the engine did not fetch {wanted}; it asked for {:?}", server.asked()));
+    for (engine, _, server) in &places {
+        let place = format!("{name}, dbgeng {}", engine.version());
+        if server.asked().iter().any(|(path, status)| *path == wanted && *status == 200) {
+            println!("ok      {place}: GET {wanted}");
+            outcome.add_pass();
+        } else {
+            outcome
+                .add_failure(format!("{place}: the engine did not fetch {wanted}; it asked for {:?}", server.asked()));
+        }
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! A symbol server for one test: serves a directory over HTTP on the loopback interface and remembers what was asked.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,8 +24,9 @@ impl Server {
         let (root, log) = (root.to_owned(), Arc::clone(&asked));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                // A client that hangs up in the middle costs its own request only.
-                let _ = answer(stream, &root, &log);
+                let (root, log) = (root.clone(), Arc::clone(&log));
+                // A thread for each connection: a client that is silent, or hangs up in the middle, costs its own request only.
+                std::thread::spawn(move || answer(stream, &root, &log));
             }
         });
         Ok(Server { address, asked })
@@ -69,6 +70,9 @@ fn answer(stream: TcpStream, root: &Path, log: &Mutex<Vec<(String, u16)>>) -> Re
     if method != "HEAD" {
         stream.write_all(&body)?;
     }
+    // Closing while the client still sends would reset the connection and could lose the answer: the client closes first.
+    stream.shutdown(Shutdown::Write)?;
+    std::io::copy(&mut reader, &mut std::io::sink())?;
     Ok(())
 }
 
