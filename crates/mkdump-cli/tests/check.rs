@@ -76,3 +76,67 @@ fn json_is_all_there_is_on_stdout() {
     let (_, out, err) = run(dir, "other.dmp --quiet");
     assert_eq!((out.as_str(), err.as_str()), ("", ""));
 }
+
+/// Builds a dump of the demo in `dir`.
+fn build(dir: &Path, arguments: &str) {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo");
+    let mut command = Command::cargo_bin("mkdump").unwrap();
+    command.current_dir(dir).env_remove("_NT_SYMBOL_PATH").env_remove("_NT_EXECUTABLE_IMAGE_PATH");
+    command.args(["--quiet", "--no-cache", "-m"]).arg(demo.join("modules"));
+    if !arguments.contains("--from-dump") {
+        command.arg("--etl").arg(demo.join("demo.etl"));
+    }
+    command.args(arguments.split(' ')).assert().success();
+}
+
+/// A dump whose sites have the other form is the wrong one, however well the difference is explained.
+#[test]
+fn sites_in_the_other_form_are_a_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    build(dir, "--import-optimization on -o imports.dmp");
+    build(dir, "--import-optimization off -o plain.dmp");
+    let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/modules");
+    let modules = modules.to_str().unwrap();
+    for (ours, real, options) in [
+        ("plain", "imports", "rebuild with --import-optimization on\n"),
+        ("imports", "plain", "rebuild with --import-optimization off\n"),
+    ] {
+        let arguments = format!("{ours}.dmp --against {real}.dmp -m {modules}");
+        let (code, out, err) = run(dir, &arguments);
+        let told = out.contains(" sites have another form than in the other dump: ") && out.contains(options);
+        assert!(code == 1 && told && !out.contains("every difference explained"), "{arguments}: {code}\n{out}\n{err}");
+        let (code, out, _) = run(dir, &format!("{arguments} --json"));
+        let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let forms = &report["comparison"]["other_forms"];
+        let sites = forms["import_sites"].as_u64().unwrap() + forms["retpoline_sites"].as_u64().unwrap();
+        assert!(code == 1 && sites > 0, "{arguments}: {forms}");
+    }
+}
+
+/// A dump agrees with the one that it was made from whatever is true: that is no proof, and the report says so.
+#[test]
+fn the_source_of_a_dump_proves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    build(dir, "--format triage -o real.dmp");
+    build(dir, "--from-dump real.dmp -o made.dmp");
+    build(dir, "--from-dump real.dmp --format triage -o triage.dmp");
+    for (ours, real, relation, words) in [
+        ("made", "real", "made_from_other", "the dump was made from the other one"),
+        ("triage", "real", "made_from_other", "the dump was made from the other one"),
+        ("real", "made", "source_of_other", "the other dump was made from this one"),
+        ("real", "real", "same_file", "both are the same file"),
+    ] {
+        let arguments = format!("{ours}.dmp --against {real}.dmp");
+        let (code, out, err) = run(dir, &arguments);
+        let told = out.contains("this proves nothing") && out.contains(words);
+        assert!(code == 0 && told, "{arguments}: {code}\n{out}\n{err}");
+        let (_, out, _) = run(dir, &format!("{arguments} --json"));
+        let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(report["comparison"]["relation"], relation, "{arguments}");
+    }
+    let (_, out, _) = run(dir, "made.dmp --against triage.dmp --json");
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["comparison"]["relation"], serde_json::Value::Null);
+}

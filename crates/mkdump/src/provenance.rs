@@ -86,7 +86,11 @@ impl Provenance {
 
 /// SHA-256 of a file, in hexadecimal.
 pub fn sha256(path: &Path) -> io::Result<String> {
-    let mut file = std::fs::File::open(path)?;
+    sha256_of(std::fs::File::open(path)?)
+}
+
+/// SHA-256 of what a reader gives, in hexadecimal.
+pub fn sha256_of(mut file: impl Read) -> io::Result<String> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {

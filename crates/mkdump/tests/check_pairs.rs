@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mkdump::Search;
 use mkdump::Silent;
-use mkdump::check::{CheckOptions, CheckReport, Class, ComparisonReport, Verdict, check};
+use mkdump::check::{CheckOptions, CheckReport, Class, ComparisonReport, Relation, Verdict, check};
 use proptest::prelude::*;
 use symstore::Cache;
 use testkit::dump::pair::{Pair, Wish};
@@ -62,13 +62,18 @@ fn judge(pair: &Pair, report: &CheckReport, with_files: bool) {
     assert_eq!(met, pair.expected.len());
     let flips = pair.expected.values().map(|expected| expected.unexplained.len()).sum::<usize>();
     assert_eq!(comparison.totals.differences.unexplained.bytes, flips as u64);
+    let of_sites = |class: &str| class.starts_with("import_") || class.starts_with("retpoline_");
+    let classes = pair.expected.values().flat_map(|expected| &expected.classes);
+    let sites = classes.filter(|(class, _)| of_sites(class)).map(|(_, (places, _))| places).sum();
     let broken = report.validation.is_broken();
     let expected = match flips {
         _ if broken => Verdict::Broken,
-        0 => Verdict::Fine,
-        _ => Verdict::Different,
+        1.. => Verdict::Different,
+        _ if sites > 0 => Verdict::OtherForm,
+        _ => Verdict::Fine,
     };
     assert_eq!(report.verdict(), expected);
+    assert_eq!((comparison.other_forms.sites(), comparison.relation), (sites, None));
 }
 
 fn check_pair(wish: &Wish) -> (Pair, CheckReport) {
@@ -99,6 +104,7 @@ fn the_same_dump_twice_is_fine() {
     pair.dump.clone_from(&pair.real);
     let comparison = compare(&pair, true).comparison.unwrap();
     assert_eq!((comparison.totals.differing, comparison.others.len()), (0, 0));
+    assert_eq!(comparison.relation, Some(Relation::SameFile));
     assert!(comparison.totals.bytes > 0);
 }
 

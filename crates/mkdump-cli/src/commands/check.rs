@@ -33,7 +33,7 @@ pub fn run(command: &CheckCommand, talk: TalkArgs) -> Result<Outcome> {
     }
     match report.verdict() {
         Verdict::Fine => Ok(Outcome::Done),
-        Verdict::Broken | Verdict::Different => Ok(Outcome::Amiss),
+        Verdict::Broken | Verdict::Different | Verdict::OtherForm => Ok(Outcome::Amiss),
         Verdict::NothingInCommon => {
             let against = command.against.as_deref().unwrap_or(&command.dump);
             bail!(

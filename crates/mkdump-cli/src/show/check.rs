@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use mkdump::check::{
-    CheckReport, Class, CommonModule, ComparisonReport, Differences, DumpReport, ProvenanceReport, SeverityReport,
-    SitesFound, ValidationReport, Verdict,
+    CheckReport, Class, CommonModule, ComparisonReport, Differences, DumpReport, OnOff, OtherForms, ProvenanceReport,
+    Relation, SeverityReport, SitesFound, ValidationReport, Verdict,
 };
 
 use super::text::{Table, address, count, grouped, printable, size};
@@ -196,15 +196,60 @@ fn name(class: Class) -> &'static str {
 }
 
 fn result(report: &CheckReport) -> String {
-    match report.verdict() {
-        Verdict::Fine if report.comparison.is_some() => "every rule kept, every difference explained".into(),
-        Verdict::Fine => "every rule kept".into(),
-        Verdict::Broken => "a rule is broken".into(),
-        Verdict::Different => {
-            let unexplained = report.comparison.as_ref().map(|comparison| comparison.totals.differences.unexplained);
-            let unexplained = unexplained.unwrap_or_default();
-            format!("{} at {} unexplained", count(unexplained.bytes, "byte"), count(unexplained.places, "place"))
-        }
-        Verdict::NothingInCommon => "nothing in common: the dumps hold no byte of the same module".into(),
+    let comparison = report.comparison.as_ref();
+    let verdict = report.verdict();
+    if verdict == Verdict::NothingInCommon {
+        return "nothing in common: the dumps hold no byte of the same module".into();
     }
+    let mut parts = vec![if verdict == Verdict::Broken { "a rule is broken" } else { "every rule kept" }.to_owned()];
+    if let Some(comparison) = comparison {
+        let unexplained = comparison.totals.differences.unexplained;
+        let forms = &comparison.other_forms;
+        if unexplained.bytes > 0 {
+            let (bytes, places) = (count(unexplained.bytes, "byte"), count(unexplained.places, "place"));
+            parts.push(format!("{bytes} at {places} unexplained"));
+        }
+        if forms.sites() > 0 {
+            parts.push(other_forms(forms));
+        }
+        if unexplained.bytes == 0 && forms.sites() == 0 {
+            parts.push("every difference explained".into());
+        }
+        parts.extend(comparison.relation.map(|relation| relation_of(relation).to_owned()));
+    }
+    parts.join("; ")
+}
+
+/// Why a comparison proves nothing.
+fn relation_of(relation: Relation) -> &'static str {
+    match relation {
+        Relation::SameFile => "this proves nothing, because both are the same file",
+        Relation::MadeFromOther => {
+            "this proves nothing, because the dump was made from the other one and holds its bytes; compare it with a \
+             dump that it was not made from"
+        }
+        Relation::SourceOfOther => {
+            "this proves nothing, because the other dump was made from this one and holds its bytes"
+        }
+    }
+}
+
+/// What sites in another form mean, and how to build a dump that has the right one.
+fn other_forms(forms: &OtherForms) -> String {
+    let have = if forms.sites() == 1 { "has" } else { "have" };
+    let mut text = format!("{} {have} another form than in the other dump", count(forms.sites(), "site"));
+    let wanted = [("--import-optimization", forms.import_optimization), ("--retpoline", forms.retpoline)];
+    let options: Vec<_> = wanted
+        .into_iter()
+        .filter_map(|(option, wanted)| match wanted? {
+            OnOff::On => Some(format!("{option} on")),
+            OnOff::Off => Some(format!("{option} off")),
+        })
+        .collect();
+    if options.is_empty() {
+        text += "; no option gives these forms: they differ from site to site, or are those of Driver Verifier";
+    } else {
+        let _ = write!(text, ": rebuild with {}", options.join(" "));
+    }
+    text
 }

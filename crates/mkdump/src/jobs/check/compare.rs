@@ -8,6 +8,8 @@ use rayon::prelude::*;
 use super::classify::Classifier;
 use super::known::{Known, Witness};
 use super::memory::{PageBudget, both};
+use super::other_forms::OtherForms;
+use super::relation::Relation;
 use super::report::{CommonModule, ComparisonReport, Differences, DumpReport, OtherModule, Totals};
 use super::scan::{SiteScan, headers};
 use crate::hex::Hex;
@@ -30,8 +32,14 @@ fn known<'s>(system: &'s System<'_>, index: usize) -> Result<(Known<'s>, String)
 }
 
 /// Compares the modules that two dumps share, byte by byte. `system` is `real`'s, from module files;
-/// `against` is the real dump, summed up.
-pub(super) fn compare(ours: &Dump<'_>, real: &Dump<'_>, system: &System<'_>, against: DumpReport) -> ComparisonReport {
+/// `against` is the real dump, summed up, and `relation` what the two have to do with each other.
+pub(super) fn compare(
+    ours: &Dump<'_>,
+    real: &Dump<'_>,
+    system: &System<'_>,
+    against: DumpReport,
+    relation: Option<Relation>,
+) -> ComparisonReport {
     let budget = PageBudget::new();
     let (our_scan, real_scan) = (SiteScan::new(ours), SiteScan::new(real));
     let Pairs { common, others } = pair(&ours.snapshot().modules, &real.snapshot().modules);
@@ -52,7 +60,8 @@ pub(super) fn compare(ours: &Dump<'_>, real: &Dump<'_>, system: &System<'_>, aga
     if budget.is_spent() {
         warnings.push("the modules' address ranges add up to more than 4 GiB: the rest was not compared".into());
     }
-    ComparisonReport { against, modules, others, totals, warnings }
+    let other_forms = OtherForms::of(&totals.differences);
+    ComparisonReport { against, modules, others, totals, other_forms, relation, warnings }
 }
 
 struct Pairs {

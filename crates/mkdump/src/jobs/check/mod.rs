@@ -21,6 +21,8 @@ mod compare;
 mod instructions;
 mod known;
 mod memory;
+mod other_forms;
+mod relation;
 mod report;
 mod scan;
 mod units;
@@ -29,6 +31,8 @@ mod validate;
 use std::path::PathBuf;
 
 use compare::compare;
+pub use other_forms::{OnOff, OtherForms};
+pub use relation::Relation;
 pub use report::{
     AssumedReport, CheckReport, Class, CommonModule, ComparisonReport, Count, Difference, Differences, DumpReport,
     FindingReport, OtherModule, ProvenanceReport, SeverityReport, SitesFound, Totals, UsedFileReport, ValidationReport,
@@ -111,7 +115,7 @@ pub fn check(options: &CheckOptions, progress: &dyn Progress) -> Result<CheckRep
     );
     progress.phase("comparing", None);
     let against = DumpReport::new(against, &real_file, Some(&real));
-    report.comparison = Some(compare(&dump, &real, &system, against));
+    report.comparison = Some(compare(&dump, &real, &system, against, relation::of(&file, &real_file)));
     Ok(report)
 }
 

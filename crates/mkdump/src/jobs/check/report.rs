@@ -4,6 +4,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::other_forms::OtherForms;
+use super::relation::Relation;
 use crate::hex::Hex;
 use crate::provenance::{Assumed, Provenance, UsedFile};
 use crate::source::dump::Dump;
@@ -28,12 +30,14 @@ pub struct CheckReport {
 /// How a check ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// All rules are kept, and every difference is explained.
+    /// All rules are kept, every difference is explained, and no site is in another form.
     Fine,
     /// A rule is broken that some reader refuses the dump for, or shows less of it.
     Broken,
     /// A difference is unexplained.
     Different,
+    /// Sites are in another form than in the other dump: the dump is not the code that ran there.
+    OtherForm,
     /// The two dumps hold no byte of the same module: whether they agree was not found out.
     NothingInCommon,
 }
@@ -46,6 +50,7 @@ impl CheckReport {
             Some(comparison) if comparison.totals.bytes == 0 => Verdict::NothingInCommon,
             _ if self.validation.is_broken() => Verdict::Broken,
             Some(comparison) if comparison.totals.differences.unexplained.bytes > 0 => Verdict::Different,
+            Some(comparison) if comparison.other_forms.sites() > 0 => Verdict::OtherForm,
             _ => Verdict::Fine,
         }
     }
@@ -207,6 +212,10 @@ pub struct ComparisonReport {
     pub others: Vec<OtherModule>,
     /// Sums over the modules.
     pub totals: Totals,
+    /// Sites that the two have in different forms.
+    pub other_forms: OtherForms,
+    /// What makes the two agree whatever the truth is; `null` when nothing says that they are related.
+    pub relation: Option<Relation>,
     /// What keeps the comparison from being exact.
     pub warnings: Vec<String>,
 }

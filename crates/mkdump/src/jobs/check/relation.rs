@@ -1,0 +1,45 @@
+//! Whether two dumps agree because one was made from the other.
+//!
+//! A dump made from another one holds that one's bytes, so of course the two agree, whatever memory held elsewhere. What
+//! says so is the SHA-256 of the source, in the provenance or, where a format has no room for that, in the comment.
+
+use serde::Serialize;
+
+use super::validate::provenance;
+use crate::provenance::sha256_of;
+
+/// How two dumps are related that agree because one comes from the other: comparing them proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Relation {
+    /// Both files have the same bytes.
+    SameFile,
+    /// The dump says that it was made from the other one, by SHA-256.
+    MadeFromOther,
+    /// The other dump says that it was made from this one.
+    SourceOfOther,
+}
+
+/// How the dump and the other one are related, as far as they say.
+pub(super) fn of(dump: &[u8], other: &[u8]) -> Option<Relation> {
+    if dump == other {
+        return Some(Relation::SameFile);
+    }
+    if says_that_it_comes_from(dump, other) {
+        return Some(Relation::MadeFromOther);
+    }
+    says_that_it_comes_from(other, dump).then_some(Relation::SourceOfOther)
+}
+
+/// Digits of a hash that are enough: a triage dump's comment has 127 characters, and is cut after them.
+const ENOUGH: usize = 16;
+const HASH: usize = 64;
+
+/// Whether a dump names another file's hash as its source's. Files are hashed only for dumps that name one at all.
+fn says_that_it_comes_from(dump: &[u8], source: &[u8]) -> bool {
+    let (made, comments, _) = provenance(dump);
+    let texts: Vec<String> = made.into_iter().map(|made| made.source_sha256).chain(comments).collect();
+    let words = texts.iter().flat_map(|text| text.split(|c: char| !c.is_ascii_hexdigit()));
+    let named: Vec<&str> = words.filter(|word| (ENOUGH..=HASH).contains(&word.len())).collect();
+    !named.is_empty() && sha256_of(source).is_ok_and(|hash| named.iter().any(|word| hash.starts_with(word)))
+}
