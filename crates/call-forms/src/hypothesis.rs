@@ -1,5 +1,7 @@
 //! A hypothesis: an import site has one form. Do the packets that follow fit it?
 
+use std::cell::Cell;
+
 use intel_pt::flow::{
     BlockId, Blocks, Branch, BranchKind, Code, Error, ErrorKind, Event, Found, Space, Stop, Table, Visitor, Walker,
     follows_call,
@@ -13,6 +15,9 @@ use crate::votes::Tally;
 const LOOKAHEAD: usize = 96;
 /// Sites that one test may lead through.
 const LOOKAHEAD_SITES: usize = 256;
+/// Blocks that one test may pass without a packet, over everything that it tries: real code has some ten for each byte of
+/// packets.
+const TEST_STEPS: u64 = 1 << 14;
 /// Other modules whose form a test may guess, both ways each.
 const GUESSES: usize = 3;
 /// Size of a page of stubs.
@@ -40,10 +45,12 @@ pub(crate) struct Hypothesis<'t, 'a, C: ?Sized> {
     pub arrival: Arrival,
     /// What the site's slot points at.
     pub target: u64,
+    /// Steps that the tests of all sites together may still take.
+    pub steps: &'t Cell<u64>,
 }
 
 impl<'t, 'a, C: Code + Sync + ?Sized> Hypothesis<'t, 'a, C> {
-    /// Whether what follows fits the form.
+    /// Whether what follows fits the form. Open when there are no steps left to find out.
     pub fn test(&self, blocks: &mut Blocks<&C>, mut fork: Walker<'_>, form: Form) -> Outcome {
         let through_stub = form == Form::Slot && self.arrival.stub.is_some();
         let takes_tip = form == Form::Slot && !through_stub && self.arrival.part == Part::Start;
@@ -66,7 +73,11 @@ impl<'t, 'a, C: Code + Sync + ?Sized> Hypothesis<'t, 'a, C> {
         if !self.arrival.enter(&mut fork, self.target, form) {
             return Outcome::Refuted;
         }
-        self.explore(blocks, fork, consistency, &mut vec![(self.arrival.importer, form)])
+        let left = Cell::new(TEST_STEPS.min(self.steps.get()));
+        let given = left.get();
+        let outcome = self.explore(blocks, fork, consistency, &mut vec![(self.arrival.importer, form)], &left);
+        self.steps.set(self.steps.get().saturating_sub(given - left.get()));
+        outcome
     }
 
     /// Walks on until something refutes the assumed forms, or enough of the packets fit.
@@ -76,10 +87,14 @@ impl<'t, 'a, C: Code + Sync + ?Sized> Hypothesis<'t, 'a, C> {
         mut fork: Walker<'_>,
         mut consistency: Consistency<'t, 'a, C>,
         assumed: &mut Assumed,
+        left: &Cell<u64>,
     ) -> Outcome {
         for _ in 0..LOOKAHEAD_SITES {
             let before = fork.offset();
+            let steps = fork.steps();
+            fork.limit_steps(left.get());
             let stop = fork.run(blocks, &mut consistency);
+            left.set(left.get().saturating_sub(fork.steps() - steps));
             consistency.is_verified |= fork.offset() > before;
             let so_far = consistency.outcome();
             if so_far == Outcome::Refuted {
@@ -96,7 +111,7 @@ impl<'t, 'a, C: Code + Sync + ?Sized> Hypothesis<'t, 'a, C> {
                 Some(form) if arrival.enter(&mut fork, target, form) => {}
                 Some(_) => return Outcome::Refuted,
                 None if assumed.len() > GUESSES => return so_far,
-                None => return self.guess(blocks, &fork, &consistency, assumed, (arrival, target)),
+                None => return self.guess(blocks, &fork, &consistency, assumed, (arrival, target), left),
             }
         }
         consistency.outcome()
@@ -120,6 +135,7 @@ impl<'t, 'a, C: Code + Sync + ?Sized> Hypothesis<'t, 'a, C> {
         consistency: &Consistency<'t, 'a, C>,
         assumed: &mut Assumed,
         (arrival, target): (Arrival, u64),
+        left: &Cell<u64>,
     ) -> Outcome {
         let mut best = Outcome::Refuted;
         for form in [Form::Slot, Form::Direct] {
@@ -128,7 +144,7 @@ impl<'t, 'a, C: Code + Sync + ?Sized> Hypothesis<'t, 'a, C> {
                 continue;
             }
             assumed.push((arrival.importer, form));
-            let outcome = self.explore(blocks, fork, consistency.clone(), assumed);
+            let outcome = self.explore(blocks, fork, consistency.clone(), assumed, left);
             assumed.pop();
             if outcome != Outcome::Refuted {
                 best = outcome;
@@ -142,6 +158,7 @@ impl<'t, 'a, C: Code + Sync + ?Sized> Hypothesis<'t, 'a, C> {
 fn refutes(error: &Error) -> bool {
     match error.kind {
         ErrorKind::NoMemory | ErrorKind::Packet(_) | ErrorKind::NoAddress => false,
+        ErrorKind::TooFewPackets { .. } => false,
         ErrorKind::Mismatch { found: Found::End | Found::Ovf | Found::Other, .. } => false,
         ErrorKind::ReturnStackEmpty if error.after_gap => false,
         _ => true,

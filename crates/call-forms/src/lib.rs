@@ -14,7 +14,7 @@ mod witness;
 pub use detect::{ENOUGH_BYTES, LEAST_BYTES, detect};
 pub use input::{FunctionStarts, Importer, IndirectReturn, Input, Site};
 pub use votes::{
-    Answer, ENOUGH_VOTES, Evidence, How, MAX_EVIDENCE, MIN_AGREEMENT, MIN_VOTES, ModuleVerdict, RetpolineVotes, Says,
-    Verdict, Votes,
+    Answer, ENOUGH_VOTES, Evidence, GivenUp, How, MAX_EVIDENCE, MIN_AGREEMENT, MIN_VOTES, ModuleVerdict,
+    RetpolineVotes, Says, Verdict, Votes,
 };
 pub use witness::MOST_TRIES;

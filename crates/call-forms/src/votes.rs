@@ -173,6 +173,24 @@ pub struct Verdict {
     pub retpoline_votes: RetpolineVotes,
     /// Addresses that the walks needed and the code does not know, with the number of times; at most 4096 of them.
     pub missing: BTreeMap<u64, u32>,
+    /// Where code between packets was too long for so few packets, so that a part of them was not weighed. Real code does not
+    /// do that.
+    pub given_up: Option<GivenUp>,
+    /// The work done: blocks that walks and tests passed without a packet.
+    pub steps: u64,
+}
+
+/// Places where a walk was given up because it took too much work for its packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// How many there are.
+    pub count: u32,
+    /// Index of the stream of the first one.
+    pub stream: usize,
+    /// Offset in it.
+    pub offset: usize,
+    /// Address that the walk had come to.
+    pub address: u64,
 }
 
 /// Evidence for and against retpoline.

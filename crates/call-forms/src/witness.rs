@@ -1,5 +1,6 @@
 //! Witnesses: the import sites that a walk over the packets comes to, each tried in both forms.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 
 use intel_pt::flow::{
@@ -10,10 +11,15 @@ use crate::arrival::{Arrival, FIRST_LENGTH, Form, IndirectForm, Part, SITE_LENGT
 use crate::hypothesis::{Hypothesis, Outcome};
 use crate::input::Input;
 use crate::pieces::Piece;
-use crate::votes::{Evidence, How, Says, Tally, Votes};
+use crate::votes::{Evidence, GivenUp, How, Says, Tally, Votes};
 
 /// Sites of one module that are tried at most: with the wrong version of a file no try is conclusive.
 pub const MOST_TRIES: u32 = 4096;
+
+/// Steps (blocks passed without a packet) that the tests of the sites of one piece may take in any case, and for each byte
+/// of packets besides.
+const TEST_STEPS: u64 = 1 << 18;
+const TEST_STEPS_PER_BYTE: u64 = 4096;
 
 /// Sites in a row at which no packet is consumed.
 const IDLE_SITES: u32 = 1024;
@@ -28,6 +34,10 @@ pub(crate) struct Witnesses {
     pub linked_returns: u32,
     /// Returns to the address after an indirect call that retpoline rewrote.
     pub rewritten_returns: u32,
+    /// Where the walk was given up.
+    pub given_up: Option<GivenUp>,
+    /// Blocks passed without a packet.
+    pub steps: u64,
 }
 
 impl Witnesses {
@@ -48,10 +58,14 @@ impl Witnesses {
             missing: BTreeMap::new(),
             linked_returns: 0,
             rewritten_returns: 0,
+            test_steps: Cell::new((piece.bytes.len() as u64).saturating_mul(TEST_STEPS_PER_BYTE) + TEST_STEPS),
+            given_up: None,
         };
-        walk.run(blocks);
-        let Walk { tally, missing, linked_returns, rewritten_returns, .. } = walk;
-        Self { votes: tally.votes, missing, linked_returns, rewritten_returns }
+        let granted = walk.test_steps.get();
+        let walked = walk.run(blocks);
+        let steps = walked + (granted - walk.test_steps.get());
+        let Walk { tally, missing, linked_returns, rewritten_returns, given_up, .. } = walk;
+        Self { votes: tally.votes, missing, linked_returns, rewritten_returns, given_up, steps }
     }
 }
 
@@ -76,10 +90,14 @@ struct Walk<'q, 'a, C: ?Sized> {
     missing: BTreeMap<u64, u32>,
     linked_returns: u32,
     rewritten_returns: u32,
+    /// Steps that tests may still take.
+    test_steps: Cell<u64>,
+    given_up: Option<GivenUp>,
 }
 
 impl<C: Code + Sync + ?Sized> Walk<'_, '_, C> {
-    fn run(&mut self, blocks: &mut Blocks<&C>) {
+    /// Walks to the end, and says how many blocks it passed without a packet.
+    fn run(&mut self, blocks: &mut Blocks<&C>) -> u64 {
         let mut returns = Returns { found: Vec::new(), are_wanted: !self.input.importers.is_empty() };
         let options = Options::default().resume(Resume::SafeAddress);
         let mut walker = Walker::with_options(self.piece.bytes, options);
@@ -91,6 +109,9 @@ impl<C: Code + Sync + ?Sized> Walk<'_, '_, C> {
             }
             match stop {
                 Stop::Error(error) => {
+                    if let ErrorKind::TooFewPackets { .. } = error.kind {
+                        self.give_up(error.offset, error.ip.unwrap_or_default());
+                    }
                     if error.kind == ErrorKind::NoMemory
                         && let Some(ip) = error.ip
                     {
@@ -102,12 +123,15 @@ impl<C: Code + Sync + ?Sized> Walk<'_, '_, C> {
                     let here = (walker.offset(), walker.bits_left());
                     idle = if here == place { idle + 1 } else { 0 };
                     place = here;
-                    if idle > IDLE_SITES || !self.site(blocks, &mut walker, ip) {
+                    if idle > IDLE_SITES {
+                        self.give_up(walker.offset(), ip);
+                        walker.lose();
+                    } else if !self.site(blocks, &mut walker, ip) {
                         walker.lose();
                     }
                 }
                 // The end: nothing else was asked for.
-                _ => return,
+                _ => return walker.steps(),
             }
         }
     }
@@ -146,6 +170,10 @@ impl<C: Code + Sync + ?Sized> Walk<'_, '_, C> {
         };
         let form = match self.plan(&arrival) {
             Plan::Follow(form) => Some(form),
+            Plan::Test if self.test_steps.get() == 0 => {
+                self.give_up(walker.offset(), ip);
+                None
+            }
             Plan::Test => self.test(blocks, walker, &arrival, target),
             Plan::GiveUp => None,
         };
@@ -179,8 +207,14 @@ impl<C: Code + Sync + ?Sized> Walk<'_, '_, C> {
         arrival: &Arrival,
         target: u64,
     ) -> Option<Form> {
-        let hypothesis =
-            Hypothesis { input: self.input, sites: self.sites, tally: &self.tally, arrival: *arrival, target };
+        let hypothesis = Hypothesis {
+            input: self.input,
+            sites: self.sites,
+            tally: &self.tally,
+            arrival: *arrival,
+            target,
+            steps: &self.test_steps,
+        };
         let slot = hypothesis.test(blocks, walker.clone(), Form::Slot);
         let direct = hypothesis.test(blocks, walker.clone(), Form::Direct);
         let settled = self.tally.settled(arrival.importer);
@@ -238,6 +272,12 @@ impl<C: Code + Sync + ?Sized> Walk<'_, '_, C> {
             }
             None => self.tally.votes[arrival.importer].contradictory += 1,
         }
+    }
+
+    /// Counts a place where packets could not be followed with the work that they allow. `offset` is in the piece.
+    fn give_up(&mut self, offset: usize, address: u64) {
+        let first = GivenUp { count: 0, stream: self.piece.stream, offset: self.piece.offset + offset, address };
+        self.given_up.get_or_insert(first).count += 1;
     }
 
     /// Adds a vote about a site and the function that its slot points at. `offset` is in the piece.

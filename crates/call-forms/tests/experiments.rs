@@ -164,3 +164,36 @@ fn redirected_slots_are_counted_and_told() {
     assert!(told.iter().all(|(_, says)| *says == Says::Redirected { to: hook }), "{told:?}");
     assert_eq!(verdict.import_optimization, Answer::Undecided);
 }
+
+/// A function of 20,000 jumps to the next instruction: each packet that leads there costs as much as it all, in the walk and
+/// in the tests of both forms.
+#[test]
+fn work_is_in_proportion_to_the_packets() {
+    const LONG: usize = 20_000;
+    let linked = [0x48, 0xff, 0x15, 0x13, 0, 0, 0, 0x0f, 0x1f, 0x44, 0, 0];
+    // The site, then the function; it ends with a jump that takes a TIP.
+    let mut bytes = linked.to_vec();
+    bytes.resize((FUNCTION - BASE) as usize, 0x90);
+    bytes.extend([0xeb, 0x00].repeat(LONG));
+    bytes.extend([0xff, 0xe0]);
+    let code: &[(u64, &[u8])] = &[(BASE, &bytes)];
+    let site = Site { va: BASE, slot: BASE + 0x1a, target: Some(FUNCTION), call: true, can_be_direct: true };
+    let importer = Importer { name: "driver.sys".to_owned(), sites: vec![site], stub: None };
+    for (name, tips, to) in [("the walk", 4000, FUNCTION), ("the tests", 4000, BASE), ("few", 2, BASE)] {
+        let mut writer = PacketWriter::new();
+        writer.psb().fup(BASE, Compression::Signed48).mode(0, 1).psbend();
+        (0..tips).for_each(|_| _ = writer.tip(to, Compression::Low16));
+        let trace = writer.finish();
+        let verdict = detect(&Input::new(code, vec![importer.clone()], vec![&trace]));
+        // What the documentation of `detect` and of `Walker` promises.
+        let most = (1 << 18) + (1 << 16) + (4096 + 512) * trace.len() as u64;
+        assert!(verdict.steps <= most, "{name}: {} steps", verdict.steps);
+        match verdict.given_up {
+            Some(first) if tips > 2 => {
+                assert!(first.count > 0 && first.stream == 0 && first.offset < trace.len(), "{name}: {first:?}");
+                assert!((BASE..BASE + bytes.len() as u64).contains(&first.address), "{name}: {first:?}");
+            }
+            given_up => assert!(tips == 2 && given_up.is_none(), "{name}: {given_up:?}"),
+        }
+    }
+}

@@ -79,6 +79,12 @@ pub enum ErrorKind {
         /// Instructions followed, the limit.
         instructions: u32,
     },
+    /// The code between packets was too long for so few bytes of them, over the whole walk:
+    /// [`Walker::FIRST_STEPS`](super::Walker::FIRST_STEPS) says how much is allowed. The rest of this stretch is given up.
+    TooFewPackets {
+        /// Blocks passed without a packet since the walk began.
+        steps: u64,
+    },
     /// A TIP.PGE while tracing is on.
     AlreadyEnabled,
     /// A branch packet while tracing is off.
@@ -132,7 +138,7 @@ impl ErrorKind {
             Self::NoMemory => "nomap",
             Self::BadInstruction => "bad_insn",
             Self::Mismatch { .. } | Self::NotReached { .. } | Self::AlreadyEnabled => "bad_query",
-            Self::EndlessLoop | Self::Budget { .. } => "bad_query",
+            Self::EndlessLoop | Self::Budget { .. } | Self::TooFewPackets { .. } => "bad_query",
             Self::BadReturn => "bad_retcomp",
             Self::ReturnStackEmpty => "retstack_empty",
             Self::NoAddress => "noip",
@@ -152,7 +158,9 @@ impl ErrorKind {
             }
             Self::BadReturn | Self::ReturnStackEmpty => "lost synchronisation, or wrong version of a module",
             Self::NotReached { .. } => "wrong version of the module, or lost synchronisation",
-            Self::EndlessLoop | Self::Budget { .. } => "wrong code, or lost synchronisation",
+            Self::EndlessLoop | Self::Budget { .. } | Self::TooFewPackets { .. } => {
+                "wrong code, or lost synchronisation"
+            }
             Self::NoAddress | Self::AlreadyEnabled | Self::NotEnabled => "damaged trace data",
         }
     }
@@ -183,6 +191,9 @@ impl fmt::Display for ErrorKind {
             Self::NoAddress => f.write_str("a packet that must give an address gives none"),
             Self::EndlessLoop => f.write_str("the code runs in a loop that no packet leaves"),
             Self::Budget { instructions } => write!(f, "no packet for more than {instructions} instructions"),
+            Self::TooFewPackets { steps } => {
+                write!(f, "given up: {steps} blocks of code without a packet are too many for so few bytes of packets")
+            }
             Self::AlreadyEnabled => f.write_str("TIP.PGE while tracing is on"),
             Self::NotEnabled => f.write_str("a branch packet while tracing is off"),
         }

@@ -131,7 +131,8 @@ impl State<'_> {
         block: &Block,
         circle: &mut Circle,
     ) -> Result<Option<BlockId>, Stop> {
-        if let Err(kind) = circle.step(id, block.instructions) {
+        let offset = self.feed.offset();
+        if let Err(kind) = circle.step(id, block.instructions).and_then(|()| self.work.step(offset)) {
             return self.fail(Some(block.start), kind);
         }
         self.visit(visitor, blocks, id, block);
@@ -183,7 +184,14 @@ impl State<'_> {
         self.visit(visitor, blocks, id, block);
         self.jump(block.end, origin);
         match block.exit {
-            Exit::Break => Err(Stop::Break { ip: block.end }),
+            Exit::Break => {
+                // Whoever stops here may lead the walk on without a packet, so this is work too.
+                let offset = self.feed.offset();
+                match self.work.step(offset) {
+                    Ok(()) => Err(Stop::Break { ip: block.end }),
+                    Err(kind) => self.fail(Some(block.end), kind),
+                }
+            }
             Exit::Missing => self.fail(Some(block.end), ErrorKind::NoMemory),
             _ => self.fail(Some(block.end), ErrorKind::BadInstruction),
         }

@@ -18,8 +18,10 @@
 //!
 //! # Untrusted input
 //!
-//! Any packets over any code: no panic and no endless loop. Code that loops without a packet is noticed, and
-//! [`Options::budget`] bounds straight runs. Memory is the code cache (at most [`Blocks::MAX_BLOCKS`] blocks).
+//! Any packets over any code: no panic, no endless loop, and work in proportion to the packets. Code that loops without a
+//! packet is noticed, and [`Options::budget`] bounds straight runs. In total a walk passes at most
+//! [`Walker::FIRST_STEPS`] blocks without a packet, and [`Walker::STEPS_PER_BYTE`] for each byte read; what is given up
+//! then is an error with its place. Memory is the code cache (at most [`Blocks::MAX_BLOCKS`] blocks).
 //!
 //! # Example
 //!
@@ -62,6 +64,7 @@ mod state;
 mod table;
 mod visit;
 mod walk;
+mod work;
 
 pub use blocks::Blocks;
 pub use checks::{Checks, Finding, Knowledge, NoKnowledge, follows_call};

@@ -2,11 +2,11 @@
 
 use super::blocks::Blocks;
 use super::circle::Circle;
-use super::code::Code;
+use super::code::{Code, ContextId};
 use super::error::{ErrorKind, Stop};
 use super::events::{Event, Item};
 use super::state::{Origin, Phase, Place, State};
-use super::table::{Block, Exit};
+use super::table::{Block, BlockId, Exit};
 use super::visit::Visitor;
 
 /// What a walk without packets is to find.
@@ -27,6 +27,15 @@ struct Way {
     instructions: u32,
     /// An address to stop at, which the way ends at instead of the goal.
     stop: Option<u64>,
+}
+
+/// A way to an address that the visitor stopped on: the next run goes on from `ip` without looking for it again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rest {
+    ip: u64,
+    context: ContextId,
+    goal: u64,
+    way: Way,
 }
 
 /// Why a walk ended before the goal.
@@ -150,6 +159,7 @@ impl State<'_> {
     ) -> Result<bool, Stop> {
         match self.walk(place, blocks, visitor, goal) {
             Ok(()) => Ok(true),
+            Err(Short::NoWay(ip, kind @ ErrorKind::TooFewPackets { .. })) => self.fail(Some(ip), kind),
             Err(Short::NoWay(..)) => Ok(false),
             Err(Short::Stop(stop)) => Err(stop),
         }
@@ -170,19 +180,38 @@ impl State<'_> {
             self.evidence.addresses += u64::from(place.origin == Origin::Code);
             return Ok(());
         }
-        let way = self.find(place, blocks, goal).map_err(|(ip, kind)| Short::NoWay(ip, kind))?;
         let context = self.context(blocks);
+        let way = match self.rest(place, context, goal) {
+            Some(rest) => rest,
+            None => self.find(place, blocks, goal).map_err(|(ip, kind)| Short::NoWay(ip, kind))?,
+        };
         let mut id = blocks.at_hint(place.hint, place.ip, context);
-        for _ in 0..way.blocks {
+        for passed in 1..=way.blocks {
             let block = *blocks.table().block(id);
+            if !block.is_direct() {
+                return self.walk_anew(id, blocks, visitor, goal);
+            }
             self.visit(visitor, blocks, id, &block);
             let to = self.pass(&block);
             id = blocks.successor(id, 0, to);
-            if self.stopping && matches!(goal, Goal::Address(_)) {
-                // The next run finds the rest of the way. What is counted from the place here cannot be taken up later.
+            if self.stopping
+                && let Goal::Address(goal) = goal
+            {
+                // What is counted from the place here cannot be taken up later; the way to an address can.
                 self.stand_at(blocks, id, Origin::Code);
+                let (ip, way) = (blocks.table().block(id).start, Way { blocks: way.blocks - passed, ..way });
+                self.way = Some(Rest { ip, context, goal, way });
                 return Err(Short::Stop(Stop::Visitor));
             }
+        }
+        let last = *blocks.table().block(id);
+        let fits = match (way.stop, goal) {
+            (Some(stop), _) => last.exit == Exit::Break && last.end == stop,
+            (None, Goal::Address(at)) => blocks.table().instructions_before(id, at) == Some(way.instructions),
+            (None, Goal::Instructions(_) | Goal::Cr3) => true,
+        };
+        if !fits {
+            return self.walk_anew(id, blocks, visitor, goal);
         }
         let origin = if way.blocks > 0 { Origin::Code } else { place.origin };
         self.stand_at(blocks, id, origin);
@@ -201,6 +230,25 @@ impl State<'_> {
         }
         self.evidence.addresses += u64::from(matches!(goal, Goal::Address(_)));
         Ok(())
+    }
+
+    /// The code has changed since the way was found: it is looked for again, from the start of a block on.
+    fn walk_anew<C: Code, V: Visitor>(
+        &mut self,
+        id: BlockId,
+        blocks: &mut Blocks<C>,
+        visitor: &mut V,
+        goal: Goal,
+    ) -> Result<(), Short> {
+        let place = Place { ip: blocks.table().block(id).start, hint: id, origin: Origin::Code };
+        self.walk(place, blocks, visitor, goal)
+    }
+
+    /// The way to the goal, when it was found before and the visitor stopped on it.
+    fn rest(&mut self, place: Place, context: ContextId, goal: Goal) -> Option<Way> {
+        let rest = self.way.take()?;
+        let is_this = matches!(goal, Goal::Address(at) if (rest.ip, rest.goal) == (place.ip, at));
+        (is_this && rest.context == context).then_some(rest.way)
     }
 
     /// Passes a block that needs no packet, and says where to.
@@ -254,6 +302,8 @@ impl State<'_> {
                 _ => return Err((block.last(blocks.table()), not_reached)),
             };
             circle.step(id, block.instructions.max(1)).map_err(|_| (block.start, not_reached))?;
+            let offset = self.feed.offset();
+            self.work.step(offset).map_err(|kind| (block.start, kind))?;
             way.blocks += 1;
             id = blocks.successor(id, 0, to);
         }

@@ -7,9 +7,11 @@ use super::error::{Error, ErrorKind, Stop};
 use super::events::{Event, Feed, Item, width_of};
 use super::options::Options;
 use super::quality::{Evidence, Quality};
+use super::reach::Rest;
 use super::stack::ReturnStack;
 use super::table::{Block, BlockId};
 use super::visit::Visitor;
+use super::work::Work;
 use crate::{CodeWidth, Exec, Pip};
 
 /// What the walk knows about the place of execution.
@@ -80,6 +82,10 @@ pub(super) struct State<'a> {
     /// The visitor wants to stop.
     pub stopping: bool,
     pub evidence: Evidence,
+    /// Blocks passed without a packet, and how many may be.
+    pub work: Work,
+    /// The rest of a way that the visitor stopped on.
+    pub way: Option<Rest>,
     before_sync: usize,
     skipped: usize,
     lost: u64,
@@ -100,6 +106,8 @@ impl<'a> State<'a> {
             after_gap: false,
             stopping: false,
             evidence: Evidence::default(),
+            work: Work::new(),
+            way: None,
             before_sync,
             skipped: 0,
             lost: 0,

@@ -11,6 +11,7 @@ use super::stack::ReturnStack;
 use super::state::{Origin, Phase, State};
 use super::table::BlockId;
 use super::visit::{Nothing, Visitor};
+use super::work::Work;
 use crate::Pip;
 
 /// A walk over one trace: a position in its packets and one in the code.
@@ -31,6 +32,13 @@ impl<'a> Walker<'a> {
     pub fn with_options(trace: &'a [u8], options: Options) -> Self {
         Self { state: State::new(trace, options) }
     }
+
+    /// Blocks that every walk may pass without a packet. Blocks have at most 64 instructions.
+    pub const FIRST_STEPS: u64 = Work::FIRST;
+
+    /// Blocks that a walk may pass without a packet besides, for each byte of packets read so far. Code that people run stays
+    /// far below: even a hash function without a loop inside has some 50 blocks for each TNT bit, 300 for a byte.
+    pub const STEPS_PER_BYTE: u64 = Work::PER_BYTE;
 
     /// Offset of the next packet that matters.
     pub fn offset(&self) -> usize {
@@ -70,6 +78,17 @@ impl<'a> Walker<'a> {
     /// ended there; counting starts over where the walk goes on.
     pub fn evidence(&self) -> Evidence {
         self.state.evidence
+    }
+
+    /// Blocks passed without a packet so far, and stops at breaks: the part of the work that the packets do not bound by themselves. It is at most
+    /// [`Walker::FIRST_STEPS`] and [`Walker::STEPS_PER_BYTE`] for each byte read.
+    pub fn steps(&self) -> u64 {
+        self.state.work.steps()
+    }
+
+    /// Allows so many more steps, instead of what the bytes read would allow: for a clone that tries something.
+    pub fn limit_steps(&mut self, more: u64) {
+        self.state.work.limit(more);
     }
 
     /// Changes [`Options::limit`].

@@ -27,6 +27,8 @@ impl Evidence {
             retpoline: Answer::Undecided,
             retpoline_votes: Default::default(),
             missing: Default::default(),
+            given_up: None,
+            steps: 0,
         };
         Self { verdict, modules: Vec::new() }
     }
@@ -291,6 +293,8 @@ mod tests {
             retpoline: Answer::Undecided,
             retpoline_votes: RetpolineVotes::default(),
             missing: Default::default(),
+            given_up: None,
+            steps: 0,
         };
         Evidence { verdict, modules: (1..=votes.len()).map(ModuleId).collect() }
     }

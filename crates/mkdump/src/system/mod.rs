@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use call_forms::{GivenUp, Verdict};
 use pe_image::{ImportCalls, MappedImage, Policy, StubBlock};
 use rayon::prelude::*;
 
@@ -105,6 +106,7 @@ impl<'a> System<'a> {
                 false => Evidence { verdict: detection.detect(setting.packets), modules },
             });
         }
+        warnings.extend(evidence.as_ref().and_then(|evidence| given_up(&evidence.verdict)));
         let said = evidence.as_ref().filter(|evidence| !evidence.modules.is_empty());
         let (imports, machine) = (setting.import_optimization, setting.machine);
         let import_optimization = setting
@@ -221,6 +223,15 @@ fn crowded(bound: &Bound<'_>, stubs: &StubBlock) -> BTreeSet<ModuleId> {
             && room_for_stubs(bound, module, size).is_none_or(|room| room.end - room.start < size)
     };
     bound.ids().filter(has_no_room).collect()
+}
+
+/// What of the packets was not weighed, because code between them was too long.
+fn given_up(verdict: &Verdict) -> Option<String> {
+    let GivenUp { count, stream, offset, address } = verdict.given_up?;
+    Some(format!(
+        "import calls: {count} stretches of the Intel PT data were not weighed, because their code runs on too long for so few \
+         packets; the first is in stream {stream} at offset {offset:#x}, at address {address:#x}"
+    ))
 }
 
 fn no_room(bound: &Bound<'_>, crowded: &BTreeSet<ModuleId>) -> Option<String> {
