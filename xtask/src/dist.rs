@@ -11,8 +11,19 @@ use xtask::{paths, program, tools};
 use crate::acceptance;
 
 /// The crates that are published, in the order in which they depend on each other.
-const PUBLISHED: &[&str] =
-    &["etl-file", "pe-image", "mdmp", "intel-pt", "call-forms", "symstore", "mkdump", "mkdump-cli"];
+const PUBLISHED: &[&str] = &[
+    "etl-file",
+    "pe-image",
+    "mdmp",
+    "intel-pt",
+    "address-map",
+    "call-forms",
+    "symstore",
+    "kernel-snapshot",
+    "ipt-analysis",
+    "mkdump",
+    "mkdump-cli",
+];
 
 /// The largest compressed package: none of them holds data, so a larger one has caught something by mistake.
 const MAX_PACKAGE: u64 = 1 << 20;

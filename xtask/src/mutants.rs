@@ -10,7 +10,17 @@ use xtask::outcome::Outcome;
 use xtask::{paths, program, tools};
 
 /// The crates whose tests are measured.
-const CRATES: &[&str] = &["pe-image", "etl-file", "mdmp", "intel-pt", "call-forms", "mkdump"];
+const CRATES: &[&str] = &[
+    "pe-image",
+    "etl-file",
+    "mdmp",
+    "intel-pt",
+    "call-forms",
+    "address-map",
+    "kernel-snapshot",
+    "ipt-analysis",
+    "mkdump",
+];
 
 /// `cargo xtask mutants [CRATE]… [--shard K/N] [--jobs N]`.
 pub fn run(arguments: &[String]) -> Result<Outcome> {

@@ -19,7 +19,7 @@ const TARGETS: &[(&str, &str)] =
 
 /// The crates with features of their own; every pair of features is tried.
 const FEATURED: &[&str] =
-    &["etl-file", "pe-image", "mdmp", "intel-pt", "call-forms", "symstore", "mkdump", "mkdump-cli"];
+    &["etl-file", "pe-image", "mdmp", "intel-pt", "call-forms", "symstore", "kernel-snapshot", "mkdump", "mkdump-cli"];
 
 /// Installs the compiler, and judges nothing.
 pub fn prepare() -> Result<()> {

@@ -4,12 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::ipt::InputError;
-use crate::kind::FileKind;
-use crate::map::ReadError;
 use crate::output::WriteError;
 use crate::search::SearchError;
 use crate::select::NoMatch;
-use crate::source::SourceError;
+use kernel_snapshot::FileKind;
+use kernel_snapshot::ReadError;
+use kernel_snapshot::SourceError;
 
 /// Shorthand for this crate's results.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -49,7 +49,7 @@ pub enum Error {
         /// The dump.
         path: PathBuf,
         /// Where and what.
-        source: Box<crate::source::dump::DumpError>,
+        source: Box<kernel_snapshot::dump::DumpError>,
     },
     /// Dumps that do not belong together.
     #[error("{path} and the dumps given with it: {source}")]
@@ -57,7 +57,7 @@ pub enum Error {
         /// The first dump.
         path: PathBuf,
         /// What does not fit.
-        source: crate::source::dump::MergeError,
+        source: kernel_snapshot::dump::MergeError,
     },
     /// The source names no kernel module, so there is nothing to put into a dump.
     #[error("{path}: {why}")]
@@ -87,7 +87,7 @@ pub enum Error {
         /// The PDB.
         path: PathBuf,
         /// What is wrong with it.
-        source: crate::threads::LayoutError,
+        source: crate::pdb::LayoutError,
     },
     /// A directory of modules cannot be read.
     #[error("{}", with_source(.0))]
@@ -114,7 +114,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// Where, what was found and what is allowed.
-        source: crate::ipt::input::HexError,
+        source: ipt_analysis::input::HexError,
     },
     /// A file given as Intel PT data holds something else.
     #[error("{path}: not Intel PT data")]
@@ -132,7 +132,7 @@ pub enum Error {
     },
     /// The moment lies outside the source.
     #[error(transparent)]
-    Moment(#[from] crate::moment::MomentError),
+    Moment(#[from] kernel_snapshot::MomentError),
     /// A pattern for names is not a glob.
     #[error(transparent)]
     Pattern(#[from] crate::select::PatternError),
@@ -144,7 +144,7 @@ pub enum Error {
     },
     /// The choice of snapshots leaves none.
     #[error(transparent)]
-    Choice(#[from] crate::ipt::choose::ChoiceError),
+    Choice(#[from] ipt_analysis::choose::ChoiceError),
     /// The format cannot show the source's machine.
     #[error("{path}: {format} files of 32-bit systems are not written")]
     Format {

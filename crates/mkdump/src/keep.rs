@@ -19,9 +19,9 @@ use mdmp::user;
 use mdmp::{AddressRange, Context, Memory, MemoryRange, Protection, amd64, arm64};
 use zerocopy::FromBytes;
 
-use crate::snapshot::{Machine, Module};
-use crate::source::dump::{Dump, ReadMemory};
-use crate::threads::{Found, Thread};
+use kernel_snapshot::dump::{Dump, ReadMemory};
+use kernel_snapshot::threads::{Found, Thread};
+use kernel_snapshot::{Machine, Module};
 
 /// A triage dump, or several of one boot, whose contents are kept.
 #[derive(Clone, Copy, Debug)]

@@ -19,27 +19,21 @@
 //! println!("{}: {} bytes", report.output, report.bytes);
 //! # Ok::<(), mkdump::Error>(())
 //! ```
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 mod error;
 mod hex;
 pub mod ipt;
 mod jobs;
 pub mod keep;
-mod kind;
-mod map;
-mod moment;
 mod output;
-mod progress;
+pub mod pdb;
 mod provenance;
 pub mod report;
 pub mod request;
 mod search;
 mod select;
-pub mod snapshot;
-mod source;
 pub mod system;
-pub mod threads;
 
 pub use error::{Error, Result};
 pub use jobs::build_dump::{BuildOptions, Format, ListKind, Selection};
@@ -47,15 +41,14 @@ pub use jobs::check;
 pub use jobs::ipt::analyse::IptOptions;
 pub use jobs::modules::{ListOptions, why_no_modules};
 pub use jobs::threads::ThreadListOptions;
-pub use kind::FileKind;
-pub use map::{FileBytes, ReadError};
-pub use moment::{Moment, MomentError, Moments};
+pub use kernel_snapshot as snapshot;
+pub use kernel_snapshot::{
+    FileBytes, FileKind, Held, Moment, MomentError, Moments, Progress, ReadError, Reading, Silent, Source, SourceError,
+    SourceKind, Summary, Wanted, dump, threads,
+};
 pub use output::{Output, WriteError, remove_unfinished};
-pub use progress::{Progress, Silent};
 pub use provenance::{PROVENANCE_STREAM, Provenance, UsedFile};
 pub use report::{build, list_modules, list_threads};
-pub use search::{Search, SearchError, missing};
+pub use search::{Search, SearchError, missing, wanted};
 pub use select::{NameFilter, NoMatch, PatternError, Rejection};
-pub use source::dump;
-pub use source::{Held, Reading, Source, SourceError, SourceKind, Summary, Wanted};
 pub use system::Choice;

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use symstore::{Cache, Index, IndexOptions, Lookup, SymbolPath};
+use symstore::{Cache, Index, IndexOptions, Lookup, SymbolPath, Wanted};
 
-use crate::progress::Progress;
-use crate::snapshot::Module;
+use kernel_snapshot::Module;
+use kernel_snapshot::Progress;
 
 /// Why module files cannot be looked for.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,7 @@ impl Search {
         let options = IndexOptions {
             roots: self.roots.clone(),
             symbol_path: self.symbol_path.clone(),
-            wanted: modules.iter().map(Module::wanted).collect(),
+            wanted: modules.iter().map(wanted).collect(),
             cache: self.cache.clone(),
             progress: Some(&report),
         };
@@ -79,9 +79,25 @@ impl Search {
     }
 }
 
+/// A module as a question to an index of files.
+pub fn wanted(module: &Module) -> Wanted {
+    Wanted {
+        name: module.name.clone(),
+        path: Some(module.path.clone()),
+        timestamp: module.timestamp,
+        // No image is 4 GiB large; a size that is not one of an image matches no file.
+        size: u32::try_from(module.size).unwrap_or(u32::MAX),
+        checksum: module.checksum,
+        pdb: module.pdb.as_ref().map(|pdb| pdb.id),
+        pdb_name: module.pdb.as_ref().map(|pdb| pdb.name.clone()),
+        // A 32-bit image would keep only the low half of such a base.
+        pointer_size: (module.base > u64::from(u32::MAX)).then_some(8),
+    }
+}
+
 /// The modules of which no file of the right identity is in the index, in their order, each file once.
 pub fn missing<'m>(modules: &'m [Module], index: &Index) -> Vec<&'m Module> {
     let mut seen = std::collections::HashSet::new();
-    let absent = modules.iter().filter(|module| !matches!(index.find(&module.wanted()), Lookup::Found { .. }));
+    let absent = modules.iter().filter(|module| !matches!(index.find(&wanted(module)), Lookup::Found { .. }));
     absent.filter(|module| seen.insert((module.name.to_lowercase(), module.timestamp, module.size))).collect()
 }

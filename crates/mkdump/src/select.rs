@@ -4,7 +4,7 @@ use std::fmt;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-use crate::snapshot::Module;
+use kernel_snapshot::Module;
 
 /// Glob patterns over module file names, without regard to case, as Windows compares names.
 #[derive(Clone, Debug, Default)]

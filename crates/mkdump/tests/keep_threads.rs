@@ -4,6 +4,7 @@ use mdmp::read::{Origin, Segments, Triage};
 use mdmp::{MemoryRange, Protection, Severity, validate};
 use mkdump::dump::{Dump, ReadMemory};
 use mkdump::keep::{self, Kept};
+use mkdump::pdb::thread_layout;
 use mkdump::threads::{Found, Thread, ThreadLayout, ThreadOptions, threads};
 use proptest::prelude::*;
 use testkit::dump::kernel::{Machine, THREAD_PROCESS};
@@ -60,7 +61,7 @@ fn threads_that_are_named_are_listed() {
 
 #[test]
 fn what_is_no_pdb_says_so() {
-    assert!(ThreadLayout::from_pdb(b"MDMP").unwrap_err().to_string().contains("not a PDB file"));
+    assert!(thread_layout(b"MDMP").unwrap_err().to_string().contains("not a PDB file"));
 }
 
 #[test]
@@ -72,10 +73,10 @@ fn offsets_come_from_the_pdb() {
         testkit::dump::pdb::types(&[("_LIST_ENTRY", &[("Flink", 0)]), ("_KTHREAD", thread), ("_ETHREAD", extended)]);
     let expected =
         ThreadLayout { process: 0x221, kernel_stack: 0x59, stack_limit: 0x31, stack_base: 0x39, client_id: 0x479 };
-    assert_eq!(ThreadLayout::from_pdb(&pdb).unwrap(), expected);
+    assert_eq!(thread_layout(&pdb).unwrap(), expected);
 
     let without = testkit::dump::pdb::types(&[("_KTHREAD", thread)]);
-    assert!(ThreadLayout::from_pdb(&without).unwrap_err().to_string().contains("_ETHREAD.Cid"));
+    assert!(thread_layout(&without).unwrap_err().to_string().contains("_ETHREAD.Cid"));
 }
 
 /// Code for the whole of the second module, each byte 0xcc.
@@ -142,7 +143,7 @@ proptest! {
             pdb[at] = value;
         }
         pdb.truncate(end);
-        let _ = ThreadLayout::from_pdb(&pdb);
+        let _ = thread_layout(&pdb);
     }
 
     /// Of 96 addresses, each is held by captured memory, else by the lowest code range that has it, else by nothing.

@@ -1,6 +1,6 @@
 //! Names from PDBs: of the right file, and whatever a file holds.
 
-use mkdump::ipt::names::Symbols;
+use mkdump::pdb::Symbols;
 use proptest::prelude::*;
 use symstore::{Guid, PdbId};
 use testkit::dump::pdb_symbols;

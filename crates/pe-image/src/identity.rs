@@ -13,6 +13,7 @@ use crate::directory::DirectoryKind;
 use crate::error::Error;
 use crate::file::PeFile;
 use crate::header::{Headers, Machine};
+use crate::pdb_id::{Guid, PdbId};
 
 /// The values that tell one build of a module from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -314,6 +315,14 @@ impl CodeView {
         let Self::Rsds { guid, .. } = self else { return None };
         let hex = guid_hex(guid);
         Some([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+    }
+
+    /// GUID and age of a PDB 7.0; `None` for a PDB 2.0.
+    pub fn pdb_id(&self) -> Option<PdbId> {
+        match *self {
+            Self::Rsds { guid, age, .. } => Some(PdbId { guid: Guid(guid), age }),
+            Self::Nb10 { .. } => None,
+        }
     }
 
     /// The symbol server's key of the PDB: see [`pdb_key`]. A PDB 2.0 has its signature as 8 digits in the GUID's place.

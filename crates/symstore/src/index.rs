@@ -13,7 +13,6 @@ use rayon::prelude::*;
 
 use crate::cache::{Cache, Memory, Stamp};
 use crate::error::Error;
-use crate::key::PdbId;
 use crate::location::Location;
 use crate::name::FileName;
 use crate::nt_path::NtPath;
@@ -22,6 +21,7 @@ use crate::store::Store;
 use crate::volume::Volume;
 use crate::walk::Walk;
 use crate::wanted::{Comparison, Difference, Doubt, Wanted, other_names, pdb_id, same_module_name};
+use pe_image::PdbId;
 
 /// What to index, and how.
 #[derive(Clone, Default)]

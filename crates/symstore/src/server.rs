@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::key::PdbId;
 use crate::name::{FileName, NameError};
 use crate::wanted::{Wanted, other_names};
+use pe_image::PdbId;
 
 /// A file that a symbol server may have, with all that is needed to know it when it comes.
 #[derive(Clone, Debug, PartialEq, Eq)]

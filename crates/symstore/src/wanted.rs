@@ -4,8 +4,8 @@ use std::fmt;
 
 use pe_image::{CodeView, Identity, Machine, image_key};
 
-use crate::key::{Guid, PdbId};
 use crate::name::last_component;
+use pe_image::{Guid, PdbId};
 
 /// A module as a trace or dump describes it. A value of 0, like `None`, means that the source does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -239,10 +239,7 @@ fn pointer_size(machine: Machine) -> Option<u8> {
 
 /// The PDB that a file names, if it has a GUID.
 pub(crate) fn pdb_id(identity: &Identity) -> Option<PdbId> {
-    match identity.pdb {
-        Some(CodeView::Rsds { guid, age, .. }) => Some(PdbId { guid: Guid(guid), age }),
-        _ => None,
-    }
+    identity.pdb.as_ref().and_then(CodeView::pdb_id)
 }
 
 /// Sizes agree if they are equal, or if the source counts whole pages where the file does not.

@@ -9,7 +9,6 @@ use mdmp::read::Triage;
 use mdmp::{MemoryRange, validate};
 use mkdump::dump::{Boot, Dump, ReadMemory};
 use mkdump::keep::{self, Kept};
-use mkdump::snapshot::Module;
 use mkdump::system::{Choice, Detect, Files, Image, Setting, System};
 use mkdump::threads::{Found, Thread, ThreadOptions, threads};
 use pe_image::Selection;
@@ -106,7 +105,7 @@ fn rebuild(
     found: &[Thread],
     outcome: &mut Outcome,
 ) -> Result<()> {
-    let wanted = boot.modules.iter().map(Module::wanted).collect();
+    let wanted = boot.modules.iter().map(mkdump::wanted).collect();
     let options = IndexOptions { roots: vec![data.join("pe")], wanted, cache: Cache::Off, ..IndexOptions::default() };
     let index = Index::build(&options)?;
     let mut files = Files::find(&boot.modules, &index);

@@ -105,7 +105,7 @@ fn fetch_missing(command: &BuildArgs, reading: &Reading<'_>, options: &mut Build
     let modules = super::kernel_modules(reading, &command.select)?;
     let index = options.search.index(&modules, bars).map_err(mkdump::Error::from)?;
     let missing = mkdump::missing(&modules, &index);
-    let files: Vec<_> = missing.iter().filter_map(|module| ServerFile::image(&module.wanted()).ok()).collect();
+    let files: Vec<_> = missing.iter().filter_map(|module| ServerFile::image(&mkdump::wanted(module)).ok()).collect();
     let store = super::fetch::store(command.store.clone(), &SymbolPath::from_environment());
     super::fetch::fetch_all(&files, std::slice::from_ref(server), store.clone(), bars)?;
     options.search.symbol_path.push(store);

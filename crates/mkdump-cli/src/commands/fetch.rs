@@ -40,7 +40,7 @@ pub fn run(command: &FetchCommand, talk: TalkArgs) -> Result<Outcome> {
         }
     };
     for module in &missing {
-        take(ServerFile::image(&module.wanted()));
+        take(ServerFile::image(&mkdump::wanted(module)));
     }
     if command.pdbs {
         for wanted in modules.iter().filter_map(|module| with_pdb(module, &index)) {
@@ -93,7 +93,7 @@ pub fn run(command: &FetchCommand, talk: TalkArgs) -> Result<Outcome> {
 
 /// The module with its PDB's identity, from the source or else from its file.
 fn with_pdb(module: &Module, index: &symstore::Index) -> Option<WantedFile> {
-    let mut wanted = module.wanted();
+    let mut wanted = mkdump::wanted(module);
     if wanted.said_pdb().is_none() {
         let Lookup::Found { file, .. } = index.find(&wanted) else { return None };
         let (id, name) = file.pdb()?;

@@ -84,7 +84,7 @@ fn after_request(command: &RequestCommand, script: &Path) -> Vec<Next> {
 
 /// What to ask for: all that is missing, or what the server does not have.
 fn items(missing: &[&Module], command: &RequestCommand, bars: &Bars) -> Result<Vec<RequestItem>> {
-    let all = |why| move |module: &&Module| RequestItem { wanted: module.wanted(), why };
+    let all = |why| move |module: &&Module| RequestItem { wanted: mkdump::wanted(module), why };
     #[cfg(feature = "fetch")]
     if let Some(server) = &command.symbol_server {
         use symstore::fetch::Outcome as Fetched;
@@ -94,7 +94,7 @@ fn items(missing: &[&Module], command: &RequestCommand, bars: &Bars) -> Result<V
         let mut items = Vec::new();
         let (mut files, mut asked) = (Vec::new(), Vec::new());
         for module in missing {
-            match ServerFile::image(&module.wanted()) {
+            match ServerFile::image(&mkdump::wanted(module)) {
                 Ok(file) => {
                     files.push(file);
                     asked.push(*module);

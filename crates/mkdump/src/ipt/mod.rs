@@ -1,15 +1,13 @@
-//! What Intel PT data says about the system that it was recorded on.
+//! Intel PT data of a trace and of files, made ready for the crate `ipt-analysis`.
 
-pub mod choose;
-mod hex;
-pub mod input;
-pub mod names;
+mod facts;
 mod snapshots;
-pub(crate) mod touched;
 
-pub use snapshots::{InputError, Inputs, Saved, Snapshot, snapshots};
+pub(crate) use facts::facts;
+pub use ipt_analysis::choose;
+pub use snapshots::{InputError, Inputs, Saved, snapshots};
 
-use crate::source::{Reading, SourceKind};
+use kernel_snapshot::{Reading, SourceKind};
 
 /// Why there is no Intel PT data.
 pub fn why_no_data(reading: &Reading<'_>) -> String {

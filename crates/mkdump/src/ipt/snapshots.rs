@@ -5,13 +5,10 @@ use std::path::{Path, PathBuf};
 
 use etl_file::IptSnapshot;
 use intel_pt::sync_forward;
-
-use super::hex::HexError;
-use super::input::{IptData, Origin, from_bytes, from_events, from_hex, learn_prefix};
-use super::touched::{Stream, Thread};
-use crate::kind::{FileKind, kind};
-use crate::map::{FileBytes, ReadError};
-use crate::source::Reading;
+use ipt_analysis::input::{HexError, IptData, Origin, from_bytes, from_events, from_hex, learn_prefix};
+use ipt_analysis::snapshot::{Logged, Snapshot};
+use ipt_analysis::touched::Thread;
+use kernel_snapshot::{FileBytes, FileKind, ReadError, Reading};
 
 /// Why saved data cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +66,7 @@ impl Inputs {
 /// begins as files of another kind do.
 fn packets(path: &Path) -> Result<FileBytes, InputError> {
     let bytes = FileBytes::open(path)?;
-    match kind(&bytes[..bytes.len().min(512)]) {
+    match FileKind::of_bytes(&bytes[..bytes.len().min(512)]) {
         FileKind::Unknown => Ok(bytes),
         _ if sync_forward(&bytes, 0).is_some() => Ok(bytes),
         kind => Err(InputError::NotIpt { path: path.to_owned(), kind }),
@@ -81,47 +78,6 @@ fn packets(path: &Path) -> Result<FileBytes, InputError> {
 pub struct Saved {
     hex: Vec<(PathBuf, Vec<IptData<'static>>)>,
     bin: Vec<FileBytes>,
-}
-
-/// One stretch of packets of one processor or thread, in the order in which it was written.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Snapshot<'a> {
-    /// The packets; borrowed from the trace where nothing had to be moved.
-    pub bytes: Cow<'a, [u8]>,
-    /// What was done to get them in order.
-    pub origin: Origin,
-    /// What the trace says about it; nothing for data saved by hand.
-    pub logged: Option<Logged>,
-    /// The file that it was saved in by hand.
-    pub file: Option<PathBuf>,
-}
-
-/// What a trace says about a snapshot.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Logged {
-    /// When the event was logged that triggered it, in seconds from the start of the trace.
-    pub time: f64,
-    /// Processor that traced.
-    pub processor: u16,
-    /// The traced thread.
-    pub thread: Thread,
-    /// The event that triggered it: its hook id.
-    pub hook: Option<u16>,
-    /// Its name, such as `CSwitch`.
-    pub trigger: Option<&'static str>,
-    /// Events that the data was split over.
-    pub events: usize,
-    /// Bytes that the events declare; more than there are when one was cut.
-    pub declared: u64,
-}
-
-impl Snapshot<'_> {
-    /// The packets with the thread that they belong to, 0 when it is not known, and the time.
-    pub fn stream(&self) -> Stream<'_> {
-        let named = self.origin.thread.map(|tid| Thread { pid: 0, tid: tid as u32 });
-        let thread = self.logged.as_ref().map(|logged| logged.thread).or(named).unwrap_or_default();
-        Stream { thread, time: self.logged.as_ref().map(|logged| logged.time), bytes: &self.bytes }
-    }
 }
 
 /// The IPT data of a reading (which must have been asked for it) and of files, in this order.

@@ -1,10 +1,10 @@
 //! The modules that a source names.
 
 use crate::error::Result;
-use crate::moment::Moment;
 use crate::select::NameFilter;
-use crate::snapshot::Module;
-use crate::source::{Reading, SourceKind};
+use kernel_snapshot::Module;
+use kernel_snapshot::Moment;
+use kernel_snapshot::{Reading, SourceKind};
 
 /// Which modules to list.
 #[derive(Clone, Debug, Default)]

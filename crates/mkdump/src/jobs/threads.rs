@@ -7,10 +7,10 @@ use mdmp::read::Triage;
 use symstore::Index;
 
 use crate::error::{Error, Result};
-use crate::progress::Progress;
 use crate::search::Search;
-use crate::source::{Held, Reading};
-use crate::threads::{Found, POOL_ALIGNMENT, Thread, ThreadLayout, ThreadOptions, threads};
+use kernel_snapshot::Progress;
+use kernel_snapshot::threads::{Found, POOL_ALIGNMENT, Thread, ThreadLayout, ThreadOptions, threads};
+use kernel_snapshot::{Held, Reading};
 
 mod kernel_pdb;
 

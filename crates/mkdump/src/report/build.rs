@@ -6,9 +6,9 @@ use serde::Serialize;
 use super::{Hex, ModeReport, SourceReport};
 use crate::error::Result;
 use crate::jobs::build_dump::{BuildOptions, Built, PageHits, build_with};
-use crate::progress::Progress;
-use crate::source::{Reading, Source};
 use crate::system::{Entry, Image, Inclusion};
+use kernel_snapshot::Progress;
+use kernel_snapshot::{Reading, Source};
 
 /// Builds a dump of a source's kernel modules as `options` ask.
 ///

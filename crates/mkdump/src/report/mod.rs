@@ -5,8 +5,8 @@
 
 use serde::Serialize;
 
-use crate::source::Summary;
 use crate::system::{Extent, ImportModes, Mode};
+use kernel_snapshot::Summary;
 
 mod build;
 pub mod ipt;

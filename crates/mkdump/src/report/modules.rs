@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::{Hex, SourceReport};
 use crate::error::Result;
 use crate::jobs::modules::{ListOptions, listed_modules};
-use crate::snapshot::Module;
-use crate::source::Reading;
+use kernel_snapshot::Module;
+use kernel_snapshot::Reading;
 
 /// Lists the modules of a reading.
 ///

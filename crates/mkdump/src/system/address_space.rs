@@ -3,7 +3,7 @@
 use intel_pt::flow::{Code, Space};
 use pe_image::{MappedImage, Rva, Selection};
 
-use crate::snapshot::{ModuleId, Owners};
+use address_map::{ModuleId, Owners};
 
 /// The executable parts of images, by address: an image of memory for [`intel_pt::flow`].
 ///
@@ -96,7 +96,7 @@ mod tests {
     use testkit::image::Driver;
 
     use super::AddressSpace;
-    use crate::snapshot::{AddressMap, Claim, ModuleId};
+    use address_map::{AddressMap, Claim, ModuleId};
 
     /// Byte `at` of a driver's `.text`.
     fn text(at: usize) -> u8 {

@@ -6,7 +6,7 @@ use pe_image::{Binding, MappedImage, Modules, Outcome, Policy, Reason, SiteKind,
 use rayon::prelude::*;
 
 use super::files::{Entry, Inclusion, Parsed};
-use crate::snapshot::{AddressMap, Claim, ModuleId, Owners};
+use address_map::{AddressMap, Claim, ModuleId, Owners};
 
 /// Modules whose imports are resolved against each other at a moment.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use call_forms::MIN_VOTES;
 
 use super::changes::{Choice, Extent, ImportModes, Mode, default_mode};
-use crate::snapshot::{Architecture, Machine};
+use kernel_snapshot::{Architecture, Machine};
 
 /// The sites in captured code, counted by their form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,7 +97,8 @@ pub(super) fn retpoline(choice: Choice, forms: &CapturedForms) -> Option<Mode> {
 #[cfg(test)]
 mod tests {
     use super::{CapturedForms, Choice, FormCounts, import_optimization, retpoline};
-    use crate::snapshot::{Architecture, Machine, ModuleId};
+    use address_map::ModuleId;
+    use kernel_snapshot::{Architecture, Machine};
 
     fn forms(imports: &[(u64, u64)], retpoline: u64) -> CapturedForms {
         let imports = imports.iter().map(|&(direct, linked)| FormCounts { direct, linked }).collect();

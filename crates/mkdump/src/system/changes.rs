@@ -5,7 +5,8 @@
 use call_forms::{Answer, MIN_VOTES, Verdict};
 use pe_image::{ImportOptimizationDefault, import_optimization_by_default};
 
-use crate::snapshot::{Architecture, Machine, ModuleId};
+use address_map::ModuleId;
+use kernel_snapshot::{Architecture, Machine};
 
 /// What the IPT data says about load-time changes.
 #[derive(Clone, Debug)]
@@ -255,7 +256,8 @@ mod tests {
     use super::{Choice, Evidence, import_optimization, retpoline};
     use call_forms::{Answer, ModuleVerdict, RetpolineVotes, Verdict, Votes};
 
-    use crate::snapshot::{Architecture, Machine, ModuleId};
+    use address_map::ModuleId;
+    use kernel_snapshot::{Architecture, Machine};
 
     fn machine(architecture: Architecture, build: u32) -> Machine {
         let mut machine = Machine { architecture: Some(architecture), ..Machine::default() };

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::address_space::AddressSpace;
 use super::binding::Bound;
 use super::functions::Functions;
-use crate::snapshot::ModuleId;
+use address_map::ModuleId;
 
 /// The call forms of the modules of one snapshot.
 ///

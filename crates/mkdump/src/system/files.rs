@@ -4,7 +4,8 @@ use pe_image::PeFile;
 use rayon::prelude::*;
 use symstore::{Doubt, Index, Loader, Lookup, ModuleBytes, ModuleFile};
 
-use crate::snapshot::{Module, ModuleId};
+use address_map::ModuleId;
+use kernel_snapshot::Module;
 
 /// A module of a snapshot, and what was found for it.
 #[derive(Clone, Debug)]
@@ -104,7 +105,7 @@ impl Entry {
 fn open(module: &Module, index: &Index, loader: &Loader) -> (Entry, Option<ModuleBytes>) {
     let mut entry =
         Entry { module: module.clone(), inclusion: Inclusion::Missing, file: None, reason: None, doubts: Vec::new() };
-    let bytes = match index.find(&module.wanted()) {
+    let bytes = match index.find(&crate::search::wanted(module)) {
         Lookup::Found { file, doubts } => entry.load(file, doubts, loader),
         Lookup::Mismatch { closest, differences } => {
             entry.inclusion = Inclusion::Mismatch;

@@ -9,7 +9,7 @@ use pe_image::{Binding, Counts, MappedImage, Rva, Section, Selection};
 use symstore::Doubt;
 
 use super::files::Entry;
-use crate::snapshot::ModuleId;
+use address_map::ModuleId;
 
 /// A module at its base.
 #[derive(Debug)]

@@ -15,7 +15,8 @@ use call_forms::{GivenUp, Verdict};
 use pe_image::{ImportCalls, MappedImage, Policy, StubBlock};
 use rayon::prelude::*;
 
-use crate::snapshot::{Architecture, Machine, ModuleId};
+use address_map::ModuleId;
+use kernel_snapshot::{Architecture, Machine};
 
 mod address_space;
 mod binding;

@@ -9,10 +9,10 @@ use std::sync::OnceLock;
 use pe_image::pdb_key;
 
 use super::PdbIdentity;
-use crate::key::PdbId;
 use crate::name::{FileName, last_component};
 use crate::store::Store;
 use crate::volume::Volume;
+use pe_image::PdbId;
 
 /// Finds PDBs by identity. In this order:
 ///
@@ -123,7 +123,7 @@ fn pdbs_below(root: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::PdbFinder;
-    use crate::key::{Guid, PdbId};
+    use pe_image::{Guid, PdbId};
     use std::fs;
     use std::path::Path;
     use testkit::catalog::pdb;

@@ -4,7 +4,7 @@ use std::io::{Read, Seek};
 
 use super::Error;
 use super::msf::Container;
-use crate::key::{Guid, PdbId};
+use pe_image::{Guid, PdbId};
 
 /// Streams with fixed numbers: the PDB's own information, and the debug information (DBI).
 const INFORMATION: u32 = 1;

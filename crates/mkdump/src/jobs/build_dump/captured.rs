@@ -5,10 +5,10 @@ use std::collections::{HashMap, HashSet};
 use pe_image::SiteForm;
 
 use crate::jobs::check::{Reached, SiteScan};
-use crate::snapshot::Module;
-use crate::source::dump::Dump;
-use crate::source::{Held, Reading};
 use crate::system::{CapturedForms, FormCounts};
+use kernel_snapshot::Module;
+use kernel_snapshot::dump::Dump;
+use kernel_snapshot::{Held, Reading};
 
 /// Counts the sites in the captured code of `modules`; `None` when the source is not a dump. Where several dumps of one
 /// boot hold the same site, it counts once, as the first dump has it.

@@ -10,11 +10,11 @@ use mdmp::{MemoryRange, Plan, RawDirectory, amd64, arm64, elf};
 use super::options::{BuildOptions, ListKind, Selection};
 use crate::keep::{self, Kept};
 use crate::provenance::{PROVENANCE_STREAM, Provenance};
-use crate::snapshot::{self, Machine, Snapshot};
-use crate::source::dump::{Boot, Dump as SourceDump};
-use crate::source::{Held, Reading};
 use crate::system::{Entry, Image, Inclusion};
-use crate::threads::{self, Found, ThreadLayout, ThreadOptions};
+use kernel_snapshot::dump::{Boot, Dump as SourceDump};
+use kernel_snapshot::threads::{self, Found, ThreadLayout, ThreadOptions};
+use kernel_snapshot::{self, Machine, Snapshot};
+use kernel_snapshot::{Held, Reading};
 
 /// Id of the one thread of a minidump of which no thread is known. Debuggers want one, and not 0.
 const THREAD: u32 = 1;
@@ -161,7 +161,7 @@ impl<'a> Content<'a> {
         let machine = &self.snapshot.machine;
         let kernel = self.modules.first().map_or(0, |module| module.base);
         let context: mdmp::Context = match machine.architecture_or_x64() {
-            snapshot::Architecture::Arm64 => arm64::Context::new(kernel, STACK).into(),
+            kernel_snapshot::Architecture::Arm64 => arm64::Context::new(kernel, STACK).into(),
             _ => amd64::Context::kernel(kernel, STACK).into(),
         };
         let mut synthetic = Synthetic::new(kernel, context);
@@ -240,9 +240,9 @@ fn kernel_by_name(modules: &[Module]) -> Option<u64> {
 
 fn architecture(machine: &Machine) -> Architecture {
     match machine.architecture_or_x64() {
-        snapshot::Architecture::Amd64 => Architecture::AMD64,
-        snapshot::Architecture::Arm64 => Architecture::ARM64,
-        snapshot::Architecture::X86 => Architecture::X86,
+        kernel_snapshot::Architecture::Amd64 => Architecture::AMD64,
+        kernel_snapshot::Architecture::Arm64 => Architecture::ARM64,
+        kernel_snapshot::Architecture::X86 => Architecture::X86,
     }
 }
 

@@ -7,15 +7,16 @@ use pe_image::ImportCalls;
 use symstore::Index;
 
 use crate::error::{Error, Result};
-use crate::ipt::touched::{Touched, touched};
-use crate::ipt::{Snapshot, snapshots};
+use crate::ipt::snapshots;
 use crate::jobs::ipt::closure::reached;
 use crate::jobs::threads::layout_at_hand;
-use crate::progress::Progress;
 use crate::provenance::{Assumed, Provenance, UsedFile};
-use crate::snapshot::{Architecture, Module};
-use crate::source::{Reading, Source};
 use crate::system::{Choice, Detect, Exporter, Files, Image, Setting, System};
+use ipt_analysis::snapshot::Snapshot;
+use ipt_analysis::touched::{Touched, touched};
+use kernel_snapshot::Progress;
+use kernel_snapshot::{Architecture, Module};
+use kernel_snapshot::{Reading, Source};
 
 mod captured;
 mod layout;

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use crate::ipt::Inputs;
-use crate::moment::Moment;
 use crate::search::Search;
 use crate::select::NameFilter;
 use crate::system::Choice;
+use kernel_snapshot::Moment;
 
 /// A dump to build from a source.
 #[derive(Clone, Debug, Default)]

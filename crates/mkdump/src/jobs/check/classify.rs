@@ -9,7 +9,7 @@ use super::report::{Class, CommonModule, Difference};
 use super::scan::Reached;
 use super::units::{Unit, UnitKind};
 use crate::hex::Hex;
-use crate::source::dump::ReadMemory;
+use kernel_snapshot::dump::ReadMemory;
 
 /// Places of one class that a report lists of one module.
 const MOST_LISTED: u64 = 64;

@@ -13,9 +13,10 @@ use super::relation::Relation;
 use super::report::{CommonModule, ComparisonReport, Differences, DumpReport, OtherModule, Totals};
 use super::scan::{SiteScan, headers};
 use crate::hex::Hex;
-use crate::snapshot::{AddressMap, Architecture, Module, ModuleId};
-use crate::source::dump::{Dump, ReadMemory};
 use crate::system::{Inclusion, System};
+use address_map::ModuleId;
+use kernel_snapshot::dump::{Dump, ReadMemory};
+use kernel_snapshot::{Architecture, Module};
 
 /// What the module files say of a module of the real dump, or why nothing is known.
 fn known<'s>(system: &'s System<'_>, index: usize) -> Result<(Known<'s>, String), String> {
@@ -72,7 +73,7 @@ struct Pairs {
 
 /// The same image at the same base is the same module; its name does not matter.
 fn pair(ours: &[Module], real: &[Module]) -> Pairs {
-    let owners = |modules: &[Module]| AddressMap::of(modules).at(f64::INFINITY);
+    let owners = |modules: &[Module]| kernel_snapshot::address_map(modules).at(f64::INFINITY);
     let (our_owners, real_owners) = (owners(ours), owners(real));
     let by_base: HashMap<u64, usize> = ours.iter().enumerate().map(|(index, module)| (module.base, index)).collect();
     let by_key: HashMap<_, u64> = ours.iter().map(|module| ((module.size, module.timestamp), module.base)).collect();

@@ -13,7 +13,7 @@ use super::memory::{PLACE, Side};
 use super::report::Class;
 use super::scan::{Reached, SiteScan};
 use super::units::{Unit, UnitKind, Units};
-use crate::source::dump::{Dump, ReadMemory};
+use kernel_snapshot::dump::{Dump, ReadMemory};
 
 /// What a form is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mdmp::AddressRange;
 
-use crate::source::dump::{Dump, ReadMemory};
+use kernel_snapshot::dump::{Dump, ReadMemory};
 
 const PAGE: u64 = 0x1000;
 

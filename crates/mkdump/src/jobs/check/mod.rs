@@ -42,11 +42,11 @@ pub use scan::{FoundSite, Reached, SiteScan};
 pub use validate::{provenance, validate};
 
 use crate::error::{Error, Result};
-use crate::map::FileBytes;
-use crate::progress::Progress;
 use crate::search::Search;
-use crate::source::dump::Dump;
 use crate::system::{Choice, Detect, Files, Setting, System};
+use kernel_snapshot::FileBytes;
+use kernel_snapshot::Progress;
+use kernel_snapshot::dump::Dump;
 
 /// What to check.
 #[derive(Clone, Debug, Default)]
@@ -126,7 +126,7 @@ fn holds_code(dump: &Dump<'_>) -> bool {
     modules.iter().any(|module| !memory::held(dump, &(module.base..module.end()), &budget).is_empty())
 }
 
-fn cannot_open(path: &std::path::Path, dump: Result<Dump<'_>, crate::source::dump::DumpError>) -> Error {
+fn cannot_open(path: &std::path::Path, dump: Result<Dump<'_>, kernel_snapshot::dump::DumpError>) -> Error {
     match dump {
         Err(source) => Error::Dump { path: path.to_owned(), source: Box::new(source) },
         Ok(_) => unreachable!("called for dumps that cannot be opened"),

@@ -8,7 +8,7 @@ use super::other_forms::OtherForms;
 use super::relation::Relation;
 use crate::hex::Hex;
 use crate::provenance::{Assumed, Provenance, UsedFile};
-use crate::source::dump::Dump;
+use kernel_snapshot::dump::Dump;
 
 /// `mkdump check`: what was found.
 #[derive(Clone, Debug, Serialize)]

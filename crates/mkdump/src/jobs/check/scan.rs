@@ -7,8 +7,9 @@ use pe_image::{Headers, SiteForm, recognise};
 
 use super::memory::{PLACE, PageBudget, held};
 use super::report::SitesFound;
-use crate::snapshot::{AddressMap, Module, Owners};
-use crate::source::dump::{Dump, ReadMemory};
+use address_map::Owners;
+use kernel_snapshot::Module;
+use kernel_snapshot::dump::{Dump, ReadMemory};
 
 /// A site in a module's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl<'d, 'a> SiteScan<'d, 'a> {
     /// Prepares the modules of a dump.
     pub fn new(dump: &'d Dump<'a>) -> Self {
         let snapshot = dump.snapshot();
-        let owners = AddressMap::of(&snapshot.modules).at(f64::INFINITY);
+        let owners = kernel_snapshot::address_map(&snapshot.modules).at(f64::INFINITY);
         let kernel = snapshot.kernel_base.and_then(|base| headers(dump, base));
         let section = kernel.as_ref().and_then(|kernel| kernel.sections.iter().find(|s| &s.name == b"RETPOL\0\0"));
         let stubs = section.map_or(STUB_PAGES, |section| u64::from(section.size).next_multiple_of(PAGE));

@@ -7,7 +7,7 @@ use mdmp::{Finding, Severity};
 use super::report::{FindingReport, ProvenanceReport, SeverityReport, ValidationReport};
 use crate::hex::Hex;
 use crate::provenance::{PROVENANCE_STREAM, Provenance};
-use crate::source::dump::Dump;
+use kernel_snapshot::dump::Dump;
 
 /// Checks a file against every rule that is known for its format; `None` when it is no dump of a kind that is known.
 ///

@@ -8,17 +8,18 @@
 
 use super::chosen::Chosen;
 use super::closure::reached;
-use super::executed::{Executed, executed};
 use super::execution::Execution;
 use crate::error::Result;
 use crate::ipt::Inputs;
-use crate::ipt::choose::SnapshotChoice;
-use crate::ipt::touched::{Reach, Touched, touched};
-use crate::progress::Progress;
 use crate::search::Search;
-use crate::snapshot::{Module, ModuleId};
-use crate::source::Reading;
 use crate::system::{Bound, Choice, Detect, Files, Setting, System};
+use address_map::ModuleId;
+use ipt_analysis::choose::SnapshotChoice;
+use ipt_analysis::executed::{Executed, executed};
+use ipt_analysis::touched::{Reach, Touched, touched};
+use kernel_snapshot::Module;
+use kernel_snapshot::Progress;
+use kernel_snapshot::Reading;
 
 /// What to look at, and where module files are.
 #[derive(Clone, Debug, Default)]

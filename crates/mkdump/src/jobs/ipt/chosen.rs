@@ -1,10 +1,11 @@
 //! The snapshots of a reading and of saved files, and the choice among them.
 
 use crate::error::Result;
-use crate::ipt::choose::{Facts, SnapshotChoice};
-use crate::ipt::touched::Stream;
-use crate::ipt::{Saved, Snapshot, snapshots};
-use crate::source::Reading;
+use crate::ipt::{Saved, facts, snapshots};
+use ipt_analysis::choose::{Facts, SnapshotChoice};
+use ipt_analysis::snapshot::Snapshot;
+use ipt_analysis::touched::Stream;
+use kernel_snapshot::Reading;
 
 /// All snapshots that there are, and those that are chosen.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ impl<'a> Chosen<'a> {
     /// When the choice leaves nothing.
     pub fn new(reading: &'a Reading<'_>, saved: &'a Saved, choice: &SnapshotChoice) -> Result<Self> {
         let all = snapshots(reading, saved);
-        let facts: Vec<Facts> = all.iter().map(|snapshot| Facts::of(reading, snapshot)).collect();
+        let facts: Vec<Facts> = all.iter().map(|snapshot| facts(reading, snapshot)).collect();
         let numbers = choice.apply(&facts)?;
         Ok(Self { all, facts, numbers })
     }

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::flow::{Layout, Placed};
-use crate::snapshot::ModuleId;
 use crate::system::{AddressSpace, Entry, Exporter, Inclusion, System};
+use address_map::ModuleId;
+use ipt_analysis::flow::{Layout, Placed};
 
 /// Pages are 4 KiB.
 const PAGE: u64 = 0x1000;

@@ -3,7 +3,5 @@
 pub(crate) mod analyse;
 pub(crate) mod chosen;
 pub(crate) mod closure;
-pub(crate) mod executed;
 pub(crate) mod execution;
-pub(crate) mod flow;
 pub(crate) mod trace_flow;

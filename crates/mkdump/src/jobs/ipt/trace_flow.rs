@@ -5,18 +5,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use pe_image::{CodeView, MappedImage};
-use symstore::{Guid, PdbId};
 
 use super::analyse::{IptOptions, with_execution};
 use super::chosen::Chosen;
 use super::execution::Execution;
-use super::flow::{Limits, Place, Trace, follow};
 use crate::error::{Error, Result};
-use crate::ipt::names::{ModuleFile, Names};
-use crate::ipt::touched::PAGE;
-use crate::progress::Progress;
-use crate::snapshot::ModuleId;
-use crate::source::Reading;
+use crate::pdb::{ModuleFile, Names};
+use address_map::ModuleId;
+use ipt_analysis::flow::{Limits, Place, Trace, follow};
+use ipt_analysis::touched::PAGE;
+use kernel_snapshot::Progress;
+use kernel_snapshot::Reading;
 
 /// Packets that are followed at once. A byte of packets gives up to six entries of less than 100 bytes each.
 const AT_ONCE: usize = 1 << 20;
@@ -151,16 +150,9 @@ fn files<'e>(execution: &'e Execution<'_, '_>) -> Vec<ModuleFile<'e>> {
         ModuleFile {
             image,
             path: known.file.as_deref().filter(|_| image.is_some()).map(Path::new).map(Path::to_owned),
-            pdb: in_file.and_then(rsds).or(known.module.pdb.as_ref().map(|pdb| pdb.id)),
+            pdb: in_file.and_then(CodeView::pdb_id).or(known.module.pdb.as_ref().map(|pdb| pdb.id)),
             pdb_name: in_file.map(CodeView::name).or(known.module.pdb.as_ref().map(|pdb| pdb.name.clone())),
         }
     };
     modules.ids().map(file).collect()
-}
-
-fn rsds(pdb: &CodeView) -> Option<PdbId> {
-    match *pdb {
-        CodeView::Rsds { guid, age, .. } => Some(PdbId { guid: Guid(guid), age }),
-        _ => None,
-    }
 }

@@ -8,10 +8,11 @@ use symstore::pdb::{PdbFinder, PdbIdentity};
 use symstore::{Guid, Index, Lookup, PdbId};
 
 use crate::error::{Error, Result};
-use crate::map::FileBytes;
+use crate::pdb::thread_layout;
 use crate::search::Search;
-use crate::snapshot::{Module, Pdb, Snapshot};
-use crate::threads::ThreadLayout;
+use kernel_snapshot::FileBytes;
+use kernel_snapshot::threads::ThreadLayout;
+use kernel_snapshot::{Module, Pdb, Snapshot};
 
 /// A PDB that was read.
 pub(super) struct ReadPdb {
@@ -23,7 +24,7 @@ pub(super) struct ReadPdb {
 /// Reads the PDB that the caller names.
 pub(super) fn read_pdb(path: &Path) -> Result<ReadPdb> {
     let bytes = FileBytes::open(path)?;
-    let layout = ThreadLayout::from_pdb(&bytes).map_err(|source| Error::Pdb { path: path.to_owned(), source })?;
+    let layout = thread_layout(&bytes).map_err(|source| Error::Pdb { path: path.to_owned(), source })?;
     Ok(ReadPdb { layout, guid: PdbIdentity::read(Cursor::new(&*bytes)).ok().map(|pdb| pdb.guid) })
 }
 
@@ -42,7 +43,7 @@ impl KernelPdb {
             return Some(KernelPdb(pdb.clone()));
         }
         let index = index(kernel)?;
-        let Lookup::Found { file, .. } = index.borrow().find(&kernel.wanted()) else { return None };
+        let Lookup::Found { file, .. } = index.borrow().find(&crate::search::wanted(kernel)) else { return None };
         let (id, name) = file.pdb()?;
         Some(KernelPdb(Pdb { name, id }))
     }

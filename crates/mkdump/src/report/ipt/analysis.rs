@@ -9,16 +9,16 @@ use super::{
     RetpolineReport, SnapshotFacts, SnapshotReport, ThreadHits, ThreadReport, UnknownPage, VerdictReport,
 };
 use crate::error::Result;
-use crate::ipt::touched::{Reach, StreamFacts, Thread};
 use crate::jobs::ipt::analyse::{Analysis, IptOptions, analyse_with};
 use crate::jobs::ipt::chosen::Chosen;
-use crate::jobs::ipt::executed::Executed;
 use crate::jobs::ipt::execution::Execution;
-use crate::progress::Progress;
 use crate::report::Hex;
-use crate::snapshot::ModuleId;
-use crate::source::Reading;
 use crate::system::{Evidence as SystemEvidence, System};
+use address_map::ModuleId;
+use ipt_analysis::executed::Executed;
+use ipt_analysis::touched::{Reach, StreamFacts, Thread};
+use kernel_snapshot::Progress;
+use kernel_snapshot::Reading;
 
 /// Looks at the chosen snapshots: scans them, decides what the kernel did to code at load time, and follows the flow.
 ///

@@ -6,13 +6,13 @@ use serde::Serialize;
 
 use super::{SnapshotFacts, UnknownPage};
 use crate::error::Result;
-use crate::ipt::touched::PAGE;
 use crate::jobs::ipt::analyse::IptOptions;
-use crate::jobs::ipt::flow::{Entry, Place};
 use crate::jobs::ipt::trace_flow::{Lacking, Traced, trace_flow_with};
-use crate::progress::Progress;
 use crate::report::{Hex, ModeReport};
-use crate::source::Reading;
+use ipt_analysis::flow::{Entry, Place};
+use ipt_analysis::touched::PAGE;
+use kernel_snapshot::Progress;
+use kernel_snapshot::Reading;
 
 /// Follows the chosen snapshots over the code as it was in memory, and hands the flow of each to `sink`, in order. What
 /// is missing is collected over all of them.
@@ -197,7 +197,7 @@ fn place_report(traced: &Traced<'_, '_>, place: Place) -> PlaceReport {
 
 impl From<Lacking<'_, '_>> for FlowSummary {
     fn from(lacking: Lacking<'_, '_>) -> Self {
-        let missing = |(&module, &times): (&crate::snapshot::ModuleId, &u64)| {
+        let missing = |(&module, &times): (&address_map::ModuleId, &u64)| {
             let known = lacking.execution.entry(module);
             MissingModule {
                 name: known.module.name.clone(),

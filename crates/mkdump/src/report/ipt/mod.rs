@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{Hex, ModeReport, SourceReport};
-use crate::ipt::choose::Facts;
 use crate::jobs::ipt::chosen::Chosen;
+use ipt_analysis::choose::Facts;
 
 mod analysis;
 mod flow;

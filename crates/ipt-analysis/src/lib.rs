@@ -1,0 +1,27 @@
+//! What a set of Intel PT packets says about the code that ran: from the forms that people have packets in, over an
+//! address map, to the modules that the packets touch and the code that they execute.
+//!
+//! The crate takes plain values: packets with facts about them ([`snapshot::Snapshot`]), an
+//! [`AddressMap`](address_map::AddressMap), code behind [`intel_pt::flow::Code`]. It knows neither traces nor dumps nor
+//! files of modules, and opens nothing.
+//!
+//! | module | answers |
+//! | --- | --- |
+//! | [`input`] | which bytes are packets, in the order in which they were written? |
+//! | [`choose`] | which snapshots are asked for? |
+//! | [`touched`] | which modules and pages do the packets name? |
+//! | [`executed`] | how many instructions ran in each module? |
+//! | [`flow`] | what ran, in order? |
+#![forbid(unsafe_code)]
+
+pub mod choose;
+pub mod executed;
+pub mod flow;
+mod hex;
+pub mod input;
+pub mod snapshot;
+pub mod touched;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,207 @@
+//! Where the list of modules comes from: an ETW trace, or a Windows dump.
+//!
+//! A [`Source`] is an opened file; [`Source::read`] goes over it once and gives a [`Reading`]: the plain [`Snapshot`]
+//! that everything else works on, and what else the source holds.
+
+use std::path::{Path, PathBuf};
+
+use crate::dump::{self, Boot, Dump};
+use crate::file_bytes::{FileBytes, ReadError};
+use crate::moment::{self, Moment, MomentError};
+use crate::progress::Progress;
+use crate::snapshot::{OsVersion, Snapshot};
+
+mod dumps;
+mod etl;
+mod losses;
+
+/// Why a source cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The file is not an ETW trace, or so damaged that nothing can be read from it.
+    #[error("{path}: not a trace that can be read")]
+    Trace {
+        /// The trace.
+        path: PathBuf,
+        /// Where and what.
+        source: etl_file::Error,
+    },
+    /// The file is not a Windows dump, or so damaged that nothing can be read from it.
+    #[error("{path}: not a dump that can be read")]
+    Dump {
+        /// The dump.
+        path: PathBuf,
+        /// Where and what.
+        source: Box<dump::DumpError>,
+    },
+    /// The dumps do not belong together.
+    #[error("{path} and the dumps given with it do not belong together")]
+    Merge {
+        /// The first dump.
+        path: PathBuf,
+        /// What does not fit.
+        source: dump::MergeError,
+    },
+}
+
+/// An opened trace or dump.
+#[derive(Debug)]
+pub struct Source {
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Etl(FileBytes),
+    /// At least one.
+    Dumps(Vec<FileBytes>),
+}
+
+/// What a dump holds besides its module list.
+#[derive(Debug)]
+pub enum Held<'a> {
+    /// Triage dumps of one boot, or a single one.
+    Boot(Box<Boot<'a>>),
+    /// A dump of another kind.
+    Dump(Box<Dump<'a>>),
+}
+
+/// What one pass over a source found.
+#[derive(Debug)]
+pub struct Reading<'a> {
+    /// The machine and its modules.
+    pub snapshot: Snapshot,
+    /// The source, summed up.
+    pub summary: Summary,
+    /// Intel PT data in the source.
+    pub ipt: Vec<etl_file::IptSnapshot<'a>>,
+    /// Processes, by id and time; collected with Intel PT data.
+    pub processes: Vec<etl_file::Process>,
+    /// Threads, by id and time; collected with Intel PT data.
+    pub threads: Vec<etl_file::Thread>,
+    /// What is damaged or doubtful, with its place.
+    pub warnings: Vec<String>,
+    /// What was lost of a trace and what follows from it, in a sentence; `None` when nothing says that anything was.
+    pub lost: Option<String>,
+    /// The dump, when the source is one.
+    pub held: Option<Held<'a>>,
+    /// The end of the trace in seconds from its start; infinite when it is not known, and for a dump.
+    pub end: f64,
+    clock: Option<etl_file::Clock>,
+}
+
+/// A source, summed up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// What it is.
+    pub kind: SourceKind,
+    /// File name.
+    pub name: String,
+    /// Windows version.
+    pub os: OsVersion,
+    /// Number of logical processors, when known.
+    pub processors: Option<u32>,
+    /// 4 or 8.
+    pub pointer_size: u8,
+    /// When the trace began or the dump was taken: UTC, ISO 8601.
+    pub start: Option<String>,
+    /// Seconds that the trace covers; `None` for one that was never finalised, and for a dump.
+    pub duration: Option<f64>,
+    /// Every event with a whole header and body.
+    pub events: u64,
+    /// Events that the session lost, as the log file header says.
+    pub events_lost: u64,
+    /// Every buffer whose header is there.
+    pub buffers: u64,
+    /// Events that carry Intel PT data.
+    pub ipt_events: u64,
+}
+
+/// What a source is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// An ETW trace.
+    Trace,
+    /// A dump.
+    Dump(dump::Kind),
+}
+
+impl SourceKind {
+    /// The name in JSON: `etl`, or the kind of dump.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trace => "etl",
+            Self::Dump(kind) => kind.name(),
+        }
+    }
+}
+
+/// What to collect from a source.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted {
+    /// Modules of user processes too.
+    pub user_modules: bool,
+    /// Intel PT data, and the processes that it belongs to.
+    pub ipt: bool,
+}
+
+impl Source {
+    /// Opens an ETW trace.
+    pub fn open_etl(path: &Path) -> Result<Self, SourceError> {
+        Ok(Self { kind: Kind::Etl(FileBytes::open(path)?) })
+    }
+
+    /// Opens a Windows dump, or several triage dumps of one boot.
+    pub fn open_dumps(paths: &[PathBuf]) -> Result<Self, SourceError> {
+        let dumps: Vec<_> = paths.iter().map(|path| FileBytes::open(path)).collect::<Result<_, _>>()?;
+        Ok(Self { kind: Kind::Dumps(dumps) })
+    }
+
+    /// Whether it is a trace.
+    pub fn is_trace(&self) -> bool {
+        matches!(self.kind, Kind::Etl(_))
+    }
+
+    /// The file, or the first of several.
+    pub fn path(&self) -> &Path {
+        match &self.kind {
+            Kind::Etl(bytes) => bytes.path(),
+            Kind::Dumps(dumps) => dumps.first().map_or(Path::new(""), FileBytes::path),
+        }
+    }
+
+    /// Where a dump of this source goes when nothing is said: the source's name with another extension.
+    pub fn default_output(&self, extension: &str) -> PathBuf {
+        match &self.kind {
+            Kind::Etl(_) => self.path().with_extension(extension),
+            // The source has that extension already.
+            Kind::Dumps(_) => self.path().with_extension(format!("mkdump.{extension}")),
+        }
+    }
+
+    /// Goes over the source.
+    pub fn read(&self, wanted: Wanted, progress: &dyn Progress) -> Result<Reading<'_>, SourceError> {
+        match &self.kind {
+            Kind::Etl(bytes) => etl::read(bytes, wanted, progress),
+            Kind::Dumps(dumps) => dumps::read(dumps, progress),
+        }
+    }
+}
+
+impl Reading<'_> {
+    /// Seconds from the start of the trace to a tick of its clock; `None` when the source is not a trace.
+    pub fn seconds(&self, tick: etl_file::Tick) -> Option<f64> {
+        self.clock.as_ref().map(|clock| clock.seconds(tick))
+    }
+
+    /// Resolves a moment to seconds from the start of the trace; the end when none is named.
+    ///
+    /// # Errors
+    /// When the source does not have the moment.
+    pub fn moment(&self, at: Option<Moment>) -> Result<f64, MomentError> {
+        at.map_or(Ok(self.end), |at| moment::resolve(at, self.clock.as_ref(), self.end))
+    }
+}
