@@ -19,12 +19,17 @@ pub fn run(check: &str, arguments: &[String]) -> Result<Outcome> {
         "mkdump-cli",
         "--bins",
     ]))?;
-    let directory = paths::target().join("debug");
-    let file = paths::work("outcome")?.join(format!("{check}-{}", std::process::id()));
-    let mut command = Command::new(directory.join(format!("acceptance{}", std::env::consts::EXE_SUFFIX)));
-    command.arg(check).args(arguments).env(FILE_VARIABLE, &file);
+    outcome_of("acceptance", std::iter::once(&check.to_owned()).chain(arguments))
+}
+
+/// Runs a program of this workspace that is already built, and takes over the outcome that it leaves.
+pub fn outcome_of<'a>(name: &str, arguments: impl Iterator<Item = &'a String>) -> Result<Outcome> {
+    let file = paths::work("outcome")?.join(format!("{name}-{}", std::process::id()));
+    let mut command =
+        Command::new(paths::target().join("debug").join(format!("{name}{}", std::env::consts::EXE_SUFFIX)));
+    command.args(arguments).env(FILE_VARIABLE, &file);
     let status = command.status().with_context(|| format!("cannot start {}", program::shown(&command)))?;
-    let outcome = Outcome::load(&file).with_context(|| format!("{check} ended with {status}"));
+    let outcome = Outcome::load(&file).with_context(|| format!("{} ended with {status}", program::shown(&command)));
     // A program that could not run at all has left none.
     let _ = std::fs::remove_file(&file);
     outcome

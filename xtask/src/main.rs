@@ -80,11 +80,7 @@ const TASKS: &[Task] = &[
         run: |rest| acceptance::run("testdata", rest),
         help: "writes the samples in testdata/ [--check]",
     },
-    Task {
-        name: "mutants",
-        run: mutants::run,
-        help: "small planted faults that the tests should notice [CRATE]… [--shard K/N] [--jobs N]",
-    },
+    Task { name: "mutants", run: mutants::run, help: "small planted faults that the tests should notice [CRATE]…" },
     Task { name: "dist", run: dist::run, help: "packages, man pages and completions, dependency policy" },
 ];
 

@@ -52,6 +52,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "xtask",
         ],
     ),
+    ("mutants", &["xtask"]),
     ("xtask", &[]),
 ];
 
@@ -62,7 +63,7 @@ const LIBRARY_NAMES: &[(&str, &str)] = &[("rust-lzxpress", "lzxpress")];
 const OF_PROGRAMS: &[&str] = &["clap", "anyhow", "indicatif"];
 
 /// The crates that are programs.
-const PROGRAMS: &[&str] = &["mkdump-cli", "acceptance", "xtask"];
+const PROGRAMS: &[&str] = &["mkdump-cli", "acceptance", "mutants", "xtask"];
 
 /// One dependency of a manifest.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
