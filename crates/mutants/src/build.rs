@@ -12,6 +12,7 @@ use serde_json::Value;
 use xtask::{paths, program};
 
 use crate::list::Mutant;
+use crate::render::ON;
 use crate::{SWITCH, plant, read_text};
 
 /// How often the build is tried. Each attempt leaves out at least one mutant, and most leave out all that is left.
@@ -19,9 +20,6 @@ const ATTEMPTS: usize = 60;
 
 /// How many lines before an error the switch may stand that causes it: the body of a long function.
 const REACH: usize = 120;
-
-/// The path of the switch in the changed source.
-pub const ON: &str = "crate::__planted::on";
 
 /// A copy of the repository's tracked files, with its own build folder.
 pub struct Copy {

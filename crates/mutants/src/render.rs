@@ -1,6 +1,7 @@
 //! Source text with changes in it, each behind its switch.
 
-use crate::build::ON;
+/// The path of the switch in the changed source: a function of a mutant's number.
+pub const ON: &str = "crate::__planted::on";
 
 /// A range of bytes of the source.
 pub type Range = (usize, usize);

@@ -143,7 +143,7 @@ fn function_name(line: &str) -> Option<&str> {
 /// The libraries do not know the command's flags: they name options by value, and the command words its errors.
 pub fn flags(files: &[Text]) -> Vec<String> {
     let is_library = |file: &&Text| {
-        let of_program = ["crates/mkdump-cli/", "crates/acceptance/", "crates/testkit/"];
+        let of_program = ["crates/mkdump-cli/", "crates/acceptance/", "crates/mutants/", "crates/testkit/"];
         file.path.starts_with("crates/")
             && file.path.contains("/src/")
             && !file.path.contains("/fuzz/")
