@@ -1,5 +1,6 @@
 //! On-disk structures and values under their vendor names. Everything is little-endian and may lie at any address.
 
+mod classes;
 mod guids;
 mod hooks;
 

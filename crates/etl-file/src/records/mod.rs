@@ -24,7 +24,6 @@ pub use thread::ThreadRecord;
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventId};
-use crate::guid::Guid;
 use crate::raw::{HookId, ProviderGuid};
 
 /// A known event's content.
@@ -122,8 +121,7 @@ impl<'d> Event<'d> {
     }
 }
 
-/// Kernel events arrive in two forms: under a hook id, or, when relogged through the API, under a class GUID whose
-/// opcode is the hook's low byte. This table is the bridge.
+/// What an event is about, whatever form it arrived in.
 enum Kind {
     Hook(HookId),
     ImageId(u8),
@@ -134,35 +132,14 @@ enum Kind {
 impl Kind {
     fn of(event: &Event<'_>) -> Option<Self> {
         match event.id {
-            EventId::Hook(hook) => Some(Self::Hook(hook)),
             EventId::Class { guid: ProviderGuid::IMAGE_ID, opcode, .. } => Some(Self::ImageId(opcode)),
             EventId::Class { guid: ProviderGuid::SYSTEM_CONFIG_EX, opcode, .. } => Some(Self::SystemConfigEx(opcode)),
-            EventId::Class { guid, opcode, .. } => class_hook(guid, opcode).map(Self::Hook),
             EventId::Provider(event) if event.provider == ProviderGuid::KERNEL_PROCESS => {
                 Some(Self::KernelProcess(event.id))
             }
-            _ => None,
+            _ => event.hook().map(Self::Hook),
         }
     }
-}
-
-/// The hook id of an event class and opcode.
-fn class_hook(guid: Guid, opcode: u8) -> Option<HookId> {
-    let group = match guid {
-        ProviderGuid::EVENT_TRACE => 0x00,
-        ProviderGuid::PROCESS => 0x03,
-        // The load event alone has its hook in the process group.
-        ProviderGuid::IMAGE if opcode == 10 => 0x03,
-        ProviderGuid::IMAGE => 0x14,
-        ProviderGuid::THREAD => 0x05,
-        ProviderGuid::SYSTEM_CONFIG => 0x0b,
-        ProviderGuid::LAST_BRANCH => 0x0c,
-        ProviderGuid::PERF_INFO => 0x0f,
-        ProviderGuid::STACK_WALK => 0x18,
-        ProviderGuid::IPT => 0x1f,
-        _ => return None,
-    };
-    Some(HookId(group << 8 | u16::from(opcode)))
 }
 
 /// The address of the image that an event is about, if it is one of the kinds that are about images: all of them begin
@@ -175,12 +152,4 @@ pub(crate) fn image_base(event: &Event<'_>) -> Option<u64> {
         Kind::SystemConfigEx(_) => false,
     };
     about_image.then(|| Bytes(event.payload).pointer(0, event.pointer_size.into())).flatten()
-}
-
-/// The kernel event kind of an event in either form; see [`Kind`].
-pub(crate) fn hook_of(event: &Event<'_>) -> Option<HookId> {
-    match Kind::of(event)? {
-        Kind::Hook(hook) => Some(hook),
-        _ => None,
-    }
 }

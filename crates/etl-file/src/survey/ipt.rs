@@ -6,7 +6,7 @@ use crate::clock::Tick;
 use crate::event::{Event, Events, Filter};
 use crate::file::Trace;
 use crate::raw::HookId;
-use crate::records::{ContextSwitch, Ipt, Record, hook_of};
+use crate::records::{ContextSwitch, Ipt, Record};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -73,7 +73,7 @@ pub(super) fn find_triggers<'d>(events: Option<Events<'d>>, pieces: &mut [Piece<
 
 /// What `event` is as a trigger. Neither Intel PT events nor stacks trigger one: they are follow-ups themselves.
 fn candidate(event: &Event<'_>, thread: u32) -> Option<Candidate> {
-    let hook = hook_of(event).filter(|&hook| hook != HookId::IPT && hook != HookId::STACK_WALK)?;
+    let hook = event.hook().filter(|&hook| hook != HookId::IPT && hook != HookId::STACK_WALK)?;
     let about = match event.record() {
         Ok(Record::ContextSwitch(ContextSwitch { new_thread, old_thread })) => {
             new_thread == thread || old_thread == thread

@@ -173,15 +173,13 @@ fn filter(options: &SurveyOptions) -> Filter {
         .hooks(&[HookId::IMAGE_LOAD, HookId::IMAGE_UNLOAD, HookId::IMAGE_DC_START, HookId::IMAGE_DC_END])
         .hooks(&[HookId::KERNEL_BASE, HookId::CONFIG_CPU, HookId::CONFIG_PROCESSOR, HookId::CONFIG_DEVICE_FAMILY])
         .hooks(&[HookId::BUILD_LAB, HookId::IPT])
-        .classes(&[ProviderGuid::IMAGE, ProviderGuid::SYSTEM_CONFIG, ProviderGuid::IMAGE_ID])
-        .classes(&[ProviderGuid::SYSTEM_CONFIG_EX, ProviderGuid::IPT, ProviderGuid::KERNEL_PROCESS]);
+        .classes(&[ProviderGuid::IMAGE_ID, ProviderGuid::SYSTEM_CONFIG_EX, ProviderGuid::KERNEL_PROCESS]);
     if !options.processes {
         return filter;
     }
     filter
         .hooks(&[HookId::PROCESS_START, HookId::PROCESS_END, HookId::PROCESS_DC_START, HookId::PROCESS_DC_END])
         .hooks(&[HookId::THREAD_START, HookId::THREAD_END, HookId::THREAD_DC_START, HookId::THREAD_DC_END])
-        .classes(&[ProviderGuid::PROCESS, ProviderGuid::THREAD])
 }
 
 impl<'a> Found<'a> {

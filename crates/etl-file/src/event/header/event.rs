@@ -34,7 +34,7 @@ pub struct ProviderEvent {
 const EXTENDED_INFO: u16 = 1;
 /// EVENT_HEADER_FLAG_CLASSIC_HEADER: the event was logged in the form from before manifests. The provider is its class
 /// and the opcode its type.
-const CLASSIC_HEADER: u16 = 0x100;
+pub(in crate::event) const CLASSIC_HEADER: u16 = 0x100;
 
 pub(super) fn parse<'d>(raw: &RawEvent<'d>) -> Result<Event<'d>> {
     const HEADER: usize = size_of::<RawEventHeader>();

@@ -6,6 +6,7 @@ mod message;
 mod perfinfo;
 mod system;
 
+pub(super) use event::CLASSIC_HEADER;
 pub use event::{ExtendedItem, ExtendedItems, ProviderEvent};
 pub use message::WppMessage;
 
@@ -51,9 +52,10 @@ pub struct Event<'d> {
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventId {
-    /// A kernel event.
+    /// A kernel event as a session logs it.
     Hook(HookId),
-    /// An event of a class, in the form from before manifests.
+    /// An event of a class, in the form from before manifests. A kernel event that was relogged is one too:
+    /// [`Event::hook`] recognises it.
     Class {
         /// The class.
         guid: Guid,
@@ -71,11 +73,26 @@ pub enum EventId {
 }
 
 impl<'d> Event<'d> {
-    /// The kernel event kind.
+    /// The kind of kernel event, in either of the two forms that such events have in files: under a hook id, as a session
+    /// logs them, or under a class, as the API's relogger writes them. `None` for events that are not the kernel's.
     pub fn hook(&self) -> Option<HookId> {
         match self.id {
             EventId::Hook(hook) => Some(hook),
+            EventId::Class { guid, opcode, .. } => HookId::of_class(guid, opcode),
             _ => None,
+        }
+    }
+
+    /// The GUID that consumers on Windows see as the event's provider: the class of a kernel event in either form, the
+    /// class of a classic event, the provider of a manifest's or TraceLogging event, the class of a WPP message. `None`
+    /// where the event has none and the group of its hook id is not known.
+    pub fn class(&self) -> Option<Guid> {
+        match self.id {
+            EventId::Hook(hook) => hook.class(),
+            EventId::Class { guid, .. } => Some(guid),
+            EventId::Provider(event) => Some(event.provider),
+            EventId::Message(message) => message.guid,
+            EventId::Unknown => None,
         }
     }
 
