@@ -23,11 +23,7 @@ fn kernel_events() -> Vec<(Payload, HookId, Guid)> {
             HookId::PROCESS_START,
             ProviderGuid::PROCESS,
         ),
-        (
-            Payload::Thread { opcode: 2, pid: 8, tid: 12, name: String::new() },
-            HookId::THREAD_END,
-            ProviderGuid::THREAD,
-        ),
+        (Payload::Thread { opcode: 2, pid: 8, tid: 12, name: String::new() }, HookId::THREAD_END, ProviderGuid::THREAD),
     ]
 }
 

@@ -29,7 +29,14 @@ pub struct Filter {
 impl Filter {
     /// Lets nothing through.
     pub fn none() -> Self {
-        Self { hooks: Box::new([0; 1024]), classes: Vec::new(), kernel_classes: Vec::new(), low_bytes: [0; 4], others: false, every_class: false }
+        Self {
+            hooks: Box::new([0; 1024]),
+            classes: Vec::new(),
+            kernel_classes: Vec::new(),
+            low_bytes: [0; 4],
+            others: false,
+            every_class: false,
+        }
     }
 
     /// Lets everything through.
@@ -79,9 +86,7 @@ impl Filter {
     #[inline(always)]
     pub(crate) fn admits(&self, kind: HeaderKind, word: u64, bytes: &[u8]) -> bool {
         match kind.0 {
-            1..=4 | 16 | 17 => {
-                self.has_hook(HookId((word >> 48) as u16))
-            }
+            1..=4 | 16 | 17 => self.has_hook(HookId((word >> 48) as u16)),
             10 | 11 | 18..=21 => {
                 self.every_class
                     || Bytes(bytes).u32(0x18).is_some_and(|data1| {
@@ -112,7 +117,6 @@ impl Filter {
             _ => bytes.u8(offset_of!(EventTraceHeader, class_type)),
         };
         let (Some(class), Some(opcode)) = (bytes.guid(0x18), opcode) else { return false };
-        self.kernel_classes.contains(&class)
-            && HookId::of_class(class, opcode).is_some_and(|hook| self.has_hook(hook))
+        self.kernel_classes.contains(&class) && HookId::of_class(class, opcode).is_some_and(|hook| self.has_hook(hook))
     }
 }
