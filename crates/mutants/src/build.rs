@@ -57,8 +57,7 @@ impl Copy {
     pub fn plant<'a>(&self, mutants: &'a [Mutant]) -> Result<(Vec<&'a Mutant>, Vec<PathBuf>)> {
         let mut left_out = BTreeSet::new();
         for _ in 0..ATTEMPTS {
-            let wanted: Vec<&Mutant> = mutants.iter().filter(|mutant| !left_out.contains(&mutant.number)).collect();
-            let planted = self.write(&wanted)?;
+            let planted = self.write(mutants, &left_out)?;
             let (built, messages) = self.cargo(&["check"])?;
             if built {
                 let (built, messages) = self.cargo(&["test", "--no-run", "--lib", "--tests"])?;
@@ -77,14 +76,15 @@ impl Copy {
         bail!("{}: {ATTEMPTS} builds were not enough to find the mutants that do not compile", self.name)
     }
 
-    /// Writes the changed sources; the mutants that are in them.
-    fn write<'a>(&self, mutants: &[&'a Mutant]) -> Result<Vec<&'a Mutant>> {
+    /// Writes every source file that has mutants, without those left out; the mutants that are in them.
+    fn write<'a>(&self, mutants: &'a [Mutant], left_out: &BTreeSet<u32>) -> Result<Vec<&'a Mutant>> {
         let files: BTreeSet<&str> = mutants.iter().map(|mutant| mutant.file.as_str()).collect();
         let mut planted = BTreeSet::new();
         for file in files {
-            let of_file: Vec<&Mutant> = mutants.iter().copied().filter(|mutant| mutant.file == file).collect();
+            let is_wanted = |mutant: &&Mutant| mutant.file == file && !left_out.contains(&mutant.number);
             let original = read_text(&paths::root().join(file))?;
-            let (changed, numbers) = plant::file(&original, &of_file).with_context(|| file.to_owned())?;
+            let (changed, numbers) = plant::file(&original, &mutants.iter().filter(is_wanted).collect::<Vec<_>>())
+                .with_context(|| file.to_owned())?;
             planted.extend(numbers);
             std::fs::write(self.root.join(file), changed)?;
         }
@@ -93,7 +93,7 @@ impl Copy {
         let changed = mutants.iter().any(|mutant| Path::new(&mutant.file) == library);
         let source = read_text(if changed { &copy } else { &original })?;
         std::fs::write(copy, source + &switch())?;
-        Ok(mutants.iter().copied().filter(|mutant| planted.contains(&mutant.number)).collect())
+        Ok(mutants.iter().filter(|mutant| planted.contains(&mutant.number)).collect())
     }
 
     fn cargo(&self, arguments: &[&str]) -> Result<(bool, Vec<Value>)> {
