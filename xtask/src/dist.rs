@@ -20,6 +20,7 @@ const PUBLISHED: &[&str] = &[
     "call-forms",
     "symstore",
     "kernel-snapshot",
+    "kernel-code",
     "ipt-analysis",
     "mkdump",
     "mkdump-cli",

@@ -7,8 +7,17 @@ use xtask::{paths, program, tools};
 use crate::acceptance;
 
 /// The crates whose tests are measured when none is named.
-const CRATES: &[&str] =
-    &["pe-image", "etl-file", "mdmp", "intel-pt", "call-forms", "address-map", "kernel-snapshot", "ipt-analysis"];
+const CRATES: &[&str] = &[
+    "pe-image",
+    "etl-file",
+    "mdmp",
+    "intel-pt",
+    "call-forms",
+    "address-map",
+    "kernel-snapshot",
+    "kernel-code",
+    "ipt-analysis",
+];
 
 /// `cargo xtask mutants [CRATE]…`.
 pub fn run(arguments: &[String]) -> Result<Outcome> {

@@ -18,8 +18,18 @@ const TARGETS: &[(&str, &str)] =
     &[("i686-unknown-linux-gnu", "std,panic_unwind"), ("wasm32-unknown-unknown", "std,panic_abort")];
 
 /// The crates with features of their own; every pair of features is tried.
-const FEATURED: &[&str] =
-    &["etl-file", "pe-image", "mdmp", "intel-pt", "call-forms", "symstore", "kernel-snapshot", "mkdump", "mkdump-cli"];
+const FEATURED: &[&str] = &[
+    "etl-file",
+    "pe-image",
+    "mdmp",
+    "intel-pt",
+    "call-forms",
+    "symstore",
+    "kernel-snapshot",
+    "kernel-code",
+    "mkdump",
+    "mkdump-cli",
+];
 
 /// Installs the compiler, and judges nothing.
 pub fn prepare() -> Result<()> {

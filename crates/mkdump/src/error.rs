@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::ipt::InputError;
 use crate::output::WriteError;
-use crate::search::SearchError;
 use crate::select::NoMatch;
+use kernel_code::SearchError;
 use kernel_snapshot::FileKind;
 use kernel_snapshot::ReadError;
 use kernel_snapshot::SourceError;

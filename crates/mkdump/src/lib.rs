@@ -23,6 +23,7 @@
 
 mod error;
 mod hex;
+pub mod image;
 pub mod ipt;
 mod jobs;
 pub mod keep;
@@ -31,9 +32,7 @@ pub mod pdb;
 mod provenance;
 pub mod report;
 pub mod request;
-mod search;
 mod select;
-pub mod system;
 
 pub use error::{Error, Result};
 pub use jobs::build_dump::{BuildOptions, Format, ListKind, Selection};
@@ -41,6 +40,8 @@ pub use jobs::check;
 pub use jobs::ipt::analyse::IptOptions;
 pub use jobs::modules::{ListOptions, why_no_modules};
 pub use jobs::threads::ThreadListOptions;
+pub use kernel_code as system;
+pub use kernel_code::{Choice, Search, SearchError, missing, wanted};
 pub use kernel_snapshot as snapshot;
 pub use kernel_snapshot::{
     FileBytes, FileKind, Held, Moment, MomentError, Moments, Progress, ReadError, Reading, Silent, Source, SourceError,
@@ -49,6 +50,4 @@ pub use kernel_snapshot::{
 pub use output::{Output, WriteError, remove_unfinished};
 pub use provenance::{PROVENANCE_STREAM, Provenance, UsedFile};
 pub use report::{build, list_modules, list_threads};
-pub use search::{Search, SearchError, missing, wanted};
 pub use select::{NameFilter, NoMatch, PatternError, Rejection};
-pub use system::Choice;

@@ -60,7 +60,7 @@ fn a_file_known_by_name_and_size_alone_is_taken_with_a_warning_and_states_no_ide
             "{warnings}"
         );
         let images = system.images();
-        let entry = images[0].module_entry();
+        let entry = mkdump::image::module_entry(&images[0]);
         let stated = (entry.timestamp, entry.checksum, entry.codeview.is_some());
         assert_eq!(stated, if warned { (0, 0, false) } else { (0x5f00_0001, 0x1234, true) });
     };

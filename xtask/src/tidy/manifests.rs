@@ -17,6 +17,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("symstore", &["pe-image"]),
     // Neither module files nor PDBs, whose crate is symstore.
     ("kernel-snapshot", &["address-map", "etl-file", "mdmp", "pe-image"]),
+    // What it needs of dumps are plain values of kernel-snapshot.
+    ("kernel-code", &["address-map", "call-forms", "intel-pt", "kernel-snapshot", "pe-image", "symstore"]),
     // Neither traces nor dumps.
     ("ipt-analysis", &["address-map", "intel-pt"]),
     (
@@ -29,6 +31,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "intel-pt",
             "call-forms",
             "symstore",
+            "kernel-code",
             "kernel-snapshot",
             "ipt-analysis",
         ],
@@ -44,6 +47,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "intel-pt",
             "call-forms",
             "symstore",
+            "kernel-code",
             "kernel-snapshot",
             "ipt-analysis",
             "mkdump",

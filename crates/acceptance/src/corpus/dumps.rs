@@ -124,7 +124,7 @@ fn rebuild(
     let system = System::reconstruct(&parsed, &setting);
     let images = system.images();
     let code = || -> Vec<MemoryRange<'_>> {
-        images.iter().flat_map(|image: &Image<'_>| image.memory(Selection::Headers, true)).collect()
+        images.iter().flat_map(|image: &Image<'_>| mkdump::image::memory(image, Selection::Headers, true)).collect()
     };
     println!("{} of its modules are among the images", images.len());
     judge(outcome, !images.is_empty(), || "no image of the samples is one of the dump".into());
@@ -135,7 +135,7 @@ fn rebuild(
     fs::write(&triage_path, keep::triage(kept, code(), "kept").plan()?.to_vec()?)?;
     let mut entries = keep::modules(&boot.modules);
     for image in &images {
-        let entry = image.module_entry();
+        let entry = mkdump::image::module_entry(image);
         entries.retain(|module| module.base != entry.base);
         entries.push(entry);
     }

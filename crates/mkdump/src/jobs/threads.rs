@@ -7,7 +7,7 @@ use mdmp::read::Triage;
 use symstore::Index;
 
 use crate::error::{Error, Result};
-use crate::search::Search;
+use kernel_code::Search;
 use kernel_snapshot::Progress;
 use kernel_snapshot::threads::{Found, POOL_ALIGNMENT, Thread, ThreadLayout, ThreadOptions, threads};
 use kernel_snapshot::{Held, Reading};

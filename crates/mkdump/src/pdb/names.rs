@@ -10,8 +10,8 @@ use pe_image::MappedImage;
 use symstore::PdbId;
 use symstore::pdb::PdbFinder;
 
-use crate::search::Search;
 use address_map::ModuleId;
+use kernel_code::Search;
 
 /// The names of modules. A module's PDB is read when the first of its names is asked for.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Hex, ModeReport, SourceReport};
 use crate::error::Result;
 use crate::jobs::build_dump::{BuildOptions, Built, PageHits, build_with};
-use crate::system::{Entry, Image, Inclusion};
+use kernel_code::{Entry, Image, Inclusion};
 use kernel_snapshot::Progress;
 use kernel_snapshot::{Reading, Source};
 

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::system::{Extent, ImportModes, Mode};
+use kernel_code::{Extent, ImportModes, Mode};
 use kernel_snapshot::Summary;
 
 mod build;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use pe_image::SiteForm;
 
 use crate::jobs::check::{Reached, SiteScan};
-use crate::system::{CapturedForms, FormCounts};
+use kernel_code::{CapturedForms, FormCounts};
 use kernel_snapshot::Module;
 use kernel_snapshot::dump::Dump;
 use kernel_snapshot::{Held, Reading};

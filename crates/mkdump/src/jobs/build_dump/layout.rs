@@ -8,9 +8,10 @@ use mdmp::user::{
 use mdmp::{MemoryRange, Plan, RawDirectory, amd64, arm64, elf};
 
 use super::options::{BuildOptions, ListKind, Selection};
+use crate::image;
 use crate::keep::{self, Kept};
 use crate::provenance::{PROVENANCE_STREAM, Provenance};
-use crate::system::{Entry, Image, Inclusion};
+use kernel_code::{Entry, Image, Inclusion};
 use kernel_snapshot::dump::{Boot, Dump as SourceDump};
 use kernel_snapshot::threads::{self, Found, ThreadLayout, ThreadOptions};
 use kernel_snapshot::{self, Machine, Snapshot};
@@ -76,7 +77,7 @@ impl<'a> Content<'a> {
             Inclusion::Included => false,
         });
         let mut modules: Vec<Module> = absent.filter_map(absent_module).collect();
-        modules.extend(images.iter().map(Image::module_entry));
+        modules.extend(images.iter().map(image::module_entry));
         // The kernel first, as in every list that Windows itself writes, then by address.
         let kernel = snapshot.kernel_base.or_else(|| kernel_by_name(&modules));
         modules.sort_by_key(|module| (Some(module.base) != kernel, module.base));
@@ -85,7 +86,8 @@ impl<'a> Content<'a> {
             Selection::Code if triage => Selection::Headers,
             selection => selection,
         };
-        let mut memory: Vec<_> = images.iter().flat_map(|image| image.memory(selection.into(), triage)).collect();
+        let mut memory: Vec<_> =
+            images.iter().flat_map(|image| image::memory(image, selection.into(), triage)).collect();
         memory.sort_by_key(|range| range.address);
         Self {
             snapshot,

@@ -11,9 +11,9 @@ use crate::ipt::snapshots;
 use crate::jobs::ipt::closure::reached;
 use crate::jobs::threads::layout_at_hand;
 use crate::provenance::{Assumed, Provenance, UsedFile};
-use crate::system::{Choice, Detect, Exporter, Files, Image, Setting, System};
 use ipt_analysis::snapshot::Snapshot;
 use ipt_analysis::touched::{Touched, touched};
+use kernel_code::{Choice, Detect, Exporter, Files, Image, Setting, System};
 use kernel_snapshot::Progress;
 use kernel_snapshot::{Architecture, Module};
 use kernel_snapshot::{Reading, Source};
@@ -210,7 +210,7 @@ fn provenance(reading: &Reading<'_>, system: &System<'_>, images: &[Image<'_>]) 
         source_sha256: String::new(),
         import_optimization: Assumed { mode: imports.extent.name().into(), reason: imports.reason.clone() },
         retpoline: Assumed {
-            mode: crate::system::Extent::from(retpoline.on).name().into(),
+            mode: kernel_code::Extent::from(retpoline.on).name().into(),
             reason: retpoline.reason.clone(),
         },
         files: images.iter().map(used).collect(),

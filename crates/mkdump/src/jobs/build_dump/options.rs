@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use crate::ipt::Inputs;
-use crate::search::Search;
 use crate::select::NameFilter;
-use crate::system::Choice;
+use kernel_code::Choice;
+use kernel_code::Search;
 use kernel_snapshot::Moment;
 
 /// A dump to build from a source.

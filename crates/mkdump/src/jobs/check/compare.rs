@@ -13,8 +13,8 @@ use super::relation::Relation;
 use super::report::{CommonModule, ComparisonReport, Differences, DumpReport, OtherModule, Totals};
 use super::scan::{SiteScan, headers};
 use crate::hex::Hex;
-use crate::system::{Inclusion, System};
 use address_map::ModuleId;
+use kernel_code::{Inclusion, System};
 use kernel_snapshot::dump::{Dump, ReadMemory};
 use kernel_snapshot::{Architecture, Module};
 

@@ -42,8 +42,8 @@ pub use scan::{FoundSite, Reached, SiteScan};
 pub use validate::{provenance, validate};
 
 use crate::error::{Error, Result};
-use crate::search::Search;
-use crate::system::{Choice, Detect, Files, Setting, System};
+use kernel_code::Search;
+use kernel_code::{Choice, Detect, Files, Setting, System};
 use kernel_snapshot::FileBytes;
 use kernel_snapshot::Progress;
 use kernel_snapshot::dump::Dump;

@@ -3,9 +3,9 @@
 
 use rayon::prelude::*;
 
-use crate::system::{Exporter, System};
 use address_map::ModuleId;
 use ipt_analysis::touched::{Reach, Touched, closure};
+use kernel_code::{Exporter, System};
 
 /// Closes the modules that packets name over direct import calls: how each module of a system is reached, by its number;
 /// nothing for those that are not. `touched` is the scan over the system's addresses.

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::system::{AddressSpace, Entry, Exporter, Inclusion, System};
 use address_map::ModuleId;
 use ipt_analysis::flow::{Layout, Placed};
+use kernel_code::{AddressSpace, Entry, Exporter, Inclusion, System};
 
 /// Pages are 4 KiB.
 const PAGE: u64 = 0x1000;

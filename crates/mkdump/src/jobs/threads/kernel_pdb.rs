@@ -9,7 +9,7 @@ use symstore::{Guid, Index, Lookup, PdbId};
 
 use crate::error::{Error, Result};
 use crate::pdb::thread_layout;
-use crate::search::Search;
+use kernel_code::Search;
 use kernel_snapshot::FileBytes;
 use kernel_snapshot::threads::ThreadLayout;
 use kernel_snapshot::{Module, Pdb, Snapshot};
@@ -43,7 +43,7 @@ impl KernelPdb {
             return Some(KernelPdb(pdb.clone()));
         }
         let index = index(kernel)?;
-        let Lookup::Found { file, .. } = index.borrow().find(&crate::search::wanted(kernel)) else { return None };
+        let Lookup::Found { file, .. } = index.borrow().find(&kernel_code::wanted(kernel)) else { return None };
         let (id, name) = file.pdb()?;
         Some(KernelPdb(Pdb { name, id }))
     }

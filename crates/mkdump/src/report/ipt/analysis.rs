@@ -13,10 +13,10 @@ use crate::jobs::ipt::analyse::{Analysis, IptOptions, analyse_with};
 use crate::jobs::ipt::chosen::Chosen;
 use crate::jobs::ipt::execution::Execution;
 use crate::report::Hex;
-use crate::system::{Evidence as SystemEvidence, System};
 use address_map::ModuleId;
 use ipt_analysis::executed::Executed;
 use ipt_analysis::touched::{Reach, StreamFacts, Thread};
+use kernel_code::{Evidence as SystemEvidence, System};
 use kernel_snapshot::Progress;
 use kernel_snapshot::Reading;
 

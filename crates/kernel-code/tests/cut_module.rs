@@ -4,8 +4,8 @@
 use std::io::{Cursor, Write};
 use std::path::Path;
 
-use mkdump::snapshot::Module;
-use mkdump::system::{Files, Inclusion};
+use kernel_code::{Files, Inclusion};
+use kernel_snapshot::Module;
 use symstore::{Cache, Index, IndexOptions};
 use testkit::image::{Built, Driver};
 

@@ -7,9 +7,9 @@ use call_forms::{Answer, Importer, IndirectReturn, Input, Site, Verdict};
 use pe_image::{Outcome, Policy, Reason, Site as ListedSite, SiteEncoding, SiteKind, StubBlock};
 use rayon::prelude::*;
 
-use super::address_space::AddressSpace;
-use super::binding::Bound;
-use super::functions::Functions;
+use crate::address_space::AddressSpace;
+use crate::binding::Bound;
+use crate::functions::Functions;
 use address_map::ModuleId;
 
 /// The call forms of the modules of one snapshot.
@@ -167,7 +167,7 @@ fn stub_pages(bound: &Bound<'_>, stubs: Option<&StubBlock>) -> Vec<Range<u64>> {
 
 /// The addresses that a module's stubs would take, up to where another module begins; fewer than `size` bytes when it
 /// begins earlier.
-pub(super) fn room_for_stubs(bound: &Bound<'_>, module: ModuleId, size: u64) -> Option<Range<u64>> {
+pub(crate) fn room_for_stubs(bound: &Bound<'_>, module: ModuleId, size: u64) -> Option<Range<u64>> {
     let own = bound.map(module, Policy::AS_LINKED, None).map(|mapped| mapped.address(mapped.stub_rva()).0);
     let start = own.or_else(|| bound.entry(module).module.end().checked_next_multiple_of(PAGE))?;
     let next = bound.owners().places_from(start).find(|place| place.first >= start);

@@ -1,12 +1,4 @@
-//! A machine's code at one moment, put together once from a snapshot and module files; the jobs work on it.
-//!
-//! ```text
-//! files     which file is which module, by identity, opened and parsed
-//!   └► binding    who has their place at the moment, and where each import leads
-//!        └► changes    what the kernel did to code when it loaded it: import optimization, retpoline
-//!             └► image            one module at its base: ranges, bytes on demand
-//!                address_space    all modules' code, from address to address
-//! ```
+//! The system: modules in their places, bound, with what the kernel did to their code.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -18,23 +10,13 @@ use rayon::prelude::*;
 use address_map::ModuleId;
 use kernel_snapshot::{Architecture, Machine};
 
-mod address_space;
-mod binding;
-mod captured;
-mod changes;
-mod detection;
-mod files;
-mod functions;
-mod image;
-
-use detection::{Detection, room_for_stubs};
-
-pub use address_space::AddressSpace;
-pub use binding::{Bound, DirectImport, Exporter};
-pub use captured::{CapturedForms, FormCounts};
-pub use changes::{Choice, Evidence, Extent, ImportModes, Mode};
-pub use files::{Entry, Files, Inclusion, Parsed};
-pub use image::Image;
+use crate::address_space::AddressSpace;
+use crate::binding::Bound;
+use crate::captured::{self, CapturedForms};
+use crate::changes::{self, Choice, Evidence, ImportModes, Mode};
+use crate::detection::{Detection, room_for_stubs};
+use crate::files::{Entry, Inclusion, Parsed};
+use crate::image::Image;
 
 /// What a system is put together from, besides the modules and their files.
 #[derive(Clone, Debug)]

@@ -90,13 +90,13 @@ impl Entry {
     }
 
     /// Why its file may be the wrong one, as a warning.
-    pub(super) fn warning(&self) -> Option<String> {
+    pub(crate) fn warning(&self) -> Option<String> {
         let file = self.file.as_deref().filter(|_| self.inclusion == Inclusion::Included && !self.doubts.is_empty())?;
         Some(format!("{}: {file} may be the wrong file: {}", self.module.name, joined(&self.doubts)))
     }
 
     /// Leaves the module out.
-    pub(super) fn exclude(&mut self, reason: String) {
+    pub(crate) fn exclude(&mut self, reason: String) {
         self.inclusion = Inclusion::Excluded;
         self.reason = Some(reason);
     }
@@ -136,12 +136,12 @@ fn joined(doubts: &[Doubt]) -> String {
 #[derive(Debug)]
 pub struct Parsed<'a> {
     files: Vec<Option<PeFile<'a>>>,
-    pub(super) entries: &'a [Entry],
+    pub(crate) entries: &'a [Entry],
 }
 
 impl<'a> Parsed<'a> {
     /// A module's file.
-    pub(super) fn file(&self, module: ModuleId) -> Option<&PeFile<'a>> {
+    pub(crate) fn file(&self, module: ModuleId) -> Option<&PeFile<'a>> {
         self.files[module.0].as_ref()
     }
 }

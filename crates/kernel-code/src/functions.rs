@@ -4,7 +4,7 @@ use pe_image::{Export, PeFile, Section};
 
 /// The functions of one file, by RVA.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Functions {
+pub(crate) struct Functions {
     /// Starts, ascending.
     starts: Vec<u32>,
     /// Ranges of the exception directory, ascending by start.

@@ -110,7 +110,7 @@ impl ImportModes {
     }
 
     /// Each module by itself, where `decided` says so.
-    pub(super) fn by_module(extent: Extent, reason: String, decided: Vec<Option<Mode>>, others: Mode) -> Self {
+    pub(crate) fn by_module(extent: Extent, reason: String, decided: Vec<Option<Mode>>, others: Mode) -> Self {
         Self { extent, reason, decided, others }
     }
 
@@ -142,7 +142,7 @@ pub fn import_optimization(choice: Choice, machine: &Machine, evidence: Option<&
 }
 
 /// What the build of Windows does by default with import calls.
-pub(super) fn default_mode(machine: &Machine) -> Mode {
+pub(crate) fn default_mode(machine: &Machine) -> Mode {
     let build = machine.os.build;
     let named = match machine.os.revision {
         Some(revision) => format!("Windows build {build}.{revision}"),

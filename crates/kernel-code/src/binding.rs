@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use pe_image::{Binding, MappedImage, Modules, Outcome, Policy, Reason, SiteKind, StubBlock, Unbound};
 use rayon::prelude::*;
 
-use super::files::{Entry, Inclusion, Parsed};
+use crate::files::{Entry, Inclusion, Parsed};
 use address_map::{AddressMap, Claim, ModuleId, Owners};
 
 /// Modules whose imports are resolved against each other at a moment.
@@ -27,7 +27,7 @@ impl<'a> Bound<'a> {
     /// Gives the modules their places at a moment and resolves every import of those that have one. Where nothing about
     /// time decides between two modules, the one whose file is at hand gets the place. Modules without their places
     /// export nothing, and are left out for the reason that `displaced` gives; it is told the winner.
-    pub(super) fn new(parsed: &'a Parsed<'a>, moment: f64, displaced: impl Fn(&Entry) -> String) -> Self {
+    pub(crate) fn new(parsed: &'a Parsed<'a>, moment: f64, displaced: impl Fn(&Entry) -> String) -> Self {
         let mut entries = parsed.entries.to_vec();
         let claim = |(index, entry): (usize, &Entry)| Claim {
             has_file: parsed.file(ModuleId(index)).is_some(),

@@ -2,7 +2,7 @@
 
 use call_forms::MIN_VOTES;
 
-use super::changes::{Choice, Extent, ImportModes, Mode, default_mode};
+use crate::changes::{Choice, Extent, ImportModes, Mode, default_mode};
 use kernel_snapshot::{Architecture, Machine};
 
 /// The sites in captured code, counted by their form.
@@ -47,7 +47,7 @@ impl FormCounts {
 ///
 /// A module without captured sites is as all modules together, if those agree and are at least [`MIN_VOTES`]; otherwise
 /// the build of Windows decides for it.
-pub(super) fn import_optimization(choice: Choice, machine: &Machine, forms: &CapturedForms) -> Option<ImportModes> {
+pub(crate) fn import_optimization(choice: Choice, machine: &Machine, forms: &CapturedForms) -> Option<ImportModes> {
     if choice != Choice::Auto || machine.architecture_or_x64() != Architecture::Amd64 {
         return None;
     }
@@ -88,7 +88,7 @@ pub(super) fn import_optimization(choice: Choice, machine: &Machine, forms: &Cap
 
 /// Retpoline; `None` when the user decided or no captured code goes through a stub. That none does proves nothing: only
 /// some of a module's branches are rewritten.
-pub(super) fn retpoline(choice: Choice, forms: &CapturedForms) -> Option<Mode> {
+pub(crate) fn retpoline(choice: Choice, forms: &CapturedForms) -> Option<Mode> {
     let sites = forms.retpoline;
     let reason = || format!("decided from the captured code: {sites} branches through the kernel's retpoline stubs");
     (choice == Choice::Auto && sites > 0).then(|| Mode { on: true, reason: reason() })

@@ -10,7 +10,6 @@ use kernel_snapshot::Progress;
 
 /// Why module files cannot be looked for.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum SearchError {
     /// A directory of modules cannot be read.
     #[error(transparent)]
