@@ -4,7 +4,7 @@ use std::fmt;
 
 use object::LittleEndian as LE;
 use object::pe;
-use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, optional_header_magic};
+use object::read::pe::{ImageNtHeaders, ImageOptionalHeader};
 
 use crate::addr::{PAGE_SIZE, Rva};
 use crate::bytes;
@@ -126,6 +126,11 @@ pub struct Headers {
     directories: [Directory; 16],
 }
 
+/// IMAGE_NT_SIGNATURE: "PE", NUL, NUL.
+const SIGNATURE: u32 = 0x4550;
+/// IMAGE_NT_OPTIONAL_HDR32_MAGIC and IMAGE_NT_OPTIONAL_HDR64_MAGIC.
+const MAGIC_32: u16 = 0x10b;
+const MAGIC_64: u16 = 0x20b;
 /// Offset of ImageBase in IMAGE_NT_HEADERS64, and in IMAGE_NT_HEADERS32.
 const IMAGE_BASE_OFFSET: [u32; 2] = [24 + 24, 24 + 28];
 /// Offset of CheckSum in both.
@@ -156,11 +161,19 @@ impl Headers {
         if have < u64::from(nt_offset) + 26 {
             return Err(too_short(26));
         }
-        match optional_header_magic(data) {
-            Ok(pe::IMAGE_NT_OPTIONAL_HDR64_MAGIC) => Self::parse_as::<pe::ImageNtHeaders64>(data, nt_offset),
-            Ok(pe::IMAGE_NT_OPTIONAL_HDR32_MAGIC) => Self::parse_as::<pe::ImageNtHeaders32>(data, nt_offset),
-            Ok(other) => Err(Error::field(place, "IMAGE_NT_HEADERS", "OptionalHeader.Magic", other, "0x10b or 0x20b")),
-            Err(_) => Err(Error::other(place, "IMAGE_NT_HEADERS", "the signature is not PE\\0\\0")),
+        // The signature and the magic are looked at before the rest is known to be there, so that what is cut off inside the
+        // headers is called cut off.
+        let nt = &data[nt_offset as usize..];
+        if bytes::u32_at(nt, 0) != Some(SIGNATURE) {
+            return Err(Error::other(place, "IMAGE_NT_HEADERS", "the signature is not PE\\0\\0"));
+        }
+        match bytes::u16_at(nt, 24) {
+            Some(MAGIC_64) => Self::parse_as::<pe::ImageNtHeaders64>(data, nt_offset),
+            Some(MAGIC_32) => Self::parse_as::<pe::ImageNtHeaders32>(data, nt_offset),
+            other => {
+                let found = other.unwrap_or_default();
+                Err(Error::field(place, "IMAGE_NT_HEADERS", "OptionalHeader.Magic", found, "0x10b or 0x20b"))
+            }
         }
     }
 

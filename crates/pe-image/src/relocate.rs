@@ -162,3 +162,6 @@ impl<'a> PeFile<'a> {
         Ok(Blocks::new(bytes, directory.rva))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -231,3 +231,6 @@ fn symbol(bytes: &[u8], at: usize, is_64: bool) -> Symbol {
     let value = if is_64 { bytes::u64_at(bytes, at) } else { bytes::u32_at(bytes, at).map(u64::from) };
     Symbol(value.expect("the caller has checked the header's size"))
 }
+
+#[cfg(test)]
+mod tests;

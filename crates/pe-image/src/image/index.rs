@@ -44,3 +44,6 @@ impl<'a> PageIndex<'a> {
         &self.blocks[from..to.max(from)]
     }
 }
+
+#[cfg(test)]
+mod tests;

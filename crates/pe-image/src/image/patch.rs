@@ -267,3 +267,6 @@ impl<'a> MappedImage<'a> {
         !self.table_ignored && (self.policy.import_calls != crate::ImportCalls::AsLinked || self.retpolines().is_some())
     }
 }
+
+#[cfg(test)]
+mod tests;
