@@ -2,10 +2,11 @@
 
 use pe_image::{Headers, Section, SiteForm, recognise};
 
+use super::difference::{Class, Difference};
 use super::instructions::{self, likely_start};
 use super::known::{Form, FormName, Known, Witness, is_code};
 use super::memory::{PLACE, Side};
-use super::report::{Class, CommonModule, Difference};
+use super::report::CommonModule;
 use super::scan::Reached;
 use super::units::{Unit, UnitKind};
 use crate::hex::Hex;

@@ -6,11 +6,11 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::classify::Classifier;
+use super::difference::Differences;
 use super::known::{Known, Witness};
 use super::memory::{PageBudget, both};
 use super::other_forms::OtherForms;
-use super::relation::Relation;
-use super::report::{CommonModule, ComparisonReport, Differences, DumpReport, OtherModule, Totals};
+use super::report::{CommonModule, ComparisonReport, DumpReport, OtherModule, Relation, Totals};
 use super::scan::{SiteScan, headers};
 use crate::hex::Hex;
 use address_map::ModuleId;

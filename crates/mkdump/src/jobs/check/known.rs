@@ -8,9 +8,9 @@ use pe_image::{
     Binding, ImportCalls, LinkedImport, MappedImage, PeFile, Policy, Rva, Section, SiteForm, StubBlock, recognise,
 };
 
+use super::difference::Class;
 use super::instructions::Starts;
 use super::memory::{PLACE, Side};
-use super::report::Class;
 use super::scan::{Reached, SiteScan};
 use super::units::{Unit, UnitKind, Units};
 use kernel_snapshot::dump::{Dump, ReadMemory};

@@ -18,6 +18,7 @@
 
 mod classify;
 mod compare;
+mod difference;
 mod instructions;
 mod known;
 mod memory;
@@ -31,12 +32,11 @@ mod validate;
 use std::path::PathBuf;
 
 use compare::compare;
+pub use difference::{Class, Count, Difference, Differences};
 pub use other_forms::{OnOff, OtherForms};
-pub use relation::Relation;
 pub use report::{
-    AssumedReport, CheckReport, Class, CommonModule, ComparisonReport, Count, Difference, Differences, DumpReport,
-    FindingReport, OtherModule, ProvenanceReport, SeverityReport, SitesFound, Totals, UsedFileReport, ValidationReport,
-    Verdict,
+    AssumedReport, CheckReport, CommonModule, ComparisonReport, DumpReport, FindingReport, OtherModule,
+    ProvenanceReport, Relation, SeverityReport, SitesFound, Totals, UsedFileReport, ValidationReport, Verdict,
 };
 pub use scan::{FoundSite, Reached, SiteScan};
 pub use validate::{provenance, validate};

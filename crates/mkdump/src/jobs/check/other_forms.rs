@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::report::{Class, Differences};
+use super::difference::{Class, Differences};
 
 /// Sites of load-time changes that the two dumps have in different forms, and what the other dump's form is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

@@ -3,22 +3,9 @@
 //! A dump made from another one holds that one's bytes, so of course the two agree, whatever memory held elsewhere. What
 //! says so is the SHA-256 of the source, in the provenance or, where a format has no room for that, in the comment.
 
-use serde::Serialize;
-
+use super::report::Relation;
 use super::validate::provenance;
 use crate::provenance::sha256_of;
-
-/// How two dumps are related that agree because one comes from the other: comparing them proves nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Relation {
-    /// Both files have the same bytes.
-    SameFile,
-    /// The dump says that it was made from the other one, by SHA-256.
-    MadeFromOther,
-    /// The other dump says that it was made from this one.
-    SourceOfOther,
-}
 
 /// How the dump and the other one are related, as far as they say.
 pub(super) fn of(dump: &[u8], other: &[u8]) -> Option<Relation> {
