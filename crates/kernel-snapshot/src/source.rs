@@ -14,6 +14,9 @@ use crate::snapshot::{OsVersion, Snapshot};
 mod dumps;
 mod etl;
 mod losses;
+mod recording;
+
+pub use recording::OtherRecording;
 
 /// Why a source cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,9 @@ pub enum SourceError {
         /// Where and what.
         source: Box<dump::DumpError>,
     },
+    /// The traces are not of one recording.
+    #[error(transparent)]
+    OtherRecording(#[from] OtherRecording),
     /// The dumps do not belong together.
     #[error("{path} and the dumps given with it do not belong together")]
     Merge {
@@ -55,7 +61,8 @@ pub struct Source {
 
 #[derive(Debug)]
 enum Kind {
-    Etl(FileBytes),
+    /// At least one, of one recording.
+    Etl(Vec<FileBytes>),
     /// At least one.
     Dumps(Vec<FileBytes>),
 }
@@ -84,8 +91,13 @@ pub struct Reading<'a> {
     pub threads: Vec<etl_file::Thread>,
     /// What is damaged or doubtful, with its place.
     pub warnings: Vec<String>,
+    /// What is worth knowing of a source that is as it should be.
+    pub notes: Vec<String>,
     /// What was lost of a trace and what follows from it, in a sentence; `None` when nothing says that anything was.
     pub lost: Option<String>,
+    /// Names of trace files beside the source that were recorded at the same time, when the source is a single trace and
+    /// lacks kernel modules, or Intel PT data that was asked for: they may hold it.
+    pub siblings: Vec<String>,
     /// The dump, when the source is one.
     pub held: Option<Held<'a>>,
     /// The end of the trace in seconds from its start; infinite when it is not known, and for a dump.
@@ -98,7 +110,7 @@ pub struct Reading<'a> {
 pub struct Summary {
     /// What it is.
     pub kind: SourceKind,
-    /// File name.
+    /// File name; of several files all names, with ", " between.
     pub name: String,
     /// Windows version.
     pub os: OsVersion,
@@ -151,7 +163,14 @@ pub struct Wanted {
 impl Source {
     /// Opens an ETW trace.
     pub fn open_etl(path: &Path) -> Result<Self, SourceError> {
-        Ok(Self { kind: Kind::Etl(FileBytes::open(path)?) })
+        Self::open_etls(&[path.to_owned()])
+    }
+
+    /// Opens the trace files of one recording: that of the kernel's session and those of others. Whether they belong
+    /// together is found out when they are read.
+    pub fn open_etls(paths: &[PathBuf]) -> Result<Self, SourceError> {
+        let traces: Vec<_> = paths.iter().map(|path| FileBytes::open(path)).collect::<Result<_, _>>()?;
+        Ok(Self { kind: Kind::Etl(traces) })
     }
 
     /// Opens a Windows dump, or several triage dumps of one boot.
@@ -167,9 +186,17 @@ impl Source {
 
     /// The file, or the first of several.
     pub fn path(&self) -> &Path {
+        self.files().first().map_or(Path::new(""), FileBytes::path)
+    }
+
+    /// All files of it, in the order in which they were given.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files().iter().map(FileBytes::path)
+    }
+
+    fn files(&self) -> &[FileBytes] {
         match &self.kind {
-            Kind::Etl(bytes) => bytes.path(),
-            Kind::Dumps(dumps) => dumps.first().map_or(Path::new(""), FileBytes::path),
+            Kind::Etl(files) | Kind::Dumps(files) => files,
         }
     }
 
@@ -185,10 +212,19 @@ impl Source {
     /// Goes over the source.
     pub fn read(&self, wanted: Wanted, progress: &dyn Progress) -> Result<Reading<'_>, SourceError> {
         match &self.kind {
-            Kind::Etl(bytes) => etl::read(bytes, wanted, progress),
+            Kind::Etl(traces) => etl::read(traces, wanted, progress),
             Kind::Dumps(dumps) => dumps::read(dumps, progress),
         }
     }
+}
+
+/// The names of files, with ", " between.
+fn names(files: &[FileBytes]) -> String {
+    files.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+fn name(file: &FileBytes) -> String {
+    file.path().file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 impl Reading<'_> {

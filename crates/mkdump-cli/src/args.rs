@@ -124,9 +124,10 @@ pub enum Colour {
 #[derive(Clone, Debug, Args)]
 #[group(id = "source", required = true, multiple = false)]
 pub struct SourceArgs {
-    /// An ETW trace with Loader events
+    /// An ETW trace with Loader events; repeatable for a recording in several files, such as those of the kernel's session
+    /// and of a user session
     #[arg(long, value_name = "FILE")]
-    pub etl: Option<PathBuf>,
+    pub etl: Vec<PathBuf>,
     /// A Windows dump: kernel triage, full or bitmap, or user minidump; several triage dumps of one boot are merged
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub from_dump: Vec<PathBuf>,
@@ -146,7 +147,8 @@ pub struct ModulesArgs {
 /// Which of a source's modules.
 #[derive(Clone, Debug, Default, Args)]
 pub struct SelectArgs {
-    /// The moment to show: seconds from the start of the trace, or a raw timestamp [default: its end]
+    /// The moment to show: seconds from the start of the trace, or a raw timestamp [default: a dump shows the end, lists
+    /// name all that was ever loaded]
     #[arg(long, value_name = "TIME", value_parser = values::moment, allow_negative_numbers = true)]
     pub at: Option<Moment>,
     /// Only modules whose name matches; repeatable
@@ -207,7 +209,8 @@ pub struct BuildArgs {
     /// Write a page that shows the result: the address space, what is missing, where Intel PT data was
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
-    /// Exit with 1 when a module is missing or mismatches
+    /// Exit with 1 when anything is missing or doubtful: a module without its file, a file that may be the wrong one, or
+    /// any warning about the source
     #[arg(long)]
     pub strict: bool,
     /// Print the report as JSON

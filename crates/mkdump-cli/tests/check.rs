@@ -77,6 +77,20 @@ fn json_is_all_there_is_on_stdout() {
     assert_eq!((out.as_str(), err.as_str()), ("", ""));
 }
 
+#[test]
+fn a_dump_of_another_system_is_called_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let mut recipe = Recipe::good();
+    recipe.platform = 0x8101;
+    std::fs::write(dir.join("mac.dmp"), recipe.build()).unwrap();
+    let (_, out, err) = run(dir, "mac.dmp");
+    assert!(out.contains("mac.dmp: minidump of macOS 10.") && err.contains("not of Windows"), "{out}\n{err}");
+    let (_, out, _) = run(dir, "mac.dmp --json");
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(report["dump"]["other_system"].as_str().unwrap().starts_with("macOS 10."), "{out}");
+}
+
 /// Builds a dump of the demo in `dir`.
 fn build(dir: &Path, arguments: &str) {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo");

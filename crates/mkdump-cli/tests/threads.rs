@@ -28,6 +28,8 @@ fn threads_are_listed_on_stdout() {
     assert!(lines[1].contains("ffff8504`29890ee8") && lines[1].contains(" 120 "), "{list}");
     assert!(lines[2].starts_with("ffffc08b`f0000040  listed?"), "{list}");
     assert!(lines[4].contains("ffffc08b`dea1a080  scanned"), "{list}");
+    // The current directory need not hold modules, so the build alone would not work.
+    assert!(!cfg!(feature = "fetch") || talk.contains("mkdump fetch --from-dump"), "{talk}");
     assert!(talk.contains("warning: 0xffffc08bf0000040") && talk.contains("4 threads, 2 with"), "{talk}");
 
     let quiet = mkdump(&["threads", "--quiet", dump.to_str().unwrap()]);

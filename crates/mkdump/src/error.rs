@@ -36,7 +36,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The trace is not an ETW trace, or so damaged that nothing can be read from it.
-    #[error("{path}: {source}")]
+    #[error("{path}: not an ETW trace that can be read: {source}")]
     Trace {
         /// The trace.
         path: PathBuf,
@@ -44,13 +44,16 @@ pub enum Error {
         source: etl_file::Error,
     },
     /// The file is not a Windows dump, or so damaged that nothing can be read from it.
-    #[error("{path}: {source}")]
+    #[error("{path}: not a dump that can be read: {source}")]
     Dump {
         /// The dump.
         path: PathBuf,
         /// Where and what.
         source: Box<kernel_snapshot::dump::DumpError>,
     },
+    /// Traces that are not of one recording.
+    #[error(transparent)]
+    OtherRecording(kernel_snapshot::OtherRecording),
     /// Dumps that do not belong together.
     #[error("{path} and the dumps given with it: {source}")]
     Merge {
@@ -99,6 +102,14 @@ pub enum Error {
         roots: Vec<PathBuf>,
         /// How many files there are.
         looked_at: usize,
+    },
+    /// The source names no kernel module, so there is no code to follow Intel PT data over.
+    #[error("{name}: there is no code to follow the Intel PT data over: {why}")]
+    NoCode {
+        /// The trace or dump.
+        name: String,
+        /// What it holds instead.
+        why: String,
     },
     /// There is no Intel PT data.
     #[error("{name}: {why}")]
@@ -220,6 +231,7 @@ impl From<SourceError> for Error {
             SourceError::Read(error) => error.into(),
             SourceError::Trace { path, source } => Self::Trace { path, source },
             SourceError::Dump { path, source } => Self::Dump { path, source },
+            SourceError::OtherRecording(error) => Self::OtherRecording(error),
             SourceError::Merge { path, source } => Self::Merge { path, source },
         }
     }

@@ -48,6 +48,6 @@ pub use kernel_snapshot::{
     SourceKind, Summary, Wanted, dump, threads,
 };
 pub use output::{Output, WriteError, remove_unfinished};
-pub use provenance::{PROVENANCE_STREAM, Provenance, UsedFile};
+pub use provenance::{PROVENANCE_STREAM, Provenance, SourceFile, UsedFile};
 pub use report::{build, list_modules, list_threads};
 pub use select::{NameFilter, NoMatch, PatternError, Rejection};

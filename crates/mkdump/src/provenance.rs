@@ -22,12 +22,24 @@ pub struct Provenance {
     pub source: String,
     /// SHA-256 of the trace or dump, in hexadecimal.
     pub source_sha256: String,
+    /// The other files of a source in several: the rest of a recording, or further dumps of a boot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_sources: Vec<SourceFile>,
     /// What was assumed of import optimization.
     pub import_optimization: Assumed,
     /// What was assumed of retpolines.
     pub retpoline: Assumed,
     /// The files that the code comes from.
     pub files: Vec<UsedFile>,
+}
+
+/// A file of the source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFile {
+    /// File name.
+    pub name: String,
+    /// SHA-256 in hexadecimal.
+    pub sha256: String,
 }
 
 /// What was assumed of a load-time change.
@@ -61,6 +73,9 @@ impl Provenance {
     pub fn comment(&self) -> String {
         let mut text = format!("{}: code of {} kernel modules", self.tool, self.files.len());
         let _ = write!(text, ", laid out from {} (SHA-256 {})", self.source, self.source_sha256);
+        for more in &self.more_sources {
+            let _ = write!(text, " and {} (SHA-256 {})", more.name, more.sha256);
+        }
         let _ = write!(
             text,
             "; import optimization {}: {}",

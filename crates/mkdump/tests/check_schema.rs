@@ -7,7 +7,7 @@ use mkdump::check::{
     UsedFileReport, check,
 };
 use mkdump::report::Hex;
-use mkdump::{Search, Silent};
+use mkdump::{Search, Silent, SourceFile};
 use serde_json::{Value, json};
 use symstore::Cache;
 use testkit::dump::pair::{Pair, Wish};
@@ -41,6 +41,7 @@ fn full() -> CheckReport {
         tool: "mkdump 0.1.0".into(),
         source: "trace.etl".into(),
         source_sha256: "00".repeat(32),
+        more_sources: vec![SourceFile { name: "user.etl".into(), sha256: "11".repeat(32) }],
         import_optimization: assumed(),
         retpoline: assumed(),
         files: vec![UsedFileReport { name: "a.sys".into(), base: "0x1000".into(), image_key: "5F5E10009000".into() }],

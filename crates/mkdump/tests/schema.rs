@@ -134,6 +134,8 @@ fn build() {
         unresolved: vec![UnresolvedReport { dll: "NDIS.SYS".into(), name: "#7".into(), reason: "not found".into() }],
     };
     let report = BuildReport {
+        source_files: vec![mkdump::SourceFile { name: "trace.etl".into(), sha256: "00".repeat(32) }],
+        shortcomings: vec!["1 module is missing".into()],
         output: "out.dmp".into(),
         format: "minidump",
         bytes: 4096,

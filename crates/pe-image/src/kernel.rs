@@ -41,7 +41,8 @@ impl fmt::Display for ImportOptimizationDefault {
 
 /// Windows 10 1809.
 const RS5: u32 = 17763;
-/// The revision of 1809 that brought import optimization: KB4482887 of 1 March 2019, 17763.348.
+/// The revision of 1809 that brought import optimization: KB4482887 of 1 March 2019, 17763.348. What of that is sourced:
+/// docs/decisions/import-optimization-default.md.
 const RS5_REVISION: u32 = 348;
 /// Windows 10 2004, the first whose switch depends neither on the processor nor on retpoline.
 const VB: u32 = 19041;

@@ -47,6 +47,15 @@ impl Losses {
         losses
     }
 
+    /// Adds what another file of the same recording lacks.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.events = self.events.saturating_add(other.events);
+        self.buffers = self.buffers.saturating_add(other.buffers);
+        self.overwritten += other.overwritten;
+        self.missing += other.missing;
+        self.marked += other.marked;
+    }
+
     /// True when nothing says that something was lost.
     pub fn is_none(&self) -> bool {
         *self == Self::default()

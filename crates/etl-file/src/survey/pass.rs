@@ -298,6 +298,24 @@ impl<'a> Found<'a> {
         }
     }
 
+    /// Adds what another file of the same recording holds: the events that the survey is made of. An image event that is
+    /// in both files is one.
+    pub fn join(&mut self, other: Self) {
+        let mut images: HashSet<(Tick, Image)> = std::mem::take(&mut self.images).into_iter().collect();
+        images.extend(other.images);
+        self.images = images.into_iter().collect();
+        self.image_ids.extend(other.image_ids);
+        self.debug_ids.extend(other.debug_ids);
+        self.processes.extend(other.processes);
+        self.threads.extend(other.threads);
+        for volume in other.volumes {
+            if !self.volumes.contains(&volume) {
+                self.volumes.push(volume);
+            }
+        }
+        self.system.absorb(other.system);
+    }
+
     /// Adds what a later part found.
     fn absorb(&mut self, part: Self, known_images: &mut HashSet<(Tick, Image)>) {
         self.events += part.events;

@@ -37,7 +37,7 @@ pub(super) fn read<'a>(files: &'a [FileBytes], progress: &dyn Progress) -> Resul
     let machine = &snapshot.machine;
     let summary = Summary {
         kind: SourceKind::Dump(kind),
-        name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        name: super::names(files),
         os: machine.os,
         processors: machine.processors,
         pointer_size: machine.pointer_size,
@@ -56,7 +56,9 @@ pub(super) fn read<'a>(files: &'a [FileBytes], progress: &dyn Progress) -> Resul
         processes: Vec::new(),
         threads: Vec::new(),
         warnings,
+        notes: Vec::new(),
         lost: None,
+        siblings: Vec::new(),
         held: Some(held),
         end: f64::INFINITY,
         clock: None,

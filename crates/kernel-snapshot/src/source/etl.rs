@@ -1,28 +1,50 @@
 //! An ETW trace as a source.
 
-use etl_file::{LogFileMode, Survey, SurveyOptions, Trace};
+use std::path::{Path, PathBuf};
+
+use etl_file::{FileTime, LogFileMode, Part, Survey, SurveyOptions, Trace};
 use pe_image::{Guid, PdbId};
 
-use super::{Reading, SourceError, SourceKind, Summary, Wanted, losses};
-use crate::file_bytes::FileBytes;
+use super::{Reading, SourceError, SourceKind, Summary, Wanted, losses, name, names, recording};
+use crate::file_bytes::{FileBytes, ReadError};
 use crate::progress::Progress;
 use crate::snapshot::{Architecture, Machine, Module, OsVersion, Pdb, Snapshot};
 
-/// Goes over the trace once.
+/// Goes over each trace once, and makes one reading of all.
 pub(super) fn read<'a>(
-    bytes: &'a FileBytes,
+    files: &'a [FileBytes],
     wanted: Wanted,
     progress: &dyn Progress,
 ) -> Result<Reading<'a>, SourceError> {
-    let path = bytes.path();
-    let trace = Trace::open(bytes).map_err(|source| SourceError::Trace { path: path.to_owned(), source })?;
+    let open = |file: &'a FileBytes| {
+        Trace::open(file).map_err(|source| SourceError::Trace { path: file.path().to_owned(), source })
+    };
+    let traces: Vec<Trace<'a>> = files.iter().map(open).collect::<Result<_, _>>()?;
+    let named = |number: usize| (name(&files[number]), traces[number].header());
+    for other in 1..traces.len() {
+        let ((first, a), (other, b)) = (named(0), named(other));
+        recording::same((&first, a), (&other, b))?;
+    }
+    let bytes: u64 = files.iter().map(|file| file.len() as u64).sum();
+    progress.phase("reading the trace", Some(bytes));
     let options = SurveyOptions { user_modules: wanted.user_modules, processes: wanted.ipt, ipt: wanted.ipt };
-    progress.phase("reading the trace", Some(bytes.len() as u64));
-    let survey = etl_file::survey(&trace, &options, &|amount| progress.advance(amount));
+    let mut parts: Vec<Part<'a>> =
+        traces.iter().map(|trace| Part::read(trace, &options, &|amount| progress.advance(amount))).collect();
+    for (number, part) in parts.iter().enumerate().skip(1) {
+        let ((first, _), (other, _)) = (named(0), named(number));
+        recording::same_computer((&first, parts[0].computer_name()), (&other, part.computer_name()))?;
+    }
+    let mut told = Told::default();
+    parts.iter_mut().zip(files).for_each(|(part, file)| told.part(part, file.path()));
+    let Told { mut warnings, notes } = told;
+    let (start_time, end_time) = span(&parts);
+    let mut parts = parts.into_iter();
+    let Some(first) = parts.next() else { return Err(no_file().into()) };
+    let survey = first.with(parts.collect());
 
     let clock = survey.clock;
     let seconds = |tick: etl_file::Tick| clock.seconds(tick);
-    let end = duration(&survey).unwrap_or(f64::INFINITY);
+    let end = duration(start_time, end_time).unwrap_or(f64::INFINITY);
     let system = &survey.system;
     let machine = Machine {
         os: OsVersion {
@@ -45,12 +67,12 @@ pub(super) fn read<'a>(
     let start = clock.start_time();
     let summary = Summary {
         kind: SourceKind::Trace,
-        name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        name: names(files),
         os: machine.os,
         processors: machine.processors,
         pointer_size: machine.pointer_size,
         start: (start.0 > 0).then(|| start.to_string()),
-        duration: duration(&survey),
+        duration: duration(start_time, end_time),
         events: survey.counts.events,
         events_lost: survey.counts.events_lost.into(),
         buffers: survey.counts.buffers,
@@ -73,14 +95,15 @@ pub(super) fn read<'a>(
         loaded: module.loaded.map(seconds),
         unloaded: module.unloaded.map(seconds),
     });
-    let mut warnings: Vec<String> = survey.warnings.iter().map(|w| format!("{}: {w}", path.display())).collect();
-    if survey.warnings_dropped > 0 {
-        warnings.push(format!("{}: {} more warnings of the same kinds", path.display(), survey.warnings_dropped));
-    }
     let lost = losses::sentence(&survey.losses);
-    warnings.extend(lost.iter().map(|lost| format!("{}: {lost}", path.display())));
     let modules: Vec<Module> = modules.collect();
-    warnings.extend(losses::no_kernel(&modules, survey.kernel_base).map(|why| format!("{}: {why}", path.display())));
+    let source = names(files);
+    warnings.extend(losses::no_kernel(&modules, survey.kernel_base).map(|why| format!("{source}: {why}")));
+    let lacks = !modules.iter().any(|module| module.kernel) || wanted.ipt && survey.ipt.is_empty();
+    let siblings = match files {
+        [file] if lacks => recording::siblings(file.path(), &survey.header),
+        _ => Vec::new(),
+    };
     Ok(Reading {
         snapshot: Snapshot {
             machine,
@@ -93,7 +116,9 @@ pub(super) fn read<'a>(
         processes: survey.processes,
         threads: survey.threads,
         warnings,
+        notes,
         lost,
+        siblings,
         held: None,
         end,
         clock: Some(clock),
@@ -118,8 +143,40 @@ fn architecture(survey: &Survey<'_>) -> Option<Architecture> {
     }
 }
 
-/// Seconds that the session ran; `None` for one that was never finalised.
-fn duration(survey: &Survey<'_>) -> Option<f64> {
-    let (start, end) = (survey.header.start_time.0, survey.header.end_time.0);
-    (end > start && start > 0).then(|| (end - start) as f64 / 1e7)
+/// A list without any file.
+fn no_file() -> ReadError {
+    ReadError { path: PathBuf::new(), source: std::io::ErrorKind::NotFound.into() }
+}
+
+/// When the first session began and the last one ended; an end of 0 for one that was never finalised.
+fn span(parts: &[Part<'_>]) -> (FileTime, FileTime) {
+    let start = parts.iter().map(|part| part.header.start_time).filter(|time| time.0 > 0).min();
+    let end = parts.iter().map(|part| part.header.end_time).max();
+    (start.unwrap_or_default(), end.unwrap_or_default())
+}
+
+/// Seconds that the recording ran; `None` for one that was never finalised.
+fn duration(start: FileTime, end: FileTime) -> Option<f64> {
+    (end > start && start.0 > 0).then(|| (end.0 - start.0) as f64 / 1e7)
+}
+
+/// What is told of each file, with its name.
+#[derive(Default)]
+struct Told {
+    warnings: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl Told {
+    fn part(&mut self, part: &mut Part<'_>, path: &Path) {
+        let path = path.display();
+        for found in std::mem::take(&mut part.warnings) {
+            let list = if found.is_note() { &mut self.notes } else { &mut self.warnings };
+            list.push(format!("{path}: {found}"));
+        }
+        if part.warnings_dropped > 0 {
+            self.warnings.push(format!("{path}: {} more warnings of the same kinds", part.warnings_dropped));
+        }
+        self.warnings.extend(losses::sentence(&part.losses).map(|lost| format!("{path}: {lost}")));
+    }
 }

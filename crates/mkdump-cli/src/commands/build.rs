@@ -73,15 +73,13 @@ pub(super) fn run_and_tell(command: &BuildArgs, talk: TalkArgs) -> Result<(Outco
     if command.json {
         print_json(&report)?;
     }
-    // An included module has a reason only when its file may be the wrong one.
-    let amiss = report.modules.iter().any(|module| match module.status {
-        Status::Missing | Status::Mismatch => true,
-        Status::Included => module.reason.is_some(),
-        Status::Excluded => false,
-    });
+    let amiss = command.strict && !report.shortcomings.is_empty();
+    if amiss {
+        warn(&[format!("not complete: {}", report.shortcomings.join("; "))], talk);
+    }
     // A dump without code serves no purpose, whatever was asked for.
     let empty = !report.modules.iter().any(|module| module.status == Status::Included);
-    Ok((if empty || command.strict && amiss { Outcome::Amiss } else { Outcome::Done }, next))
+    Ok((if empty || amiss { Outcome::Amiss } else { Outcome::Done }, next))
 }
 
 /// The time that tools for reproducible builds set for all outputs: SOURCE_DATE_EPOCH, in seconds from 1970.

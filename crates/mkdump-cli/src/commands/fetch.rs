@@ -10,7 +10,7 @@ use mkdump::{Progress, Wanted};
 use symstore::fetch::{FetchOptions, FetchProgress, Outcome as Fetched, fetch};
 use symstore::{Doubt, Lookup, MICROSOFT_SERVER, ServerFile, SymbolPath, Wanted as WantedFile};
 
-use super::{Outcome, explain_no_modules, kernel_modules, open, print, search, suggest, warn};
+use super::{Outcome, explain_no_modules, is_built, kernel_modules, open, print, search, suggest, warn};
 use crate::args::{FetchCommand, TalkArgs};
 use crate::progress::Bars;
 use crate::show::next::{Job, Next};
@@ -84,7 +84,7 @@ pub fn run(command: &FetchCommand, talk: TalkArgs) -> Result<Outcome> {
         let request = job.command("request").option("-m", &store).option("-o", "mkdump-request.ps1");
         next.push(Next::new("ask the trace's owner", request.line()));
     }
-    if here > 0 || files.is_empty() {
+    if (here > 0 || files.is_empty()) && is_built(&reading) {
         next.push(Next::new("build the dump", job.build_with(&store, None)));
     }
     suggest(&next, talk);

@@ -110,6 +110,12 @@ fn explain_no_modules(reading: &Reading<'_>) {
     }
 }
 
+/// Whether dumps are built of a source's machine: of 32-bit traces they are not.
+fn is_built(reading: &Reading<'_>) -> bool {
+    reading.summary.kind != mkdump::SourceKind::Trace
+        || reading.snapshot.machine.architecture != Some(mkdump::snapshot::Architecture::X86)
+}
+
 /// Prints what to do next on stderr.
 fn suggest(next: &[Next], talk: TalkArgs) {
     if !talk.quiet {
@@ -119,10 +125,11 @@ fn suggest(next: &[Next], talk: TalkArgs) {
 
 /// Opens the trace or dump that the arguments name.
 fn open(source: &SourceArgs) -> Result<Source> {
-    match &source.etl {
-        Some(etl) => Ok(Source::open_etl(etl).map_err(mkdump::Error::from)?),
-        None => Ok(Source::open_dumps(&source.from_dump).map_err(mkdump::Error::from)?),
-    }
+    let opened = match &*source.etl {
+        [] => Source::open_dumps(&source.from_dump),
+        traces => Source::open_etls(traces),
+    };
+    Ok(opened.map_err(mkdump::Error::from)?)
 }
 
 /// Where module files are looked for: the directories given, and those of the environment's symbol path.

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::Result;
-use mkdump::{ListOptions, NameFilter, Wanted};
+use mkdump::{ListOptions, NameFilter, Reading, Wanted};
 
-use super::{Outcome, explain_no_modules, open, print, print_json, suggest, warn};
+use super::{Outcome, explain_no_modules, is_built, open, print, print_json, suggest, warn};
 use crate::args::{ModulesCommand, TalkArgs};
 use crate::progress::Bars;
 use crate::show::next::{Job, Next};
@@ -52,21 +52,25 @@ pub fn run(command: &ModulesCommand, talk: TalkArgs) -> Result<Outcome> {
                 }
             }
         }
-    } else {
-        suggest(&after_modules(command), talk);
+    } else if report.modules.iter().any(|module| module.kernel) {
+        // Files are fetched, and dumps are built, of kernel modules only.
+        suggest(&after_modules(command, &reading), talk);
     }
     Ok(Outcome::Done)
 }
 
 /// After a list: get the files, then build.
-fn after_modules(command: &ModulesCommand) -> Vec<Next> {
+fn after_modules(command: &ModulesCommand, reading: &Reading<'_>) -> Vec<Next> {
     let job = Job { source: &command.source, modules: None, select: &command.select };
     let mut next = Vec::new();
+    let is_built = is_built(reading);
     if cfg!(feature = "fetch") {
         let store = Path::new("symbols");
         next.push(Next::new("get the files", job.command("fetch").option("--store", store).line()));
-        next.push(Next::new("build the dump", job.build_with(store, None)));
-    } else {
+        if is_built {
+            next.push(Next::new("build the dump", job.build_with(store, None)));
+        }
+    } else if is_built {
         next.push(Next::new("build the dump", job.build_with(Path::new("."), None)));
     }
     next

@@ -1,5 +1,7 @@
 //! `mkdump threads`: the threads that a triage dump holds something of.
 
+use std::path::Path;
+
 use anyhow::Result;
 use mkdump::{Search, Source, Wanted};
 use mkdump::{ThreadListOptions, list_threads};
@@ -48,9 +50,23 @@ pub fn run(command: &ThreadsCommand, talk: TalkArgs) -> Result<Outcome> {
 
 /// After a list: a dump with the threads and the code that they run.
 fn after_list(command: &ThreadsCommand) -> Vec<Next> {
-    let source = SourceArgs { etl: None, from_dump: command.dumps.clone() };
+    let source = SourceArgs { etl: Vec::new(), from_dump: command.dumps.clone() };
     let modules = ModulesArgs { modules: command.modules.clone(), no_cache: false };
     let select = SelectArgs::default();
     let job = Job { source: &source, modules: Some(&modules), select: &select };
-    vec![Next::new("build a dump with them", format!("{} --threads", job.command("").line()))]
+    let mut next = Vec::new();
+    // Without a directory the build would look through the current one, where no module file needs to be.
+    if command.modules.is_empty() && SymbolPath::from_environment().directories().is_empty() {
+        let store = Path::new("symbols");
+        if cfg!(feature = "fetch") {
+            next.push(Next::new("get the modules' files", job.command("fetch").option("--store", store).line()));
+        }
+        next.push(Next::new(
+            "build a dump with them",
+            format!("{} --threads", job.build_with(Path::new("symbols"), None)),
+        ));
+    } else {
+        next.push(Next::new("build a dump with them", format!("{} --threads", job.command("").line())));
+    }
+    next
 }

@@ -8,7 +8,8 @@ pub const HOW_TO_RECORD: &str = "\
 Record the loaded modules, as administrator, with one of:
   wpr -start GeneralProfile          then   wpr -stop trace.etl
   xperf -on PROC_THREAD+LOADER       then   xperf -d trace.etl
-Both log what is loaded when the recording starts or stops, and merge the files' identities into the trace.";
+Both log what is loaded when the recording starts or stops, and merge the files' identities into the trace.
+If the recording is in several files, name each with --etl.";
 
 /// How to get Intel PT data into a trace.
 pub const HOW_TO_RECORD_IPT: &str = "\
@@ -48,7 +49,7 @@ pub fn option(error: &Error) -> Option<String> {
 /// What to do about an error, in lines of their own that hold nothing from a file; `None` when the error says it all.
 pub fn of(error: &Error) -> Option<String> {
     match error {
-        Error::NoModules { .. } => Some(HOW_TO_RECORD.to_owned()),
+        Error::NoModules { .. } | Error::NoCode { .. } => Some(HOW_TO_RECORD.to_owned()),
         Error::NoIpt { .. } => Some(HOW_TO_RECORD_IPT.to_owned()),
         Error::NoFiles { .. } => Some(WHERE_MODULES_ARE.to_owned()),
         Error::NothingTouched { .. } => {
@@ -58,52 +59,112 @@ pub fn of(error: &Error) -> Option<String> {
         Error::Format { .. } => Some("Use --format minidump.".to_owned()),
         Error::Trace { path, .. } => not_a_trace(FileKind::of(path)?),
         Error::Dump { path, .. } => not_a_dump(FileKind::of(path)?),
-        Error::NotIpt { kind, .. } => not_ipt(*kind),
+        Error::NotIpt { kind, .. } => Some(not_ipt(*kind)),
         Error::Read { path, .. } if path.is_dir() => Some("That is a directory; name the file in it.".to_owned()),
         _ => None,
     }
 }
 
-fn not_a_trace(kind: FileKind) -> Option<String> {
-    let what = match kind {
-        FileKind::Dump => return Some("This is a Windows dump: pass it with --from-dump.".to_owned()),
-        kind => described(kind)?,
+/// What a file is that was taken for a trace or a dump, and why it cannot be read: the reason with its bytes when
+/// `verbose`, or when nothing better is known. `None` for other errors.
+pub fn wrong_file(error: &Error, verbose: bool) -> Option<String> {
+    let (path, wanted, right, source): (_, _, _, &dyn std::error::Error) = match error {
+        Error::Trace { path, source } => (path, "an ETW trace", FileKind::Trace, source),
+        Error::Dump { path, source } => (path, "a Windows dump", FileKind::Dump, source),
+        _ => return None,
     };
-    Some(format!(
-        "{what}. A trace is the .etl file that wpr -stop or xperf -d writes, or a raw log of the kernel's session."
-    ))
+    let kind = FileKind::of(path).filter(|kind| *kind != right);
+    let path = path.display();
+    Some(match kind.map(|kind| (kind, what(kind))) {
+        // A damaged file of the right kind, or one that cannot be looked at again.
+        None => format!("{path}: not {wanted} that can be read: {source}"),
+        Some((_, Some(what))) if verbose => format!("{path}: not {wanted}: this is {what} ({source})"),
+        Some((_, Some(what))) => format!("{path}: not {wanted}: this is {what}"),
+        Some((_, None)) if verbose => format!("{path}: not {wanted}: {source}"),
+        Some((_, None)) => format!("{path}: not {wanted} (-v says what is in it)"),
+    })
+}
+
+fn not_a_trace(kind: FileKind) -> Option<String> {
+    Some(match kind {
+        FileKind::Trace => return None,
+        FileKind::Dump => "Pass a Windows dump with --from-dump.".to_owned(),
+        kind => after(
+            kind,
+            "A trace is the .etl file that wpr -stop or xperf -d writes, or a raw log of the kernel's session.",
+        ),
+    })
 }
 
 fn not_a_dump(kind: FileKind) -> Option<String> {
-    let what = match kind {
-        FileKind::Trace => return Some("This is an ETW trace: pass it with --etl.".to_owned()),
-        kind => described(kind)?,
-    };
-    Some(format!("{what}. A dump is a .dmp file: MEMORY.DMP, one of the Minidump directory, or a user minidump."))
-}
-
-fn not_ipt(kind: FileKind) -> Option<String> {
-    let what = match kind {
-        FileKind::Trace => "This is an ETW trace: pass it with --etl",
-        FileKind::Dump => "This is a Windows dump: pass it with --from-dump",
-        FileKind::Text => "This is text: pass hexadecimal text with --ipt-hex",
-        kind => described(kind)?,
-    };
-    Some(format!("{what}. Intel PT data is a file of packets, or what ipt.sys hands out."))
-}
-
-/// The start of a sentence about the kinds that are none of these.
-fn described(kind: FileKind) -> Option<&'static str> {
     Some(match kind {
-        FileKind::Empty => "The file is empty: the copy or download may have failed",
-        FileKind::Image => "This is a PE image: put module files in a directory and pass it with --modules",
-        FileKind::Zip => "This is a zip archive: unpack it, the file that is wanted may be inside",
-        FileKind::Cabinet => "This is a cabinet: expand it, the file that is wanted may be inside",
-        FileKind::Gzip => "This is a gzip file: unpack it (gunzip), the file that is wanted may be inside",
-        FileKind::SevenZip => "This is a 7z archive: unpack it, the file that is wanted may be inside",
-        FileKind::Pdb => "This is a PDB with symbols, which only a debugger reads",
-        FileKind::Text => "This is text: perhaps an export of the trace (tracerpt, xperf -a dumper), or an error page",
-        // A damaged file of the right kind, or nothing known: the error itself says what does not fit.
+        FileKind::Dump => return None,
+        FileKind::Trace => "Pass an ETW trace with --etl.".to_owned(),
+        kind => after(kind, "A dump is a .dmp file: MEMORY.DMP, one of the Minidump directory, or a user minidump."),
+    })
+}
+
+fn not_ipt(kind: FileKind) -> String {
+    let what = what(kind).map(|what| format!("This is {what}. ")).unwrap_or_default();
+    let hint = match kind {
+        FileKind::Trace => "Pass it with --etl.",
+        FileKind::Dump => "Pass it with --from-dump.",
+        FileKind::Text => "Pass hexadecimal text with --ipt-hex.",
+        _ => "Intel PT data is a file of packets, or what ipt.sys hands out.",
+    };
+    format!("{what}{hint}")
+}
+
+/// What to do with a file of another kind, and what is wanted instead.
+fn after(kind: FileKind, wanted: &str) -> String {
+    let hint = match kind {
+        FileKind::Empty | FileKind::Zeros => {
+            "The copy or download may have failed, or the machine crashed while it was written."
+        }
+        FileKind::Image => "Put module files in a directory and pass it with --modules.",
+        FileKind::Zip | FileKind::Cabinet | FileKind::SevenZip | FileKind::Rar => {
+            "Unpack it: the file that is wanted may be inside."
+        }
+        FileKind::Gzip | FileKind::Xz | FileKind::Bzip2 | FileKind::Zstd => {
+            "Unpack it: the file that is wanted may be inside."
+        }
+        FileKind::Text => "It may be an export of the trace (tracerpt, xperf -a dumper), or an error page.",
+        FileKind::EventLog => "It holds events for people to read, and does not say which modules were loaded where.",
+        FileKind::EtlX => "Take the .etl file that it was made from.",
+        FileKind::RtBackup => "It is made for the session that wrote it. Record a trace into a file instead.",
+        _ => return wanted.to_owned(),
+    };
+    format!("{hint}\n{wanted}")
+}
+
+/// A kind of file with its article; `None` when nothing is known of it.
+fn what(kind: FileKind) -> Option<&'static str> {
+    Some(match kind {
+        FileKind::Empty => "an empty file",
+        FileKind::Zeros => "a file of zeros",
+        FileKind::Trace => "an ETW trace",
+        FileKind::Dump => "a Windows dump",
+        FileKind::Image => "a PE image",
+        FileKind::Zip => "a zip archive",
+        FileKind::Cabinet => "a cabinet",
+        FileKind::SevenZip => "a 7z archive",
+        FileKind::Rar => "a RAR archive",
+        FileKind::Gzip => "a gzip file",
+        FileKind::Xz => "an xz file",
+        FileKind::Bzip2 => "a bzip2 file",
+        FileKind::Zstd => "a Zstandard file",
+        FileKind::Pdb => "a PDB with symbols, which only a debugger reads",
+        FileKind::Text => "text",
+        FileKind::EventLog => "a Windows event log (.evtx)",
+        FileKind::NetTrace => "a trace of the .NET runtime (.nettrace)",
+        FileKind::EtlX => "a trace that PerfView has converted (.etlx)",
+        FileKind::Capture => "a network capture",
+        FileKind::RtBackup => "a backup of a real-time session (RtBackup)",
+        FileKind::PerfData => "data of Linux perf",
+        FileKind::Ctf => "a trace in the Common Trace Format",
+        FileKind::Registry => "a registry hive",
+        FileKind::Sqlite => "an SQLite database",
+        FileKind::Elf => "an ELF file",
         _ => return None,
     })
 }

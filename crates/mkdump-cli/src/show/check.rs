@@ -35,7 +35,8 @@ fn line(out: &mut String, label: &str, text: &str) {
 
 fn dump(dump: &DumpReport) -> String {
     let kind = dump.kind.unwrap_or("cannot be opened");
-    format!("{}: {kind}, {}, {}", printable(&dump.name), size(dump.bytes), count(dump.modules, "module"))
+    let system = dump.other_system.iter().map(|system| format!(" of {}", printable(system))).collect::<String>();
+    format!("{}: {kind}{system}, {}, {}", printable(&dump.name), size(dump.bytes), count(dump.modules, "module"))
 }
 
 fn sites(sites: &SitesFound) -> String {

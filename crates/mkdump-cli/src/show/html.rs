@@ -101,6 +101,9 @@ impl From<&BuildReport> for Page {
         fact("Recorded", source.start.clone());
         fact("Covers", source.duration.map(|seconds| format!("{seconds:.1} s")));
         fact("Events", (source.events > 0).then(|| format!("{}, {} lost", Grouped(source.events), source.events_lost)));
+        if !report.shortcomings.is_empty() {
+            facts.push(("Not complete".to_owned(), report.shortcomings.join("; ")));
+        }
         let choice = |name: &str, mode: &ModeReport| Choice {
             name: name.to_owned(),
             mode: mode.mode.to_owned(),

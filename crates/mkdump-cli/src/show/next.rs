@@ -42,7 +42,7 @@ impl Job<'_> {
         if !name.is_empty() {
             words.0.push(name.to_owned());
         }
-        if let Some(etl) = &self.source.etl {
+        for etl in &self.source.etl {
             words = words.option("--etl", etl);
         }
         if let [first, rest @ ..] = &*self.source.from_dump {
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn the_next_command_works_on_the_same() {
-        let source = SourceArgs { etl: Some("a.etl".into()), from_dump: vec![] };
+        let source = SourceArgs { etl: vec!["a.etl".into()], from_dump: vec![] };
         let select =
             SelectArgs { at: Some(mkdump::Moment::Seconds(1.5)), include: vec![], exclude: vec!["v.sys".into()] };
         let line = |roots: &[&str], store: &str| {

@@ -109,12 +109,18 @@ pub fn address(value: u64) -> String {
 pub fn error(error: &anyhow::Error, talk: TalkArgs) -> String {
     let library = error.chain().find_map(|cause| cause.downcast_ref::<mkdump::Error>());
     let option = library.and_then(advice::option).map(|option| format!("{option}: ")).unwrap_or_default();
-    let mut text = format!("{option}{error}");
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.contains(&cause) {
-            let _ = write!(text, ": {cause}");
+    let text = match library.and_then(|error| advice::wrong_file(error, talk.verbose)) {
+        Some(text) => text,
+        None => {
+            let mut text = format!("{option}{error}");
+            for cause in error.chain().skip(1).map(ToString::to_string) {
+                if !text.contains(&cause) {
+                    let _ = write!(text, ": {cause}");
+                }
+            }
+            text
         }
-    }
+    };
     let mut text = format!("{} {}", paint("error:", RED, talk), printable(&text));
     let advice = library.and_then(advice::of);
     for line in advice.iter().flat_map(|advice| advice.lines()) {

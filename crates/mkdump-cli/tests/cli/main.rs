@@ -6,5 +6,6 @@ mod documents;
 #[cfg(feature = "fetch")]
 mod fetching;
 mod outputs;
+mod recordings;
 mod support;
 mod wrong_use;

@@ -69,18 +69,30 @@ fn files_that_are_no_trace_are_named_for_what_they_are() {
     file("zip.etl", b"PK\x03\x04\x14\0\0\0\x08\0");
     file("text.etl", b"<html>404 not found</html>\r\n");
     file("dump.etl", &[&b"MDMP\x93\xa7"[..], &[0; 100]].concat());
+    file("log.etl", b"ElfFile\0\0\0\0\0\0\0\0\0\x07\0\0\0");
+    file("capture.etl", b"\x0a\x0d\x0d\x0a\x1c\0\0\0\x4d\x3c\x2b\x1a");
+    file("net.etl", b"Nettrace\x14\0\0\0!FastSerialization.1");
+    file("backup.etl", &[&b"RlFs"[..], &[1; 300]].concat());
+    file("zeros.etl", &[0; 70_000]);
     file("noise.etl", &(0..5000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect::<Vec<_>>());
     for (words, expected) in [
-        ("--etl empty.etl", &["empty.etl: ", "The file is empty"][..]),
-        ("--etl zip.etl", &["zip archive", "unpack"]),
-        ("--etl text.etl", &["This is text"]),
+        ("--etl empty.etl", &["empty.etl: not an ETW trace: this is an empty file", "download"][..]),
+        ("--etl zip.etl", &["not an ETW trace: this is a zip archive", "Unpack it"]),
+        ("--etl text.etl", &["not an ETW trace: this is text", "tracerpt"]),
         ("--etl dump.etl", &["Windows dump", "--from-dump"]),
-        ("--etl noise.etl", &["noise.etl: ", "file offset 0x"]),
-        ("--etl modules/ntoskrnl.exe", &["PE image", "--modules"]),
+        ("--etl noise.etl", &["noise.etl: not an ETW trace (-v"]),
+        ("-v --etl noise.etl", &["noise.etl: not an ETW trace: ", "file offset 0x"]),
+        ("--etl log.etl", &["log.etl: not an ETW trace: this is a Windows event log (.evtx)\n"]),
+        ("-v --etl log.etl", &["a Windows event log (.evtx) (", "0x"]),
+        ("--etl capture.etl", &["not an ETW trace: this is a network capture"]),
+        ("--etl net.etl", &["not an ETW trace: this is a trace of the .NET runtime"]),
+        ("--etl backup.etl", &["not an ETW trace: this is a backup of a real-time session (RtBackup)"]),
+        ("--etl zeros.etl", &["not an ETW trace: this is a file of zeros", "crashed"]),
+        ("--etl modules/ntoskrnl.exe", &["not an ETW trace: this is a PE image", "--modules"]),
         ("--etl modules", &["cannot read modules", "That is a directory"]),
         ("--etl nowhere.etl", &["cannot read nowhere.etl"]),
-        ("--from-dump trace.etl", &["ETW trace", "--etl"]),
-        ("--from-dump empty.etl", &["The file is empty"]),
+        ("--from-dump trace.etl", &["not a Windows dump: this is an ETW trace", "--etl"]),
+        ("--from-dump empty.etl", &["not a Windows dump: this is an empty file"]),
         ("--from-dump nowhere.dmp", &["cannot read nowhere.dmp"]),
     ] {
         check(path, &format!("{words} -m modules -o out.dmp"), expected);
@@ -128,6 +140,9 @@ fn a_trace_of_another_architecture_is_listed_but_not_built() {
     check(path, "--etl x86.etl -m modules -o out.dmp", &["x86.etl: ", "32-bit", "x64 and ARM64", "mkdump modules"]);
     let Run { code, stdout, .. } = run(path, "modules --etl x86.etl");
     assert!(code == 0 && stdout.contains("00000000`82600000"), "{stdout}");
+    // What is told to type next must work.
+    let Run { stderr, .. } = run(path, "modules --etl x86.etl");
+    assert!(stderr.contains("mkdump fetch") && !stderr.contains("build the dump"), "{stderr}");
 }
 
 #[test]
@@ -156,6 +171,51 @@ fn nothing_is_asked_for_when_a_trace_names_no_kernel_modules() {
         "request --etl user.etl -m modules",
         &["user.etl: ", "names no kernel modules", "Record the loaded modules"],
     );
+    // Neither fetching nor building takes user modules.
+    let Run { code, stdout, stderr } = run(path, "modules --user --etl user.etl");
+    assert!(code == 0 && stdout.contains("tool.exe") && !stderr.contains("Next:"), "{stderr}");
+    let Run { stderr, .. } = run(path, "modules --user --etl trace.etl");
+    assert!(stderr.contains("mkdump fetch --etl trace.etl"), "{stderr}");
+}
+
+/// Intel PT data without kernel modules: the files at hand are not to blame.
+#[test]
+fn a_flow_without_kernel_modules_says_why() {
+    let directory = workplace();
+    let path = directory.path();
+    let mut trace = TraceFile::new();
+    trace.module(0, 1_000_500, &Module::kernel(r"C:\x\tool.exe", 0x1_4000_0000, 0x8000).in_process(500));
+    std::fs::write(path.join("user.etl"), trace.finish()).unwrap();
+    // A PSB, and padding.
+    std::fs::write(path.join("data.pt"), [[0x02, 0x82].repeat(8), vec![0; 32]].concat()).unwrap();
+    let words = "ipt --etl user.etl -m modules --ipt-bin data.pt --trace-flow";
+    check(path, words, &["no code to follow the Intel PT data over", "names no kernel modules", "wpr -start"]);
+    assert!(!refused(path, words).contains("PE image"));
+}
+
+/// `--strict` counts everything that is doubtful, and text, JSON and page say what.
+#[test]
+fn strict_counts_doubts_about_the_source() {
+    let directory = workplace();
+    let path = directory.path();
+    let build = "-m modules --exclude vendorflt.sys -o out.dmp --json --report page.html";
+    let Run { code, stdout, stderr } = run(path, &format!("--etl trace.etl {build} --strict"));
+    let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &report["shortcomings"]), (0, &serde_json::json!([])), "{stderr}");
+    let mut trace = std::fs::read(path.join("trace.etl")).unwrap();
+    // BuffersLost of the log-file header, which begins after the buffer's and the event's headers.
+    trace[0x48 + 0x20 + 0x114] = 7;
+    std::fs::write(path.join("lost.etl"), &trace).unwrap();
+    for (strict, expected) in [("", 0), (" --strict", 1)] {
+        let Run { code, stdout, stderr } = run(path, &format!("--etl lost.etl {build}{strict}"));
+        assert_eq!(code, expected, "{stderr}");
+        assert!(stderr.contains("7 buffers could not be written"), "{stderr}");
+        let told = "1 doubt about the source is among the warnings";
+        assert_eq!(stderr.contains(&format!("not complete: {told}")), code == 1, "{stderr}");
+        let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(report["shortcomings"], serde_json::json!([told]));
+        assert!(std::fs::read_to_string(path.join("page.html")).unwrap().contains(told));
+    }
 }
 
 #[test]
@@ -175,7 +235,10 @@ fn options_are_explained() {
             "--etl trace.etl -m modules --ipt-bin modules/hal.dll",
             &["--ipt-bin", "hal.dll: not Intel PT data", "PE image"],
         ),
-        ("ipt --etl trace.etl -m modules --ipt-bin empty.bin", &["empty.bin: not Intel PT data", "The file is empty"]),
+        (
+            "ipt --etl trace.etl -m modules --ipt-bin empty.bin",
+            &["empty.bin: not Intel PT data", "This is an empty file"],
+        ),
         ("--etl trace.etl --include [", &["["]),
         ("--etl trace.etl --from-dump b", &["--etl", "--from-dump"]),
         ("--etl trace.etl --threads", &["--from-dump"]),

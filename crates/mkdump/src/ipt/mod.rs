@@ -9,11 +9,16 @@ pub use snapshots::{InputError, Inputs, Saved, snapshots};
 
 use kernel_snapshot::{Reading, SourceKind};
 
+use crate::jobs::modules::siblings;
+
 /// Why there is no Intel PT data.
 pub fn why_no_data(reading: &Reading<'_>) -> String {
     let summary = &reading.summary;
     match summary.kind {
-        SourceKind::Trace => format!("{} events, none of them with Intel PT data", summary.events),
+        SourceKind::Trace => {
+            let siblings = siblings(reading, "some");
+            format!("{} events, none of them with Intel PT data{siblings}", summary.events)
+        }
         SourceKind::Dump(_) => "dumps hold no Intel PT data that is read".to_owned(),
     }
 }

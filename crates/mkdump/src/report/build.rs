@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::{Hex, ModeReport, SourceReport};
 use crate::error::Result;
 use crate::jobs::build_dump::{BuildOptions, Built, PageHits, build_with};
+use crate::provenance::SourceFile;
 use kernel_code::{Entry, Image, Inclusion};
 use kernel_snapshot::Progress;
 use kernel_snapshot::{Reading, Source};
@@ -41,8 +42,13 @@ pub struct BuildReport {
     pub modules: Vec<BuiltModule>,
     /// The trace or dump that named them.
     pub source: SourceReport,
+    /// The files of it, with their hashes.
+    pub source_files: Vec<SourceFile>,
     /// What went wrong on the way.
     pub warnings: Vec<String>,
+    /// What keeps the dump from being all that ran, for certain: missing modules, files that may be wrong ones, and how
+    /// many of the warnings are doubts about the source. Empty for a dump without any.
+    pub shortcomings: Vec<String>,
     /// Where the source's Intel PT data was: for a picture, and no part of the JSON, which `mkdump ipt` has in full.
     /// `None` when there is no such data, or it was not asked for.
     #[serde(skip)]
@@ -172,6 +178,7 @@ impl From<&Built<'_>> for BuildReport {
                 module.import_optimization = Some(system.import_optimization().of(image.module).into());
             }
         }
+        let shortcomings = shortcomings(&modules, built.doubts.len());
         Self {
             output: built.options.output.to_string_lossy().into_owned(),
             format: built.options.format.name(),
@@ -180,10 +187,33 @@ impl From<&Built<'_>> for BuildReport {
             retpoline: system.retpoline().into(),
             modules,
             source: (&built.reading.summary).into(),
-            warnings: built.warnings.clone(),
+            source_files: built.sources.clone(),
+            warnings: [&built.doubts[..], &built.remarks].concat(),
+            shortcomings,
             heat: built.page_hits.as_ref().map(HeatReport::from),
         }
     }
+}
+
+/// The one rule for what counts against a dump. A module that was left out by choice does not.
+fn shortcomings(modules: &[BuiltModule], doubts: usize) -> Vec<String> {
+    let with = |wanted: fn(&BuiltModule) -> bool| modules.iter().filter(|&module| wanted(module)).count();
+    let counted = [
+        (with(|module| module.status == Status::Missing), "module is missing", "modules are missing"),
+        (
+            with(|module| module.status == Status::Mismatch),
+            "module is there in another build only",
+            "modules are there in another build only",
+        ),
+        (
+            with(|module| module.status == Status::Included && module.reason.is_some()),
+            "file may be the wrong one",
+            "files may be the wrong ones",
+        ),
+        (doubts, "doubt about the source is among the warnings", "doubts about the source are among the warnings"),
+    ];
+    let told = counted.into_iter().filter(|(count, ..)| *count > 0);
+    told.map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many })).collect()
 }
 
 impl From<&Entry> for BuiltModule {

@@ -15,11 +15,13 @@
 mod compress;
 mod event;
 mod payload;
+mod set;
 mod shaped;
 
 pub use compress::{Compression, lznt1, xpress, xpress_huffman};
 pub use event::{Event, Header};
 pub use payload::{Module, Payload, Rsds};
+pub use set::RecordingSet;
 pub use shaped::{shaped_buffer, shaped_trace};
 
 use crate::Asm;

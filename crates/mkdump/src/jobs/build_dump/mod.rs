@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use pe_image::ImportCalls;
-use symstore::Index;
 
 use crate::error::{Error, Result};
 use crate::ipt::snapshots;
 use crate::jobs::ipt::closure::reached;
 use crate::jobs::threads::layout_at_hand;
-use crate::provenance::{Assumed, Provenance, UsedFile};
+use crate::provenance::{Assumed, Provenance, SourceFile, UsedFile};
 use ipt_analysis::snapshot::Snapshot;
 use ipt_analysis::touched::{Touched, touched};
 use kernel_code::{Choice, Detect, Exporter, Files, Image, Setting, System};
@@ -45,8 +44,12 @@ pub(crate) struct Built<'b> {
     pub bytes: u64,
     /// Where Intel PT packets name addresses, when that was asked for and there is such data.
     pub page_hits: Option<PageHits>,
-    /// What went wrong on the way.
-    pub warnings: Vec<String>,
+    /// The files of the source, with their hashes.
+    pub sources: Vec<SourceFile>,
+    /// What is doubtful about it: what the source lost, contradicts or does not say, and what was guessed.
+    pub doubts: Vec<String>,
+    /// What else was met on the way, which takes nothing from the dump.
+    pub remarks: Vec<String>,
 }
 
 /// Where Intel PT packets name addresses.
@@ -93,7 +96,7 @@ pub(crate) fn build_with<T>(
 
     std::thread::scope(|scope| {
         // The hash reads the whole source, which nothing else here waits for.
-        let hash = scope.spawn(|| sha256(source.path()));
+        let hashes = scope.spawn(|| source.paths().map(source_file).collect::<Result<Vec<_>>>());
 
         let index = options.search.index_some(&modules, progress)?;
         progress.phase("reading module files", None);
@@ -119,19 +122,18 @@ pub(crate) fn build_with<T>(
         system.exclude(|_, entry| options.names.rejects(&entry.module.name).map(|why| why.to_string()));
         let page_hits = choose_touched(&mut system, &snapshots, options);
         let images = system.images();
-        let mut warnings = warnings(reading, &index, &system, &images);
-        let provenance = Provenance {
-            source_sha256: hash.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
-            ..provenance(reading, &system, &images)
-        };
+        let mut doubts = doubts(reading, &system, &images);
+        let remarks = [&reading.notes, index.notes()].concat();
+        let sources = hashes.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let provenance = provenance(&sources, &system, &images);
         let mut content = Content::new(reading, system.modules().entries(), &images, &provenance, options);
-        warnings.extend(content.kernel_warning(options));
+        doubts.extend(content.kernel_warning(options));
         if options.threads {
-            content.threads = Some(layout_at_hand(reading, &index, &options.search, &mut warnings));
+            content.threads = Some(layout_at_hand(reading, &index, &options.search, &mut doubts));
         }
         let bytes = target.write(content, options, progress)?;
         let (system, images) = (&system, &*images);
-        Ok(then(&Built { reading, options, system, images, bytes, page_hits, warnings }))
+        Ok(then(&Built { reading, options, system, images, bytes, page_hits, sources, doubts, remarks }))
     })
 }
 
@@ -153,10 +155,9 @@ fn choose_touched(system: &mut System<'_>, snapshots: &[Snapshot<'_>], options: 
     })
 }
 
-fn warnings(reading: &Reading<'_>, index: &Index, system: &System<'_>, images: &[Image<'_>]) -> Vec<String> {
+fn doubts(reading: &Reading<'_>, system: &System<'_>, images: &[Image<'_>]) -> Vec<String> {
     let mut warnings = reading.warnings.clone();
     warnings.extend(system.warnings().iter().cloned());
-    warnings.extend(index.notes().iter().cloned());
     warnings.extend(images.iter().flat_map(Image::warnings));
     warnings.extend(missing_exporters(system, images));
     if images.is_empty() {
@@ -195,7 +196,7 @@ fn missing_exporters(system: &System<'_>, images: &[Image<'_>]) -> Option<String
     })
 }
 
-fn provenance(reading: &Reading<'_>, system: &System<'_>, images: &[Image<'_>]) -> Provenance {
+fn provenance(sources: &[SourceFile], system: &System<'_>, images: &[Image<'_>]) -> Provenance {
     let (imports, retpoline) = (system.import_optimization(), system.retpoline());
     let used = |image: &Image<'_>| UsedFile {
         name: image.entry.module.name.clone(),
@@ -204,10 +205,15 @@ fn provenance(reading: &Reading<'_>, system: &System<'_>, images: &[Image<'_>]) 
         import_calls_direct: image.mapped.policy().import_calls == ImportCalls::Optimized,
         doubts: image.entry.doubts.iter().map(ToString::to_string).collect(),
     };
+    let (first, more_sources) = match sources {
+        [first, rest @ ..] => (first.clone(), rest.to_vec()),
+        [] => (SourceFile { name: String::new(), sha256: String::new() }, Vec::new()),
+    };
     Provenance {
         tool: concat!("mkdump ", env!("CARGO_PKG_VERSION")).into(),
-        source: reading.summary.name.clone(),
-        source_sha256: String::new(),
+        source: first.name,
+        source_sha256: first.sha256,
+        more_sources,
         import_optimization: Assumed { mode: imports.extent.name().into(), reason: imports.reason.clone() },
         retpoline: Assumed {
             mode: kernel_code::Extent::from(retpoline.on).name().into(),
@@ -217,6 +223,8 @@ fn provenance(reading: &Reading<'_>, system: &System<'_>, images: &[Image<'_>]) 
     }
 }
 
-fn sha256(path: &Path) -> Result<String> {
-    crate::provenance::sha256(path).map_err(|source| Error::read(path, source))
+/// A file of the source with its hash.
+fn source_file(path: &Path) -> Result<SourceFile> {
+    let sha256 = crate::provenance::sha256(path).map_err(|source| Error::read(path, source))?;
+    Ok(SourceFile { name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(), sha256 })
 }

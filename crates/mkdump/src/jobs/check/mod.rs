@@ -89,6 +89,9 @@ pub fn check(options: &CheckOptions, progress: &dyn Progress) -> Result<CheckRep
     if dump.as_ref().is_ok_and(|dump| !holds_code(dump)) {
         report.warnings.push("The dump holds no byte of any module that it lists: it contains no code.".to_owned());
     }
+    if let Some(system) = &report.dump.other_system {
+        report.warnings.push(format!("This is a dump of {system}, not of Windows: no other job takes it."));
+    }
     let Some(against) = &options.against else { return Ok(report) };
 
     let dump = dump.map_err(|error| cannot_open(&options.dump, Err(error)))?;

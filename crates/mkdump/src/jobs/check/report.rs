@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::difference::{Difference, Differences};
 use super::other_forms::OtherForms;
 use crate::hex::Hex;
-use crate::provenance::{Assumed, Provenance, UsedFile};
+use crate::provenance::{Assumed, Provenance, SourceFile, UsedFile};
 use kernel_snapshot::dump::Dump;
 
 /// `mkdump check`: what was found.
@@ -63,6 +63,8 @@ pub struct DumpReport {
     pub name: String,
     /// `minidump`, `kernel-triage`, `kernel-full` or `kernel-bitmap`; `null` when it cannot be opened.
     pub kind: Option<&'static str>,
+    /// The system that it is of, with its version, when that is not Windows: `macOS 10.15.7`.
+    pub other_system: Option<String>,
     /// Size of the file.
     pub bytes: u64,
     /// Modules that it lists.
@@ -77,6 +79,7 @@ impl DumpReport {
         Self {
             name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             kind: dump.map(|dump| dump.kind().name()),
+            other_system: dump.and_then(Dump::other_system).map(str::to_owned),
             bytes: file.len() as u64,
             modules: dump.map_or(0, |dump| dump.snapshot().modules.len() as u64),
             sites: dump.map(SitesFound::count).unwrap_or_default(),
@@ -157,6 +160,8 @@ pub struct ProvenanceReport {
     pub source: String,
     /// SHA-256 of the trace or dump.
     pub source_sha256: String,
+    /// The other files of a source in several.
+    pub more_sources: Vec<SourceFile>,
     /// What was assumed of import optimization.
     pub import_optimization: AssumedReport,
     /// What was assumed of retpolines.
@@ -187,13 +192,14 @@ pub struct UsedFileReport {
 
 impl From<Provenance> for ProvenanceReport {
     fn from(made: Provenance) -> Self {
-        let Provenance { tool, source, source_sha256, import_optimization, retpoline, files } = made;
+        let Provenance { tool, source, source_sha256, more_sources, import_optimization, retpoline, files } = made;
         let assumed = |Assumed { mode, reason }| AssumedReport { mode, reason };
         let used = |UsedFile { name, base, image_key, .. }| UsedFileReport { name, base, image_key };
         Self {
             tool,
             source,
             source_sha256,
+            more_sources,
             import_optimization: assumed(import_optimization),
             retpoline: assumed(retpoline),
             files: files.into_iter().map(used).collect(),

@@ -74,6 +74,10 @@ pub(crate) fn trace_flow_with<T>(
     if chosen.numbers.is_empty() {
         return Err(Error::NoIpt { name: reading.summary.name.clone(), why: crate::ipt::why_no_data(reading) });
     }
+    if !reading.snapshot.modules.iter().any(|module| module.kernel) {
+        let (name, why) = (reading.summary.name.clone(), crate::jobs::modules::why_no_modules(reading));
+        return Err(Error::NoCode { name, why });
+    }
     with_execution(reading, options, &chosen, progress, |execution, looked_at, warnings| {
         if !execution.has_code() {
             return Err(Error::NoFiles { roots: options.search.roots.clone(), looked_at });
