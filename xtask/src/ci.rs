@@ -2,7 +2,7 @@
 //!
 //! Programs that have to be fetched (Wine, clang, Python packages) are fetched on a thread of their own while the
 //! first steps compile. A check that cannot run is a skip, and a skip is shown as one. Under `CI=true` a skip of the steps
-//! `debugger`, `browser`, `targets` and `features` is a failure, unless a variable (`MKDUMP_CI_WITHOUT_RIG=1` and the
+//! `debugger`, `windows`, `browser`, `targets` and `features` is a failure, unless a variable (`MKDUMP_CI_WITHOUT_RIG=1` and the
 //! like, named in the message) says that what they need is known to be missing.
 
 use std::thread::JoinHandle;
@@ -36,6 +36,7 @@ const STEPS: &[Step] = &[
     Step { name: "dist", run: || dist::run(&[]), needs_tools: false },
     Step { name: "corpus", run: || acceptance::run("corpus", &[]), needs_tools: false },
     Step { name: "debugger", run: || acceptance::run("debugger", &[]), needs_tools: true },
+    Step { name: "windows", run: || acceptance::run("windows", &[]), needs_tools: true },
     Step { name: "browser", run: || acceptance::run("browser", &[]), needs_tools: true },
     Step { name: "readers", run: || acceptance::run("readers", &[]), needs_tools: true },
     Step { name: "peers", run: || acceptance::run("peers", &[]), needs_tools: true },
@@ -61,6 +62,7 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         let outcome = match step.name {
             "debugger" => is_due("debugger", "MKDUMP_CI_WITHOUT_RIG", outcome),
             "browser" => is_due("browser", "MKDUMP_CI_WITHOUT_BROWSER", outcome),
+            "windows" => is_due("windows", "MKDUMP_CI_WITHOUT_WINDOWS", outcome),
             "targets" => is_due("targets", "MKDUMP_CI_WITHOUT_TARGETS", outcome),
             "features" => is_due("features", "MKDUMP_CI_WITHOUT_CARGO_HACK", outcome),
             _ => outcome,

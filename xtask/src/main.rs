@@ -58,6 +58,11 @@ const TASKS: &[Task] = &[
         help: "the HTML report in headless Chromium [--pictures]",
     },
     Task {
+        name: "windows",
+        run: |rest| acceptance::run("windows", rest),
+        help: "mkdump.exe and its tests under Wine; it writes and prints what the command does here [--all: all tests]",
+    },
+    Task {
         name: "demo-data",
         run: |rest| acceptance::run("demo-data", rest),
         help: "writes the demo's trace and modules into the command's crate [--check]",
@@ -65,7 +70,7 @@ const TASKS: &[Task] = &[
     Task {
         name: "targets",
         run: targets::run,
-        help: "the format crates compiled for 32-bit Linux and WebAssembly [TARGET]…",
+        help: "compiled only: the format crates for 32-bit Linux and WebAssembly, the command for Windows and macOS [TARGET]…",
     },
     Task {
         name: "fuzz", run: fuzz::run, help: "every fuzz target [--seconds N] [--install] [CRATE | CRATE/TARGET]…"

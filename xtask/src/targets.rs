@@ -1,7 +1,8 @@
 //! Compiling for other machines and with other features than the tests do: checked, not run.
 //!
 //! The format crates promise to work wherever Rust does, so they are compiled for a 32-bit system, where a length from a
-//! file does not fit every `usize`, and for WebAssembly, which has no files, threads or clock.
+//! file does not fit every `usize`, and for WebAssembly, which has no files, threads or clock. The command promises to run
+//! on any operating system, so it is compiled for those that the tests do not run on.
 
 use std::time::Duration;
 
@@ -10,12 +11,19 @@ use xtask::outcome::Outcome;
 use xtask::rust_source::RustSource;
 use xtask::{paths, program, tools};
 
-/// The crates that are compiled for every target.
-const CRATES: &[&str] = &["etl-file", "pe-image", "mdmp", "intel-pt"];
+/// The crates that only read and write formats.
+const FORMATS: &[&str] = &["-p", "etl-file", "-p", "pe-image", "-p", "mdmp", "-p", "intel-pt"];
+/// The command with all that it links, but for the network code: a part of that is C, for which there is no compiler here.
+const COMMAND: &[&str] = &["-p", "mkdump-cli", "--no-default-features"];
 
-/// The targets, and the parts of the standard library that each needs built.
-const TARGETS: &[(&str, &str)] =
-    &[("i686-unknown-linux-gnu", "std,panic_unwind"), ("wasm32-unknown-unknown", "std,panic_abort")];
+/// The targets, the parts of the standard library that each needs built, and what is compiled for it.
+const TARGETS: &[(&str, &str, &[&str])] = &[
+    ("i686-unknown-linux-gnu", "std,panic_unwind", FORMATS),
+    ("wasm32-unknown-unknown", "std,panic_abort", FORMATS),
+    ("x86_64-pc-windows-msvc", "std,panic_unwind", COMMAND),
+    ("aarch64-pc-windows-gnullvm", "std,panic_unwind", COMMAND),
+    ("x86_64-apple-darwin", "std,panic_unwind", COMMAND),
+];
 
 /// The crates with features of their own; every pair of features is tried.
 const FEATURED: &[&str] = &[
@@ -38,8 +46,8 @@ pub fn prepare() -> Result<()> {
 
 /// `cargo xtask targets [TARGET]…`.
 pub fn run(arguments: &[String]) -> Result<Outcome> {
-    if let Some(unknown) = arguments.iter().find(|name| !TARGETS.iter().any(|(target, _)| target == name)) {
-        let known: Vec<&str> = TARGETS.iter().map(|(target, _)| *target).collect();
+    if let Some(unknown) = arguments.iter().find(|name| !TARGETS.iter().any(|(target, ..)| target == name)) {
+        let known: Vec<&str> = TARGETS.iter().map(|(target, ..)| *target).collect();
         bail!("targets: {unknown:?} is not one of {}", known.join(", "));
     }
     let rust = match RustSource::find()? {
@@ -48,12 +56,11 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
     };
     println!("with {}", rust.version);
     let mut outcome = Outcome::default();
-    for (target, library) in
-        TARGETS.iter().filter(|(name, _)| arguments.is_empty() || arguments.iter().any(|a| a == name))
+    for (target, library, what) in
+        TARGETS.iter().filter(|(name, ..)| arguments.is_empty() || arguments.iter().any(|a| a == name))
     {
         let mut cargo = rust.cargo("check", target, library);
-        cargo.arg("--target-dir").arg(paths::work("targets")?);
-        cargo.args(CRATES.iter().flat_map(|name| ["-p", name]));
+        cargo.arg("--target-dir").arg(paths::work("targets")?).args(*what);
         match program::run(cargo.env("RUSTFLAGS", "--deny warnings")) {
             Ok(()) => outcome.add_pass(),
             Err(error) => outcome.add_failure(format!("{target}: {error:#}")),

@@ -16,6 +16,7 @@ mod peers;
 mod readers;
 mod system;
 mod testdata;
+mod windows;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ const TASKS: &[(&str, Task)] = &[
     ("prepare", prepare),
     ("readers", readers::run),
     ("testdata", testdata::run),
+    ("windows", windows::run),
 ];
 
 fn main() -> ExitCode {
@@ -66,6 +68,7 @@ fn prepare(arguments: &[String]) -> Result<Outcome> {
         ("debugger", debugger::prepare()),
         ("readers", readers::prepare()),
         ("peers", peers::prepare()),
+        ("windows", windows::prepare()),
     ] {
         if let Err(error) = result {
             println!("installing the tools of {what}: {error:#}");
