@@ -1,4 +1,4 @@
-//! Signals that end the process: half-written files are removed first.
+//! Signals and console events that end the process: half-written files are removed first.
 
 /// Listens for SIGINT, SIGTERM, SIGHUP and SIGQUIT from now on, and turns SIGXFSZ (a file has reached the limit of `ulimit
 /// -f`) into an ordinary error of the write. A signal that the parent set to be ignored, as `nohup` does, stays ignored.
@@ -38,6 +38,22 @@ fn is_ignored(signal: i32) -> bool {
     }
 }
 
+/// Listens for Ctrl-C, Ctrl-Break and the console's end from now on. The process ends with the code that Windows gives to
+/// one that Ctrl-C ended, so that a batch file stops.
+///
+/// When the console's window is closed Windows ends the process as soon as it has been told, which may be before the file
+/// is removed; then it is left as `.NAME.….partial`.
+#[cfg(windows)]
+pub fn watch() {
+    /// STATUS_CONTROL_C_EXIT.
+    const ENDED_BY_CTRL_C: u32 = 0xc000_013a;
+    // Without a handler an interrupted run leaves its temporary file, which is no reason not to run.
+    let _ = ctrlc::set_handler(|| {
+        mkdump::remove_unfinished();
+        std::process::exit(ENDED_BY_CTRL_C as i32);
+    });
+}
+
 /// Other systems end the process at once.
-#[cfg(not(unix))]
+#[cfg(not(any(unix, windows)))]
 pub fn watch() {}

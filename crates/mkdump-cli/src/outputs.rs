@@ -17,6 +17,10 @@ pub type Named<'a> = (&'static str, &'a Path);
 enum Identity {
     #[cfg(unix)]
     Inode(u64, u64),
+    /// By the volume and the number that it has there, which are the same under every name: in another case, by a short
+    /// (8.3) name, through a junction, by a hard link.
+    #[cfg(windows)]
+    File(same_file::Handle),
     Place(PathBuf),
 }
 
@@ -29,16 +33,22 @@ fn identity(path: &Path) -> Option<Identity> {
             use std::os::unix::fs::MetadataExt;
             Some(Identity::Inode(found.dev(), found.ino()))
         }
-        #[cfg(not(unix))]
+        #[cfg(windows)]
+        Ok(_) => same_file::Handle::from_path(path).ok().map(Identity::File),
+        #[cfg(not(any(unix, windows)))]
         Ok(_) => path.canonicalize().ok().map(Identity::Place),
         Err(_) => {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            Some(Identity::Place(parent.canonicalize().ok()?.join(path.file_name()?)))
+            let place = parent.canonicalize().ok()?.join(path.file_name()?);
+            // Windows takes names that differ in case only for one.
+            let place = if cfg!(windows) { place.to_string_lossy().to_lowercase().into() } else { place };
+            Some(Identity::Place(place))
         }
     }
 }
 
-/// Refuses outputs that are an input, a module file or another output.
+/// Refuses outputs that are an input, a module file or another output, and on every system names that Windows has no file
+/// for: a dump is opened there, whoever makes it.
 ///
 /// # Errors
 /// Says which output it is, and what it would replace.
@@ -50,6 +60,9 @@ pub fn check(outputs: &[Named<'_>], inputs: &[&Path]) -> Result<()> {
             bail!("{option} -: the output is a file and cannot be stdout; name a file, such as ./-");
         }
         let Some(own) = identity(path) else { continue };
+        if let Some(objection) = path.file_name().and_then(|name| symstore::reserved(&name.to_string_lossy())) {
+            bail!("{option} {}: not a name for a file: {objection}; nothing was written", path.display());
+        }
         if let Some((_, input)) = inputs.iter().find(|(other, _)| *other == own) {
             bail!("{option} {}: this is the input {}; nothing was written", path.display(), input.display());
         }

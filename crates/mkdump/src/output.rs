@@ -14,6 +14,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+mod in_use;
+
 /// A file that could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {path}")]
@@ -61,7 +63,7 @@ impl Output {
     pub fn create(path: &Path) -> Result<Self> {
         let failed = |error| WriteError::new(path, error);
         let linked = path.is_symlink().then(|| std::fs::canonicalize(path).ok()).flatten();
-        let place = linked.unwrap_or_else(|| path.to_owned());
+        let place = linked.unwrap_or_else(|| place_of(path));
         if let Ok(there) = place.metadata() {
             if there.is_dir() {
                 return Err(failed(io::ErrorKind::IsADirectory.into()));
@@ -71,6 +73,7 @@ impl Output {
                 let file = Target::Direct(BufWriter::with_capacity(BUFFER, file));
                 return Ok(Self { path: path.to_owned(), place, file });
             }
+            in_use::probe(&place).map_err(failed)?;
         }
         let mut builder = tempfile::Builder::new();
         let prefix = prefix(&place);
@@ -96,7 +99,8 @@ impl Output {
         &self.path
     }
 
-    /// Flushes, syncs and gives the file its final name, replacing one that was there.
+    /// Flushes, syncs and gives the file its final name, replacing one that was there. When that is refused, the file is
+    /// whole all the same: it is kept under its temporary name, which the error tells.
     pub fn commit(self) -> Result<()> {
         let Self { path, place, file } = self;
         let failed = |error| WriteError::new(&path, error);
@@ -105,7 +109,7 @@ impl Output {
             Target::Temporary(file, unfinished) => {
                 let file = file.into_inner().map_err(|e| failed(e.into_error()))?;
                 file.as_file().sync_all().map_err(failed)?;
-                unfinished.rename(|_| file.persist(&place).map(drop).map_err(|e| e.error)).map_err(failed)?;
+                unfinished.rename(|_| file.persist(&place).map(drop).map_err(kept)).map_err(failed)?;
                 sync_directory(&place);
                 Ok(())
             }
@@ -178,9 +182,10 @@ impl OutputDirectory {
         let Self { path, directory, unfinished } = self;
         // A file system that reports lack of room only when it is synced does so before the name is given.
         sync_files(directory.path()).map_err(|e| WriteError::new(&path, e))?;
-        unfinished.rename(|temporary| std::fs::rename(temporary, &path)).map_err(|e| WriteError::new(&path, e))?;
-        // Nothing bears the temporary name any more.
-        let _ = directory.keep();
+        let renamed = unfinished.rename(|temporary| std::fs::rename(temporary, &path));
+        // Either nothing bears the temporary name any more, or the whole directory does, and stays.
+        let temporary = directory.keep();
+        renamed.map_err(|error| WriteError::new(&path, kept_as(error, &temporary)))?;
         sync_directory(&path);
         Ok(())
     }
@@ -236,6 +241,27 @@ pub fn remove_unfinished() {
     std::mem::forget(list);
 }
 
+/// Keeps a whole file whose final name was refused, under its temporary name.
+fn kept(refused: tempfile::PersistError) -> io::Error {
+    let error = in_use::explained(refused.error);
+    match refused.file.keep() {
+        Ok((_, temporary)) => kept_as(error, &temporary),
+        Err(_) => error,
+    }
+}
+
+/// Adds to an error under which name the finished output is.
+fn kept_as(error: io::Error, temporary: &Path) -> io::Error {
+    io::Error::new(error.kind(), format!("{error}; the finished output is kept as {}", temporary.display()))
+}
+
+/// Where a file of this name lies. On Windows in a form that may be longer than 260 characters; a place that cannot be
+/// found out stays as it was given.
+fn place_of(path: &Path) -> PathBuf {
+    let whole = || Some(std::fs::canonicalize(parent(path)).ok()?.join(path.file_name()?));
+    cfg!(windows).then(whole).flatten().unwrap_or_else(|| path.to_owned())
+}
+
 /// Ends the names of temporary files.
 const SUFFIX: &str = ".partial";
 
@@ -276,84 +302,4 @@ fn sync_directory(path: &Path) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::{Output, OutputDirectory};
-
-    fn names(dir: &std::path::Path) -> Vec<String> {
-        std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
-    }
-
-    #[test]
-    fn only_a_committed_file_bears_the_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("out.dmp");
-        let mut output = Output::create(&path).unwrap();
-        output.write_all(b"half").unwrap();
-        assert!(!path.exists());
-        drop(output);
-        assert_eq!(names(dir.path()), [""; 0]);
-
-        let mut output = Output::create(&path).unwrap();
-        output.write_all(b"whole").unwrap();
-        output.commit().unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"whole");
-        assert_eq!(names(dir.path()), ["out.dmp"]);
-    }
-
-    #[test]
-    fn a_directory_is_there_with_all_files_or_not_at_all() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("out");
-        let output = OutputDirectory::create(&path).unwrap();
-        output.file("one.bin").unwrap().write_all(b"1").unwrap();
-        let [name] = &names(dir.path())[..] else { panic!("one entry") };
-        assert!(name.starts_with(".out.") && name.ends_with(".partial"), "{name}");
-        drop(output);
-        assert_eq!(names(dir.path()), [""; 0]);
-
-        let output = OutputDirectory::create(&path).unwrap();
-        output.file("one.bin").unwrap().write_all(b"1").unwrap();
-        output.commit().unwrap();
-        assert_eq!((names(dir.path()), names(&path)), (vec!["out".to_owned()], vec!["one.bin".to_owned()]));
-        assert!(OutputDirectory::create(&path).unwrap_err().source.to_string().contains("exists"));
-    }
-
-    #[test]
-    fn long_names_leave_room_for_the_temporary_ones() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("é".repeat(127));
-        Output::create(&path).unwrap().commit().unwrap();
-        assert!(path.is_file());
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn links_are_followed_and_devices_stay_what_they_are() {
-        use std::os::unix::fs::{FileTypeExt, symlink};
-        let dir = tempfile::tempdir().unwrap();
-        let (real, link) = (dir.path().join("real.dmp"), dir.path().join("link.dmp"));
-        std::fs::write(&real, b"old").unwrap();
-        symlink(&real, &link).unwrap();
-        let mut output = Output::create(&link).unwrap();
-        output.write_all(b"new").unwrap();
-        output.commit().unwrap();
-        assert_eq!(std::fs::read(&real).unwrap(), b"new");
-        assert!(link.is_symlink());
-
-        let null = dir.path().join("null");
-        symlink("/dev/null", &null).unwrap();
-        let mut output = Output::create(&null).unwrap();
-        output.write_all(b"bytes").unwrap();
-        output.commit().unwrap();
-        assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
-    }
-
-    #[test]
-    fn a_directory_that_is_not_there_is_an_error_at_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let error = Output::create(&dir.path().join("no/out.dmp")).unwrap_err();
-        assert!(error.to_string().contains("out.dmp"), "{error}");
-    }
-}
+mod tests;

@@ -46,7 +46,7 @@ pub use cache::Cache;
 pub use error::Error;
 pub use index::{Index, IndexOptions, Lookup, ModuleFile, Progress};
 pub use location::Location;
-pub use name::{FileName, NameError, is_deceptive};
+pub use name::{FileName, NameError, is_deceptive, reserved};
 pub use nt_path::{NtPath, Start};
 pub use pe_image::{Guid, PdbId, image_key, pdb_key};
 pub use read::{Loader, ModuleBytes};

@@ -84,26 +84,37 @@ pub fn is_deceptive(c: char) -> bool {
         || (c.is_whitespace() && c != ' ')
 }
 
-fn fault(name: &str) -> Option<&'static str> {
+/// Why Windows has no file of this name, in words that follow "not a name for a file": it is a device in every directory
+/// (`con`, `aux.sys`), names a stream of another file (`a.sys:x`), or loses its end (`a.sys.`). What other systems allow
+/// besides, such as `*`, is not looked at.
+pub fn reserved(name: &str) -> Option<&'static str> {
     let stem = name.split('.').next().unwrap_or(name).trim_end();
+    if name.contains(':') {
+        Some("it has a colon, which names a drive or a stream")
+    } else if name.ends_with([' ', '.']) {
+        Some("it ends with a dot or a space")
+    } else if is_device(stem) {
+        Some("Windows reserves it for a device")
+    } else {
+        None
+    }
+}
+
+fn fault(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         Some("it is empty")
     } else if name.len() > LONGEST {
         Some("it is longer than 200 bytes")
     } else if name.contains(['/', '\\']) {
         Some("it has a path separator; a single component is allowed")
-    } else if name.contains(':') {
-        Some("it has a colon, which names a drive or a stream")
     } else if name.contains(['*', '?', '"', '<', '>', '|']) {
         Some("it has a character that Windows does not allow in names")
     } else if name.chars().any(is_deceptive) {
         Some("it has a control or invisible character")
-    } else if name.starts_with([' ', '.']) || name.ends_with([' ', '.']) {
-        Some("it begins or ends with a dot or a space")
-    } else if is_device(stem) {
-        Some("Windows reserves it for a device")
+    } else if name.starts_with([' ', '.']) {
+        Some("it begins with a dot or a space")
     } else {
-        None
+        reserved(name)
     }
 }
 
@@ -121,7 +132,7 @@ fn is_device(stem: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::FileName;
+    use super::{FileName, reserved};
 
     #[test]
     fn only_plain_names_pass() {
@@ -178,6 +189,17 @@ mod tests {
         check(&"x".repeat(200), true);
         check(&"x".repeat(201), false);
         check(&"é".repeat(101), false);
+    }
+
+    #[test]
+    fn names_that_windows_has_no_file_for() {
+        for name in ["CON", "aux.sys", "Nul.tar.gz", "com1", "LPT9.dmp", "a.sys:stream", "C:x", "out.dmp.", "out.dmp "]
+        {
+            assert!(reserved(name).is_some(), "{name:?}");
+        }
+        for name in ["out.dmp", ".hidden", "console.dmp", "com10", "a*b?", "nul-1.dmp", " x"] {
+            assert_eq!(reserved(name), None, "{name:?}");
+        }
     }
 
     #[test]

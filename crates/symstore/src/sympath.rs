@@ -9,9 +9,10 @@
 //! cache*dir                               what comes from elements to the right is kept in dir
 //! ```
 //!
-//! An empty part (`srv**https://…`, `cache*`) means the debugger's default store. Nothing here touches a disk or network.
+//! An empty part (`srv**https://…`, `cache*`) means the debugger's default store, and so does an address without a store.
+//! Nothing here touches a disk or network.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The server that `srv*` without an address means to Windows debuggers.
 pub const MICROSOFT_SERVER: &str = "https://msdl.microsoft.com/download/symbols";
@@ -61,11 +62,37 @@ impl SymbolPath {
         Self { elements: text.split(';').map(str::trim).filter(|part| !part.is_empty()).map(element).collect() }
     }
 
-    /// `_NT_SYMBOL_PATH`, `_NT_ALT_SYMBOL_PATH` and `_NT_EXECUTABLE_IMAGE_PATH` of this process, in this order.
+    /// `_NT_SYMBOL_PATH`, `_NT_ALT_SYMBOL_PATH` and `_NT_EXECUTABLE_IMAGE_PATH` of this process, in this order. On Windows
+    /// default places are the debuggers' own, `%ProgramData%\dbg\sym`; on other systems there is none.
     pub fn from_environment() -> Self {
         let names = ["_NT_SYMBOL_PATH", "_NT_ALT_SYMBOL_PATH", "_NT_EXECUTABLE_IMAGE_PATH"];
         let values = names.iter().filter_map(std::env::var_os);
-        Self { elements: values.flat_map(|value| Self::parse(&value.to_string_lossy()).elements).collect() }
+        let path = Self { elements: values.flat_map(|value| Self::parse(&value.to_string_lossy()).elements).collect() };
+        match std::env::var_os("ProgramData").map(PathBuf::from) {
+            Some(data) if cfg!(windows) && data.is_absolute() => path.with_default_store(&data.join("dbg").join("sym")),
+            _ => path,
+        }
+    }
+
+    /// The path with `default` for every default place. What comes from an address always goes through a store, so an
+    /// address without one gets it too.
+    #[must_use]
+    pub fn with_default_store(mut self, default: &Path) -> Self {
+        for element in &mut self.elements {
+            match element {
+                Element::Cache(place) => _ = place.get_or_insert_with(|| default.to_owned()),
+                Element::Server { stores, target } => {
+                    if stores.is_empty() && matches!(target, Target::Url(_)) {
+                        stores.push(None);
+                    }
+                    for place in stores {
+                        place.get_or_insert_with(|| default.to_owned());
+                    }
+                }
+                Element::Directory(_) => {}
+            }
+        }
+        self
     }
 
     /// Every directory that is named: plain ones, caches and stores, near before far, each once. Default places are
@@ -184,6 +211,25 @@ mod tests {
         );
         check("srv", vec![Element::Directory("srv".into())]);
         check("https://host/x", vec![server(&[], url("https://host/x"))]);
+    }
+
+    #[test]
+    fn default_places_are_the_debuggers_own() {
+        let check = |text: &str, store: Option<&str>, directories: &[&str]| {
+            let path = SymbolPath::parse(text).with_default_store("default".as_ref());
+            assert_eq!(path.download_store(), store.map(PathBuf::from).as_ref(), "{text}");
+            assert_eq!(path.directories(), directories.iter().map(PathBuf::from).collect::<Vec<_>>(), "{text}");
+        };
+        check("srv*", Some("default"), &["default"]);
+        check("srv**https://host", Some("default"), &["default"]);
+        check("srv*https://host", Some("default"), &["default"]);
+        check("https://host", Some("default"), &["default"]);
+        check("cache*;srv*https://host", Some("default"), &["default"]);
+        check("cache*c;srv*https://host", Some("c"), &["c", "default"]);
+        check("symsrv*symsrv.dll*near*https://host", Some("near"), &["near"]);
+        check("srv*near**https://host", Some("near"), &["near", "default"]);
+        check("dir;srv*near*far", None, &["dir", "near", "far"]);
+        check("", None, &[]);
     }
 
     #[test]

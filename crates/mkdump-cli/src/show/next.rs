@@ -103,14 +103,39 @@ impl Words {
     }
 }
 
-/// A word as the shell of this system takes it. Windows' own shells and the programs themselves know double quotes only,
-/// and a file name cannot hold one there.
+/// A word as the shell of this system takes it.
 pub fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./:=+,@%".contains(c) || cfg!(windows) && "\\~".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
+    if cfg!(windows) { quoted_for_windows(word) } else { quoted_for_sh(word) }
+}
+
+fn quoted_for_sh(word: &str) -> String {
+    if is_plain(word, "-_./:=+,@%") { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+/// In double quotes, the only ones that cmd.exe, PowerShell and the programs' own parser all know. That parser takes a
+/// backslash before a quote for an escape, so those at the end are doubled. PowerShell splits bare words at `,` and takes
+/// `@` for an operator. What is expanded inside of double quotes, `%NAME%` by cmd.exe and `$` and the backtick by
+/// PowerShell, has no form that both take; the guide says what to do.
+fn quoted_for_windows(word: &str) -> String {
+    if is_plain(word, r"-_./:=+\~") {
         return word.to_owned();
     }
-    if cfg!(windows) { format!("\"{word}\"") } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    let mut out = String::from('"');
+    let mut backslashes = 0;
+    for c in word.chars() {
+        if c == '"' {
+            out.extend(std::iter::repeat_n('\\', backslashes + 1));
+        }
+        backslashes = if c == '\\' { backslashes + 1 } else { 0 };
+        out.push(c);
+    }
+    out.extend(std::iter::repeat_n('\\', backslashes));
+    out.push('"');
+    out
+}
+
+fn is_plain(word: &str, marks: &str) -> bool {
+    !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || marks.contains(c))
 }
 
 /// After a build: how to open the result, and how to get what is missing.
@@ -144,17 +169,16 @@ fn open(format: Format, output: &Path) -> Vec<Next> {
         Format::Triage => vec![windbg()],
         Format::Elf => vec![lldb(), Next::new("disassemble", format!("objdump -d {}", quoted(&file)))],
         Format::Raw => {
-            vec![Next::new(
-                "arguments for ptxed",
-                format!("cat {}", quoted(&output.join("ptxed.args").to_string_lossy())),
-            )]
+            let show = if cfg!(windows) { "type" } else { "cat" };
+            let arguments = output.join("ptxed.args");
+            vec![Next::new("arguments for ptxed", format!("{show} {}", quoted(&arguments.to_string_lossy())))]
         }
     }
 }
 
 /// A file name as cmd.exe, PowerShell and sh all take it.
 fn bare(file: &str) -> String {
-    if file.contains(|c: char| c.is_whitespace() || "&();'$`*?[]!".contains(c)) {
+    if file.contains(|c: char| c.is_whitespace() || "&();,'$`*?[]{}!@#%^".contains(c)) {
         format!("\"{file}\"")
     } else {
         file.to_owned()
@@ -165,15 +189,62 @@ fn bare(file: &str) -> String {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use super::{Job, quoted};
+    use super::{Job, quoted_for_windows};
     use crate::args::{ModulesArgs, SelectArgs, SourceArgs};
 
     #[test]
     #[cfg(unix)]
     fn words_survive_the_shell() {
+        use super::quoted;
         for word in ["plain.etl", "two words.etl", "it's", "$HOME", "*.sys", "", "a\"b", "#1", "\u{e9}.etl"] {
             let shell = std::process::Command::new("sh").arg("-c").arg(format!("printf %s {}", quoted(word))).output();
             assert_eq!(String::from_utf8_lossy(&shell.unwrap().stdout), word, "{}", quoted(word));
+        }
+    }
+
+    /// A line's words as a program of Microsoft's C runtime gets them ("Parsing C command-line arguments").
+    fn parsed(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quoted, mut backslashes) = (Vec::new(), String::new(), false, 0);
+        for c in line.chars().chain([' ']) {
+            if c == '\\' {
+                backslashes += 1;
+                continue;
+            }
+            let kept = if c == '"' { backslashes / 2 } else { backslashes };
+            word.extend(std::iter::repeat_n('\\', kept));
+            let is_escaped = c == '"' && backslashes % 2 == 1;
+            backslashes = 0;
+            match c {
+                '"' if !is_escaped => quoted = !quoted,
+                ' ' if !quoted => words.push(std::mem::take(&mut word)),
+                c => word.push(c),
+            }
+        }
+        words
+    }
+
+    #[test]
+    fn words_survive_the_shells_of_windows() {
+        // The word, and how it is written: unquoted only when neither cmd.exe nor PowerShell finds anything in it.
+        for (word, expected) in [
+            (r"C:\a\b.etl", r"C:\a\b.etl"),
+            (r"C:\my mods\", r#""C:\my mods\\""#),
+            (r"C:\", r"C:\"),
+            (r"\\server\a share\\", r#""\\server\a share\\\\""#),
+            ("a,b.etl", r#""a,b.etl""#),
+            ("@x", r#""@x""#),
+            ("100%.etl", r#""100%.etl""#),
+            ("a&b", r#""a&b""#),
+            ("hal*", r#""hal*""#),
+            ("it's", r#""it's""#),
+            (r#"a"b"#, r#""a\"b""#),
+            (r#"a\"b"#, r#""a\\\"b""#),
+            ("", r#""""#),
+            ("\u{e9}.etl", "\u{e9}.etl"),
+        ] {
+            assert_eq!(quoted_for_windows(word), expected, "{word}");
+            let line = format!("{} -o {}", quoted_for_windows(word), quoted_for_windows("out.dmp"));
+            assert_eq!(parsed(&line), [word, "-o", "out.dmp"], "{line}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Reports as text for people.
 
 use std::fmt::Write;
+#[cfg(not(windows))]
 use std::io::IsTerminal;
 
 use mkdump::report::{ModulesReport, SourceReport};
@@ -146,11 +147,29 @@ pub const CYAN: u8 = 36;
 /// `text` in bold and in a colour, where colours are wanted: on a terminal without NO_COLOR, or by `--color always`.
 pub fn paint(text: &str, colour: u8, talk: TalkArgs) -> String {
     let wanted = match talk.color {
-        Colour::Always => true,
+        Colour::Always => {
+            // Where escape sequences have to be enabled first, they are.
+            let _ = is_terminal_with_colours();
+            true
+        }
         Colour::Never => false,
-        Colour::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+        Colour::Auto => is_terminal_with_colours() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
     };
     if wanted { format!("\x1b[1;{colour}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// Whether stderr is a terminal that takes escape sequences.
+#[cfg(not(windows))]
+fn is_terminal_with_colours() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// Whether stderr is a terminal that takes escape sequences. A console of Windows has to be told to, and one from before
+/// Windows 10 cannot: there they would be shown as text.
+#[cfg(windows)]
+fn is_terminal_with_colours() -> bool {
+    static TOLD: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *TOLD.get_or_init(|| console::Term::stderr().features().colors_supported())
 }
 
 /// One line about a source.

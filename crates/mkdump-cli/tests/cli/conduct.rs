@@ -76,6 +76,7 @@ fn quiet_says_nothing_and_verbose_says_what_is_done() {
     assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "", ""));
     assert!(run(directory.path(), "--quiet --etl nowhere.etl").stderr.contains("error: "), "errors are said");
     let Run { stderr, .. } = run(directory.path(), &format!("--verbose {BUILD}"));
+    let stderr = stderr.replace('\\', "/");
     for text in [" s] reading the trace", " s] writing the dump", "modules/demonet.sys", "relocations"] {
         assert!(stderr.contains(text), "no {text:?} in:\n{stderr}");
     }

@@ -15,6 +15,7 @@ fn check(document: &str) {
     std::fs::rename(work.path(), directory.path().join("document.in")).unwrap();
     trycmd::TestCases::new()
         .env("XDG_CACHE_HOME", directory.path().join("cache").to_string_lossy())
+        .env("LOCALAPPDATA", directory.path().join("cache").to_string_lossy())
         .env("_NT_SYMBOL_PATH", "")
         .env("_NT_EXECUTABLE_IMAGE_PATH", "")
         .case(directory.path().join("document.md"));

@@ -1,6 +1,8 @@
 //! No output replaces an input, a module file or another output, whatever name it goes by.
 
-use super::support::{Run, mkdump, run, workplace};
+#[cfg(unix)]
+use super::support::mkdump;
+use super::support::{Run, run, workplace};
 
 #[test]
 fn an_output_that_is_an_input_is_refused() {
@@ -53,6 +55,50 @@ fn an_output_that_is_an_input_is_refused() {
     }
     if cfg!(unix) {
         assert_eq!(run(path, &format!("{build} -o /dev/null --report /dev/null")).code, 0);
+    }
+}
+
+/// On every system: who makes a dump on one may open it on the other.
+#[test]
+fn names_that_windows_has_no_file_for_are_refused() {
+    let directory = workplace();
+    let path = directory.path();
+    let names = || -> Vec<_> { std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect() };
+    let before = names();
+    for words in [
+        "--etl trace.etl -m modules -o aux.dmp",
+        "--etl trace.etl -m modules -o modules/CON",
+        "--etl trace.etl -m modules -o out.dmp:stream",
+        "--etl trace.etl -m modules -o out.dmp.",
+        "--etl trace.etl -m modules -o lpt1.dmp --format raw",
+        "--etl trace.etl -m modules -o out.dmp --report nul.html",
+        "--etl trace.etl -m modules -o out.dmp --log com1",
+        "request --etl trace.etl -m modules -o prn.ps1",
+    ] {
+        let Run { code, stderr, .. } = run(path, words);
+        assert!(code == 2 && stderr.contains("not a name for a file"), "{words}: {code} {stderr}");
+        assert_eq!(names(), before, "{words}");
+    }
+}
+
+#[test]
+#[cfg(windows)]
+fn names_that_differ_in_case_are_one_file() {
+    let directory = workplace();
+    let path = directory.path();
+    let verbatim = path.join("trace.etl").canonicalize().unwrap();
+    assert!(verbatim.to_string_lossy().starts_with(r"\\?\"), "{verbatim:?}");
+    let before = std::fs::read(path.join("trace.etl")).unwrap();
+    for words in [
+        "-o TRACE.ETL".to_owned(),
+        r"-o MODULES\..\Trace.etl".to_owned(),
+        format!("-o {}", verbatim.display()),
+        "-o x.dmp --report X.DMP".to_owned(),
+        "-o x.dmp --log ./X.dmp".to_owned(),
+    ] {
+        let Run { code, stderr, .. } = run(path, &format!("--etl trace.etl -m modules {words}"));
+        assert_eq!(code, 2, "{words}: {stderr}");
+        assert!(std::fs::read(path.join("trace.etl")).unwrap() == before && !path.join("x.dmp").exists(), "{words}");
     }
 }
 

@@ -13,7 +13,9 @@ pub fn demo() -> PathBuf {
 /// The command, run in `directory`.
 pub fn mkdump(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mkdump"));
+    // The user's cache directory, as Unix and as Windows name it.
     command.current_dir(directory).env("XDG_CACHE_HOME", directory.join("cache"));
+    command.env("LOCALAPPDATA", directory.join("cache"));
     for name in ["_NT_SYMBOL_PATH", "_NT_EXECUTABLE_IMAGE_PATH", "_NT_ALT_SYMBOL_PATH", "NO_COLOR"] {
         command.env_remove(name);
     }

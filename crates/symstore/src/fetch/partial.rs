@@ -101,7 +101,9 @@ impl Partial {
         fs::rename(&self.path, &path)?;
         remove(&tag_path(&self.path));
         self.path = path.into();
-        self.file.unlock()
+        // If it is locked still, that shows when it is read. Wine reports an error here and has unlocked it.
+        let _ = self.file.unlock();
+        Ok(())
     }
 
     /// Removes what is left of it.
