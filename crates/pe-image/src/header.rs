@@ -21,6 +21,8 @@ impl Machine {
     pub const X86: Self = Self(0x14c);
     /// IMAGE_FILE_MACHINE_AMD64: x64.
     pub const X64: Self = Self(0x8664);
+    /// IMAGE_FILE_MACHINE_ARMNT: 32-bit ARM, Thumb-2.
+    pub const ARM: Self = Self(0x1c4);
     /// IMAGE_FILE_MACHINE_ARM64.
     pub const ARM64: Self = Self(0xaa64);
 }
@@ -30,6 +32,7 @@ impl fmt::Display for Machine {
         match *self {
             Self::X86 => f.write_str("x86"),
             Self::X64 => f.write_str("x64"),
+            Self::ARM => f.write_str("ARM"),
             Self::ARM64 => f.write_str("ARM64"),
             Self(other) => write!(f, "machine {other:#06x}"),
         }

@@ -12,6 +12,7 @@ use crate::bytes;
 use crate::directory::DirectoryKind;
 use crate::error::{Error, Place, Result};
 use crate::file::PeFile;
+use crate::header::Machine;
 
 /// The bytes of a block's header.
 const BLOCK_HEADER: usize = 8;
@@ -84,16 +85,20 @@ impl RelocationKind {
     pub const LOW: Self = Self(2);
     /// A 32-bit address: 4 bytes.
     pub const HIGHLOW: Self = Self(3);
+    /// On 32-bit ARM, a 32-bit address in the immediates of a Thumb MOVW and the MOVT after it: 8 bytes. RISC-V uses the
+    /// same number for something else.
+    pub const THUMB_MOV32: Self = Self(7);
     /// A 64-bit address: 8 bytes.
     pub const DIR64: Self = Self(10);
 
-    /// Bytes that are changed; 0 for padding, `None` for kinds that no image of the machines known here uses.
-    pub fn size(self) -> Option<u32> {
+    /// Bytes that are changed in an image for `machine`; 0 for padding, `None` for kinds that are not known there.
+    pub fn size(self, machine: Machine) -> Option<u32> {
         match self {
             Self::ABSOLUTE => Some(0),
             Self::HIGH | Self::LOW => Some(2),
             Self::HIGHLOW => Some(4),
             Self::DIR64 => Some(8),
+            Self::THUMB_MOV32 if machine == Machine::ARM => Some(8),
             _ => None,
         }
     }
@@ -110,6 +115,11 @@ pub struct Relocation {
 }
 
 impl Relocation {
+    /// True when the file's bytes there can be relocated. Only a pair of MOVW and MOVT has to have a certain form.
+    pub(crate) fn suits(self, bytes: &[u8]) -> bool {
+        self.kind != RelocationKind::THUMB_MOV32 || thumb_address(bytes).is_some()
+    }
+
     /// The relocated bytes: `delta` (load base less the file's base) added to what is there. `bytes` holds the
     /// relocation's [size](RelocationKind::size).
     pub(crate) fn apply(self, bytes: &mut [u8], delta: u64) {
@@ -131,9 +141,50 @@ impl Relocation {
                 let value = value.wrapping_add(delta as u32) >> 16;
                 bytes.copy_from_slice(&(value as u16).to_le_bytes());
             }
+            (RelocationKind::THUMB_MOV32, 8) => {
+                // The sum is of all 32 bits: adding to each half by itself would lose the carry.
+                if let Some(value) = thumb_address(bytes) {
+                    let value = value.wrapping_add(delta as u32);
+                    put_thumb_immediate(&mut bytes[..4], value as u16);
+                    put_thumb_immediate(&mut bytes[4..], (value >> 16) as u16);
+                }
+            }
             _ => {}
         }
     }
+}
+
+/// The bits of a Thumb MOVW (encoding T3) or MOVT (T1) that hold its immediate, in each half-word. The immediate is
+/// imm4:i:imm3:imm8.
+///
+/// ```text
+/// first:   1 1 1 1 0 i 1 0 0 1 0 0 imm4     MOVW; MOVT has 1 1 0 0 in front of imm4
+/// second:  0 imm3 Rd imm8
+/// ```
+const THUMB_IMMEDIATE: (u16, u16) = (0x040f, 0x70ff);
+const MOVW: u16 = 0xf240;
+const MOVT: u16 = 0xf2c0;
+
+/// The 32-bit value that a MOVW and a MOVT put into one register together; `None` for any other bytes.
+fn thumb_address(bytes: &[u8]) -> Option<u32> {
+    let half = |at: usize, opcode: u16| {
+        let (first, second) = (bytes::u16_at(bytes, at)?, bytes::u16_at(bytes, at + 2)?);
+        let immediate = (first & 0xf) << 12 | (first & 0x400) << 1 | (second & 0x7000) >> 4 | second & 0xff;
+        let is_move = first & !THUMB_IMMEDIATE.0 == opcode && second & 0x8000 == 0;
+        is_move.then_some((u32::from(immediate), second & 0x0f00))
+    };
+    let ((low, register), (high, same)) = (half(0, MOVW)?, half(4, MOVT)?);
+    (register == same).then_some(high << 16 | low)
+}
+
+/// Puts an immediate into the 4 bytes of a MOVW or MOVT.
+fn put_thumb_immediate(bytes: &mut [u8], immediate: u16) {
+    let first = bytes::u16_at(bytes, 0).expect("4 bytes") & !THUMB_IMMEDIATE.0;
+    let second = bytes::u16_at(bytes, 2).expect("4 bytes") & !THUMB_IMMEDIATE.1;
+    let first = first | immediate >> 12 | (immediate & 0x0800) >> 1;
+    let second = second | (immediate & 0x0700) << 4 | immediate & 0xff;
+    bytes[..2].copy_from_slice(&first.to_le_bytes());
+    bytes[2..].copy_from_slice(&second.to_le_bytes());
 }
 
 impl<'a> Block<'a> {

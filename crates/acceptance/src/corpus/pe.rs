@@ -347,7 +347,7 @@ impl Sides<'_> {
         blank(pe.headers().image_base_offset, 8);
         for block in pe.relocation_blocks()? {
             for relocation in block?.relocations() {
-                blank(relocation.rva.0, relocation.kind.size().unwrap_or(0) as usize);
+                blank(relocation.rva.0, relocation.kind.size(pe.headers().machine).unwrap_or(0) as usize);
             }
         }
         for slot in self.binding.slots() {

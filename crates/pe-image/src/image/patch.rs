@@ -8,7 +8,7 @@ use crate::fixup::SITE_SIZE;
 use crate::image::MappedImage;
 use crate::image::index::{PageIndex, REACH};
 use crate::image::judge::DirectSites;
-use crate::relocate::{Block, Relocation};
+use crate::relocate::{Block, Relocation, RelocationKind};
 
 /// A window of the image that is being made.
 struct Window<'o> {
@@ -96,10 +96,11 @@ impl<'a> MappedImage<'a> {
     }
 
     fn put_relocations(&self, window: &mut Window<'_>, index: &PageIndex<'a>, delta: u64) {
+        let machine = self.file.headers().machine;
         for block in index.touching(window.start, window.end()) {
             let from_block = self.file.bytes_from(block.page);
             for relocation in block.relocations() {
-                let Some(size) = relocation.kind.size() else { continue };
+                let Some(size) = relocation.kind.size(machine) else { continue };
                 if window.touches(relocation.rva, size.into()) && self.is_inside(relocation.rva, size) {
                     let mut bytes = self.linked_at(block, from_block, relocation.rva);
                     let bytes = &mut bytes[..size as usize];
@@ -194,11 +195,18 @@ impl<'a> MappedImage<'a> {
         exists(rva) && rva.checked_add(size.saturating_sub(1)).is_some_and(exists)
     }
 
+    /// True when the file's bytes at a relocation have the form that its kind asks for.
+    fn suits(&self, relocation: Relocation) -> bool {
+        relocation.kind != RelocationKind::THUMB_MOV32 || relocation.suits(&self.linked_bytes(relocation.rva)[..8])
+    }
+
     fn applicable(&self) -> impl Iterator<Item = (&Block<'a>, Relocation, bool)> {
+        let machine = self.file.headers().machine;
         self.relocations.blocks().iter().flat_map(move |block| {
             block.relocations().map(move |relocation| {
-                let size = relocation.kind.size();
-                (block, relocation, size.is_some_and(|size| self.is_inside(relocation.rva, size)))
+                let size = relocation.kind.size(machine);
+                let good = size.is_some_and(|size| self.is_inside(relocation.rva, size) && self.suits(relocation));
+                (block, relocation, good)
             })
         })
     }
@@ -219,7 +227,10 @@ impl<'a> MappedImage<'a> {
             return;
         }
         let bad = self.applicable().find(|(_, _, good)| !good).map(|(block, relocation, _)| {
-            let message = match relocation.kind.size() {
+            let message = match relocation.kind.size(self.file.headers().machine) {
+                Some(size) if self.is_inside(relocation.rva, size) => {
+                    format!("no MOVW and MOVT of one register at RVA {}: the relocation is left out", relocation.rva)
+                }
                 Some(_) => format!("a relocation at RVA {} lies outside the image and is left out", relocation.rva),
                 None => format!("kind {} at RVA {} is not known and is left out", relocation.kind.0, relocation.rva),
             };

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::Asm;
 use crate::image::dynamic::{by_page, overrides, table};
 use crate::image::rdata::{RELOCATION, RESOURCE, Rdata};
-use crate::image::sites::{SiteRecords, linked_site};
+use crate::image::sites::{SiteRecords, linked_site, thumb_moves};
 use crate::image::{At, CODE, DATA, Driver, Entry, RDATA, resource};
 
 /// A built image and where things ended up.
@@ -93,6 +93,12 @@ pub(super) fn build(driver: &Driver) -> Built {
         let address = (driver.image_base + u64::from(to)).to_le_bytes();
         sections[at.0].bytes[at.1 as usize..][..width].copy_from_slice(&address[..width]);
         relocations.push((rva, if width == 8 { 10 << 12 } else { 3 << 12 }));
+    }
+    for &(at, to) in &driver.moves {
+        let (rva, to) = (section_rvas[at.0] + at.1, section_rvas[to.0] + to.1);
+        let bytes = thumb_moves(driver.image_base as u32 + to);
+        sections[at.0].bytes[at.1 as usize..][..8].copy_from_slice(&bytes);
+        relocations.push((rva, 7 << 12));
     }
     let mut entries = site_records.entries();
     if !driver.overrides.is_empty() {

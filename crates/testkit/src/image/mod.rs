@@ -26,6 +26,8 @@ pub const X64: u16 = 0x8664;
 pub const ARM64: u16 = 0xaa64;
 /// IMAGE_FILE_MACHINE_I386.
 pub const X86: u16 = 0x14c;
+/// IMAGE_FILE_MACHINE_ARMNT.
+pub const ARM: u16 = 0x1c4;
 
 /// A place in a section: the section's number in [`Driver::sections`], and bytes from its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +135,7 @@ pub struct VersionSpec {
 pub struct Driver {
     /// File name; also the name in the export directory.
     pub name: String,
-    /// Machine; X86 makes a PE32.
+    /// Machine; X86 and ARM make a PE32.
     pub machine: u16,
     /// ImageBase.
     pub image_base: u64,
@@ -157,6 +159,8 @@ pub struct Driver {
     pub sites: Vec<(At, SiteSpec)>,
     /// Pointers: at the first place the address of the second, with a base relocation.
     pub pointers: Vec<(At, At)>,
+    /// Places on ARM where MOVW and MOVT load the address of the second place into r1, with a base relocation.
+    pub moves: Vec<(At, At)>,
     /// Further entries of the dynamic relocation table.
     pub entries: Vec<Entry>,
     /// Function overrides (symbol 7).
@@ -195,6 +199,7 @@ impl Driver {
             ordinal_exports: Vec::new(),
             sites: Vec::new(),
             pointers: Vec::new(),
+            moves: Vec::new(),
             entries: Vec::new(),
             overrides: Vec::new(),
             dvrt_version: Some(1),
@@ -262,9 +267,14 @@ impl Driver {
         self
     }
 
-    /// The bytes of an address: 8, or 4 on x86.
+    /// The same for 32-bit ARM.
+    pub fn new_arm(name: &str) -> Self {
+        Self { machine: ARM, ..Self::new_x86(name) }
+    }
+
+    /// The bytes of an address: 8, or 4 on x86 and ARM.
     pub fn pointer_size(&self) -> u32 {
-        if self.machine == X86 { 4 } else { 8 }
+        if matches!(self.machine, X86 | ARM) { 4 } else { 8 }
     }
 
     /// Lays the image out.

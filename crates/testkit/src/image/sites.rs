@@ -78,3 +78,19 @@ impl SiteRecords {
         present.map(|(symbol, records, width)| Entry { symbol, payload: by_page(records, width) }).collect()
     }
 }
+
+/// `movw r1, #low; movt r1, #high`: encodings T3 and T1 of the ARMv7 manual, bit by bit.
+pub(super) fn thumb_moves(address: u32) -> [u8; 8] {
+    let mut out = [0; 8];
+    for (number, (opcode, immediate)) in
+        [(0b0010_0100, address & 0xffff), (0b0010_1100, address >> 16)].into_iter().enumerate()
+    {
+        let (imm4, i) = (immediate >> 12, immediate >> 11 & 1);
+        let (imm3, imm8) = (immediate >> 8 & 7, immediate & 0xff);
+        let first = 0b11110 << 11 | i << 10 | opcode << 4 | imm4;
+        let second = imm3 << 12 | 1 << 8 | imm8;
+        out[4 * number..][..2].copy_from_slice(&(first as u16).to_le_bytes());
+        out[4 * number + 2..][..2].copy_from_slice(&(second as u16).to_le_bytes());
+    }
+    out
+}

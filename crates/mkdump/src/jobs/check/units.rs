@@ -78,7 +78,7 @@ impl Units {
         }
         let blocks = file.relocation_blocks().ok().into_iter().flatten().map_while(Result::ok);
         for relocation in blocks.flat_map(|block| block.relocations().collect::<Vec<_>>()) {
-            if let Some(size) = relocation.kind.size().filter(|&size| size > 0) {
+            if let Some(size) = relocation.kind.size(headers.machine).filter(|&size| size > 0) {
                 add(relocation.rva, size, UnitKind::Relocation);
             }
         }
@@ -107,7 +107,7 @@ impl Units {
                 Fixups::Address(constants) => {
                     let number = symbols.next().unwrap_or(u32::MAX);
                     for constant in constants.iter().flatten() {
-                        if let Some(size) = constant.kind.size().filter(|&size| size >= 4) {
+                        if let Some(size) = constant.kind.size(headers.machine).filter(|&size| size >= 4) {
                             add(constant.rva, size, UnitKind::Constant(number));
                         }
                     }
