@@ -2,6 +2,7 @@
 
 use super::{Blocks, Relocation, RelocationKind};
 use crate::addr::Rva;
+use crate::header::Machine;
 
 #[test]
 fn each_kind_adds_in_its_own_width() {
@@ -25,8 +26,8 @@ fn each_kind_adds_in_its_own_width() {
     assert_eq!(apply(10, &[7; 4], 1), [7; 4]);
     assert_eq!(apply(3, &[7; 8], 1), [7; 8]);
 
-    let sizes = [0, 1, 2, 3, 4, 10].map(|kind| RelocationKind(kind).size());
-    assert_eq!(sizes, [Some(0), Some(2), Some(2), Some(4), None, Some(8)]);
+    let sizes = [0, 1, 2, 3, 4, 7, 10].map(|kind| RelocationKind(kind).size(Machine::X64));
+    assert_eq!(sizes, [Some(0), Some(2), Some(2), Some(4), None, None, Some(8)]);
 }
 
 #[test]
