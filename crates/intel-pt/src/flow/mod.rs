@@ -64,6 +64,7 @@ mod state;
 mod table;
 mod visit;
 mod walk;
+mod way;
 mod work;
 
 pub use blocks::Blocks;

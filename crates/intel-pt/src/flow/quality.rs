@@ -16,6 +16,9 @@ pub struct Quality {
     pub skipped: u64,
     /// Times that the walk lost its place.
     pub lost: u64,
+    /// Of these, times at which nothing was wrong: the image does not have the code, or the caller gave up the place
+    /// ([`Walker::lose`](super::Walker::lose)).
+    pub missing: u64,
 }
 
 impl Quality {
@@ -30,10 +33,24 @@ impl Quality {
         (bytes > 0).then(|| self.followed() as f64 / bytes as f64)
     }
 
+    /// Times that packets and code contradicted each other, or the packets were damaged.
+    pub fn out_of_step(&self) -> u64 {
+        self.lost.saturating_sub(self.missing)
+    }
+
     /// Times that the walk lost its place for each MiB of trace after the first PSB. `None` when there are no such bytes.
     pub fn lost_per_mib(&self) -> Option<f64> {
+        self.per_mib(self.lost)
+    }
+
+    /// [`Quality::out_of_step`] for each MiB of trace after the first PSB. `None` when there are no such bytes.
+    pub fn out_of_step_per_mib(&self) -> Option<f64> {
+        self.per_mib(self.out_of_step())
+    }
+
+    fn per_mib(&self, times: u64) -> Option<f64> {
         let bytes = self.bytes.saturating_sub(self.before_sync);
-        (bytes > 0).then(|| self.lost as f64 * f64::from(1 << 20) / bytes as f64)
+        (bytes > 0).then(|| times as f64 * f64::from(1 << 20) / bytes as f64)
     }
 }
 
@@ -46,6 +63,7 @@ impl Add for Quality {
             before_sync: self.before_sync.saturating_add(other.before_sync),
             skipped: self.skipped.saturating_add(other.skipped),
             lost: self.lost.saturating_add(other.lost),
+            missing: self.missing.saturating_add(other.missing),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::events::{Event, Item};
 use super::state::{Origin, Phase, Place, State};
 use super::table::{Block, BlockId, Exit};
 use super::visit::Visitor;
+use super::way::{Rest, Way};
 
 /// What a walk without packets is to find.
 #[derive(Clone, Copy, Debug)]
@@ -18,24 +19,6 @@ enum Goal {
     Instructions(u32),
     /// After the next MOV CR3.
     Cr3,
-}
-
-/// A way found: so many whole blocks, then so many instructions of the next.
-#[derive(Clone, Copy, Debug)]
-struct Way {
-    blocks: u32,
-    instructions: u32,
-    /// An address to stop at, which the way ends at instead of the goal.
-    stop: Option<u64>,
-}
-
-/// A way to an address that the visitor stopped on: the next run goes on from `ip` without looking for it again.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rest {
-    ip: u64,
-    context: ContextId,
-    goal: u64,
-    way: Way,
 }
 
 /// Why a walk ended before the goal.
@@ -84,7 +67,7 @@ impl State<'_> {
             Item::Status => self.take(visitor, offset),
             Item::Gap(gap) => {
                 self.take(visitor, offset);
-                return self.fail(Some(place.ip), ErrorKind::Packet(gap.reason()));
+                return self.damaged(Some(place.ip), &gap);
             }
             Item::End => {
                 self.take(visitor, offset);

@@ -40,7 +40,7 @@ impl State<'_> {
             Item::Tnt(_) | Item::Tip(_) | Item::Async { .. } => return self.fail(None, ErrorKind::NotEnabled),
             Item::Gap(gap) => {
                 self.take(visitor, offset);
-                return self.fail(None, ErrorKind::Packet(gap.reason()));
+                return self.damaged(None, &gap);
             }
             Item::End => {
                 self.take(visitor, offset);
@@ -126,7 +126,7 @@ impl State<'_> {
                 Item::Tip(Some(_)) => self.take(visitor, offset),
                 Item::Gap(gap) => {
                     self.take(visitor, offset);
-                    return self.fail(None, ErrorKind::Packet(gap.reason()));
+                    return self.damaged(None, &gap);
                 }
                 Item::End => {
                     self.take(visitor, offset);

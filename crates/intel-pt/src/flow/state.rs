@@ -7,10 +7,10 @@ use super::error::{Error, ErrorKind, Stop};
 use super::events::{Event, Feed, Item, width_of};
 use super::options::Options;
 use super::quality::{Evidence, Quality};
-use super::reach::Rest;
 use super::stack::ReturnStack;
 use super::table::{Block, BlockId};
 use super::visit::Visitor;
+use super::way::Rest;
 use super::work::Work;
 use crate::{CodeWidth, Exec, Pip};
 
@@ -89,6 +89,7 @@ pub(super) struct State<'a> {
     before_sync: usize,
     skipped: usize,
     lost: u64,
+    missing: u64,
 }
 
 impl<'a> State<'a> {
@@ -111,6 +112,7 @@ impl<'a> State<'a> {
             before_sync,
             skipped: 0,
             lost: 0,
+            missing: 0,
         }
     }
 
@@ -125,6 +127,7 @@ impl<'a> State<'a> {
             before_sync: self.before_sync as u64,
             skipped: (self.skipped + open) as u64,
             lost: self.lost,
+            missing: self.missing,
         }
     }
 
@@ -266,11 +269,12 @@ impl<'a> State<'a> {
         }
     }
 
-    /// The walk loses its place.
-    pub fn lose(&mut self) {
+    /// The walk loses its place at `offset`; `missing` says that this is for want of code.
+    pub fn lose(&mut self, offset: usize, missing: bool) {
         if !matches!(self.phase, Phase::Lost { .. }) {
             self.lost += 1;
-            self.phase = Phase::Lost { since: self.feed.offset() };
+            self.missing += u64::from(missing);
+            self.phase = Phase::Lost { since: offset };
         }
     }
 
@@ -283,8 +287,18 @@ impl<'a> State<'a> {
     /// An error at the next packet, and at an address if the walk has one.
     #[cold]
     pub fn fail<T>(&mut self, ip: Option<u64>, kind: ErrorKind) -> Result<T, Stop> {
-        let error = Error { offset: self.feed.offset(), ip, kind, after_gap: self.after_gap };
-        self.lose();
+        self.fail_at(self.feed.offset(), ip, kind)
+    }
+
+    /// Bytes that are not a packet, and that were just taken.
+    #[cold]
+    pub fn damaged<T>(&mut self, ip: Option<u64>, gap: &crate::Error) -> Result<T, Stop> {
+        self.fail_at(gap.offset(), ip, ErrorKind::Packet(gap.reason()))
+    }
+
+    fn fail_at<T>(&mut self, offset: usize, ip: Option<u64>, kind: ErrorKind) -> Result<T, Stop> {
+        let error = Error { offset, ip, kind, after_gap: self.after_gap };
+        self.lose(offset, kind == ErrorKind::NoMemory);
         Err(Stop::Error(error))
     }
 }

@@ -113,7 +113,7 @@ impl<'a> Walker<'a> {
 
     /// Gives up the position: the next run resynchronises, as after an error.
     pub fn lose(&mut self) {
-        self.state.lose();
+        self.state.lose(self.state.feed.offset(), true);
     }
 
     /// Takes the TIP that an indirect branch at the current address would take: the next one, after at most one TNT.
