@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use intel_pt::flow::Code;
+use intel_pt::flow::{Code, Quality};
 use intel_pt::scan;
 use rayon::prelude::*;
 
@@ -41,6 +41,7 @@ pub fn detect<C: Code + Sync + ?Sized>(input: &Input<'_, C>) -> Verdict {
     let mut missing = BTreeMap::new();
     let (mut given_up, mut steps): (Option<GivenUp>, u64) = (None, 0);
     let mut retpoline_votes = RetpolineVotes::default();
+    let mut qualities = vec![Quality::default(); input.streams.len()];
     let caches = Mutex::new(Vec::new());
     let (mut left, mut walked, mut round) = (&pieces[..], 0, FIRST_ROUND);
     while !left.is_empty() && !is_enough(&input.importers, &votes, walked) {
@@ -56,7 +57,8 @@ pub fn detect<C: Code + Sync + ?Sized>(input: &Input<'_, C>) -> Verdict {
             found
         };
         let found: Vec<Witnesses> = now.par_iter().map(walk).collect();
-        for witnesses in found {
+        for (piece, witnesses) in now.iter().zip(found) {
+            qualities[piece.stream] += witnesses.quality;
             for (sum, more) in votes.iter_mut().zip(witnesses.votes) {
                 sum.absorb(more);
             }
@@ -89,6 +91,7 @@ pub fn detect<C: Code + Sync + ?Sized>(input: &Input<'_, C>) -> Verdict {
         retpoline_votes,
         missing,
         given_up,
+        streams: qualities,
         steps,
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use intel_pt::flow::Quality;
+
 use crate::arrival::Form;
 
 /// Votes that a verdict needs at least. Each vote is a refutation of the other form, so few are enough; more than one
@@ -176,6 +178,9 @@ pub struct Verdict {
     /// Where code between packets was too long for so few packets, so that a part of them was not weighed. Real code does not
     /// do that.
     pub given_up: Option<GivenUp>,
+    /// How well each stream could be followed, as far as it was walked: what disagrees with the code in both forms. Share and
+    /// skipped bytes mean little, because these walks go on only where no packet can be misunderstood.
+    pub streams: Vec<Quality>,
     /// The work done: blocks that walks and tests passed without a packet.
     pub steps: u64,
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 
 use intel_pt::flow::{
-    BlockId, Blocks, Branch, BranchKind, Code, ErrorKind, Options, Resume, Stop, Table, Visitor, Walker,
+    BlockId, Blocks, Branch, BranchKind, Code, ErrorKind, Options, Quality, Resume, Stop, Table, Visitor, Walker,
 };
 
 use crate::arrival::{Arrival, FIRST_LENGTH, Form, IndirectForm, Part, SITE_LENGTH, SiteMap};
@@ -38,6 +38,8 @@ pub(crate) struct Witnesses {
     pub given_up: Option<GivenUp>,
     /// Blocks passed without a packet.
     pub steps: u64,
+    /// How well the piece could be followed.
+    pub quality: Quality,
 }
 
 impl Witnesses {
@@ -62,10 +64,10 @@ impl Witnesses {
             given_up: None,
         };
         let granted = walk.test_steps.get();
-        let walked = walk.run(blocks);
+        let (walked, quality) = walk.run(blocks);
         let steps = walked + (granted - walk.test_steps.get());
         let Walk { tally, missing, linked_returns, rewritten_returns, given_up, .. } = walk;
-        Self { votes: tally.votes, missing, linked_returns, rewritten_returns, given_up, steps }
+        Self { votes: tally.votes, missing, linked_returns, rewritten_returns, given_up, steps, quality }
     }
 }
 
@@ -96,8 +98,8 @@ struct Walk<'q, 'a, C: ?Sized> {
 }
 
 impl<C: Code + Sync + ?Sized> Walk<'_, '_, C> {
-    /// Walks to the end, and says how many blocks it passed without a packet.
-    fn run(&mut self, blocks: &mut Blocks<&C>) -> u64 {
+    /// Walks to the end, and says how many blocks it passed without a packet, and how well it could follow.
+    fn run(&mut self, blocks: &mut Blocks<&C>) -> (u64, Quality) {
         let mut returns = Returns { found: Vec::new(), are_wanted: !self.input.importers.is_empty() };
         let options = Options::default().resume(Resume::SafeAddress);
         let mut walker = Walker::with_options(self.piece.bytes, options);
@@ -131,7 +133,7 @@ impl<C: Code + Sync + ?Sized> Walk<'_, '_, C> {
                     }
                 }
                 // The end: nothing else was asked for.
-                _ => return walker.steps(),
+                _ => return (walker.steps(), walker.quality()),
             }
         }
     }

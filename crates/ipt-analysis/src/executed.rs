@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use address_map::ModuleId;
-use intel_pt::flow::{BlockId, Blocks, Code, Error, ErrorKind, Event, Options, Stop, Table, Visitor, Walker};
+use intel_pt::flow::{BlockId, Blocks, Code, Error, ErrorKind, Event, Options, Quality, Stop, Table, Visitor, Walker};
 use rayon::prelude::*;
 
 use crate::flow::{self, Layout};
@@ -26,6 +26,8 @@ pub struct Executed {
     pub missing: BTreeMap<u64, u64>,
     /// Calls that could not be followed, with the number of times.
     pub unknown_calls: BTreeMap<u64, u64>,
+    /// How much of the packets was followed.
+    pub quality: Quality,
 }
 
 impl Executed {
@@ -62,6 +64,7 @@ pub fn executed<C: Code + Sync + ?Sized>(
                 _ => break,
             }
         }
+        sums.found.quality = walker.quality();
         done(snapshot.len() as u64);
         sums.found
     };

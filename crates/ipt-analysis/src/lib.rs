@@ -12,6 +12,7 @@
 //! | [`touched`] | which modules and pages do the packets name? |
 //! | [`executed`] | how many instructions ran in each module? |
 //! | [`flow`] | what ran, in order? |
+//! | [`quality`] | is that to be believed? |
 #![forbid(unsafe_code)]
 
 pub mod choose;
@@ -19,6 +20,7 @@ pub mod executed;
 pub mod flow;
 mod hex;
 pub mod input;
+pub mod quality;
 pub mod snapshot;
 pub mod touched;
 

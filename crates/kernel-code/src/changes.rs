@@ -29,6 +29,7 @@ impl Evidence {
             retpoline_votes: Default::default(),
             missing: Default::default(),
             given_up: None,
+            streams: Vec::new(),
             steps: 0,
         };
         Self { verdict, modules: Vec::new() }
@@ -296,6 +297,7 @@ mod tests {
             retpoline_votes: RetpolineVotes::default(),
             missing: Default::default(),
             given_up: None,
+            streams: Vec::new(),
             steps: 0,
         };
         Evidence { verdict, modules: (1..=votes.len()).map(ModuleId).collect() }

@@ -109,3 +109,21 @@ fn a_trace_without_data_says_how_to_record_some() {
         assert!(text(&output.stderr).contains(words), "{}", text(&output.stderr));
     }
 }
+
+#[test]
+fn nonsense_leads_the_summary_and_fails_strict() {
+    let good = ipt(&demo().join("modules"), &["--strict"]);
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    assert!(text(&good.stdout).contains("100 %") && !text(&good.stdout).contains("NOT RELIABLE"));
+    // A PSB, and then bytes that are not packets.
+    let dir = tempfile::tempdir().unwrap();
+    let noise: Vec<u8> = [0x02, 0x82].repeat(8).into_iter().chain([0x02, 0x23]).chain([0xc9; 1000]).collect();
+    std::fs::write(dir.path().join("noise.pt"), noise).unwrap();
+    let noise = dir.path().join("noise.pt").display().to_string();
+    for (strict, code) in [(&["--strict"][..], 1), (&[], 0)] {
+        let bad = ipt(&demo().join("modules"), &[&["--ipt-bin", &noise], strict].concat());
+        assert_eq!(bad.status.code(), Some(code), "{}", text(&bad.stderr));
+        let first = text(&bad.stdout).lines().next().unwrap_or_default();
+        assert!(first.starts_with("NOT RELIABLE: ") && first.contains("could be followed"), "{first}");
+    }
+}

@@ -528,3 +528,22 @@ fn a_driver_in_the_place_of_another_one() {
     assert_eq!(reached, [("new.sys", 20)]);
     assert_eq!(report.unknown.len(), 0);
 }
+
+#[test]
+fn packets_that_contradict_the_files_are_told() {
+    let mut system = System::generate(&System::busy(Optimization::On, false), 61);
+    let runs = runs(&system.program, 4, 20_000);
+    let report = Recorded::new(system.clone(), &runs).build();
+    let quality = report.ipt_quality.expect("the packets were weighed");
+    assert_eq!((quality.streams, quality.doubtful, quality.doubt), (4, 0, None));
+    // The right identity and other code: moved by some bytes, it decodes as something else.
+    for (module, file) in system.program.modules.iter().zip(&mut system.files) {
+        let last = module.functions.last().unwrap() - module.base - 0x1000;
+        file.bytes[0x400..0x400 + last as usize].rotate_left(5);
+    }
+    let report = Recorded::new(system, &runs).build();
+    let quality = report.ipt_quality.expect("the packets were weighed");
+    assert_eq!((quality.streams, quality.doubtful), (4, 4), "{quality:?}");
+    let doubt = quality.doubt.expect("nonsense");
+    assert!(report.warnings.contains(&doubt) && doubt.contains("4 of 4 snapshots"), "{doubt}: {:?}", report.warnings);
+}

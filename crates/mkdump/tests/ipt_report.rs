@@ -331,3 +331,38 @@ fn the_flow_names_symbols_of_pdbs_in_a_store() {
     });
     assert_eq!(first.and_then(|at| at.symbol).as_deref(), Some("KiSystemCall64"));
 }
+
+/// Modules whose files have the right identity and other code.
+fn with_other_code(mut system: System) -> System {
+    for (module, file) in system.program.modules.iter().zip(&mut system.files) {
+        let last = module.functions.last().unwrap() - module.base - 0x1000;
+        // The code begins at 0x400 in the file. Moved by some bytes, it decodes as something else.
+        file.bytes[0x400..0x400 + last as usize].rotate_left(5);
+    }
+    system
+}
+
+#[test]
+fn how_well_the_packets_were_followed_is_a_number() {
+    let good = system((Optimization::On, false), 60);
+    let runs = runs(&good, 3, 20_000);
+    let trace = good.trace_of(&runs);
+    let report = Recorded::new(good, &trace, |_| false).report();
+    assert_eq!(report.doubt(), None);
+    let all = report.flow.quality.as_ref().expect("there is code");
+    assert_eq!((all.share_followed, all.out_of_step, &all.doubt), (Some(1.0), 0, &None));
+    assert_eq!(all.bytes, report.snapshots.iter().map(|one| one.facts.bytes - one.before_sync).sum::<u64>());
+    for one in &report.snapshots {
+        assert_eq!(one.quality.as_ref().and_then(|quality| quality.share_followed), Some(1.0));
+    }
+
+    let report = Recorded::new(with_other_code(system((Optimization::On, false), 60)), &trace, |_| false).report();
+    let all = report.flow.quality.as_ref().expect("there is code");
+    assert!(all.out_of_step >= 50 && all.out_of_step_per_mib > Some(5000.0), "{all:?}");
+    let doubt = report.doubt().expect("nonsense");
+    assert!(doubt.contains("the code is not what ran"), "{doubt}");
+
+    // Without files there is nothing to follow, and nothing to doubt.
+    let report = Recorded::new(system((Optimization::On, false), 60), &trace, |_| true).report();
+    assert_eq!((report.doubt(), report.flow.quality), (None, None));
+}

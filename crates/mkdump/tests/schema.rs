@@ -143,6 +143,7 @@ fn build() {
         retpoline: ModeReport { mode: "off", reason: "not seen".into() },
         modules: vec![included.clone()],
         source: source(),
+        ipt_quality: None,
         warnings: vec![],
         heat: Some(HeatReport::default()),
     };

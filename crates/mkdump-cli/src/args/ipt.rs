@@ -34,6 +34,9 @@ pub struct IptCommand {
     /// Print the executed code in order, by module and offset, with names where PDBs are at hand
     #[arg(long)]
     pub trace_flow: bool,
+    /// Exit with 1 when the packets cannot be followed well, so that the result is not to be believed
+    #[arg(long, conflicts_with = "trace_flow")]
+    pub strict: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

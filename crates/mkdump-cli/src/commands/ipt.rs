@@ -35,9 +35,10 @@ pub fn run(command: &IptCommand, talk: TalkArgs) -> Result<Outcome> {
     let report = analyse(&reading, &options, &bars)?;
     bars.finish();
     warn(&report.warnings, talk);
+    let outcome = if command.strict && report.doubt().is_some() { Outcome::Amiss } else { Outcome::Done };
     if command.json {
         print_json(&report)?;
-        return Ok(Outcome::Done);
+        return Ok(outcome);
     }
     if !talk.quiet {
         eprintln!("{}: {}", text::printable(&report.source.name), text::source(&report.source));
@@ -55,7 +56,7 @@ pub fn run(command: &IptCommand, talk: TalkArgs) -> Result<Outcome> {
         print(&ipt::report(&report, talk.verbose))?;
         suggest(&after_report(command, &report), talk);
     }
-    Ok(Outcome::Done)
+    Ok(outcome)
 }
 
 /// After a report: get the modules that the data reaches, build a dump of them, read what ran.

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use mkdump::report::ipt::{
-    FileStatus, FlowEntry, FlowReport, FlowSummary, IptReport, MissingModule, PlaceReport, ReachedBy, ReachedModule,
-    SnapshotFacts, UnknownPage,
+    FileStatus, FlowEntry, FlowReport, FlowSummary, IptReport, MissingModule, PlaceReport, QualityReport, ReachedBy,
+    ReachedModule, SnapshotFacts, UnknownPage,
 };
 
 use super::text::{Table, address, count, grouped, printable, size};
@@ -16,6 +16,9 @@ const SHOWN: usize = 20;
 /// The report. With `all`, lists are whole and hits are told by thread.
 pub fn report(report: &IptReport, all: bool) -> String {
     let mut out = String::new();
+    if let Some(doubt) = report.doubt() {
+        let _ = writeln!(out, "NOT RELIABLE: {doubt}\n");
+    }
     out += &snapshots(report);
     if report.threads.len() > 1 {
         out += &threads(report);
@@ -29,8 +32,8 @@ pub fn report(report: &IptReport, all: bool) -> String {
 
 fn snapshots(report: &IptReport) -> String {
     let mut table = Table::new(
-        &["snapshot", "time", "cpu", "process", "thread", "event", "bytes", "psb", "addresses", "gaps"],
-        &[0, 1, 2, 6, 7, 8, 9],
+        &["snapshot", "time", "cpu", "process", "thread", "event", "bytes", "psb", "addresses", "gaps", "followed"],
+        &[0, 1, 2, 6, 7, 8, 9, 10],
     );
     for snapshot in &report.snapshots {
         let SnapshotFacts { index, time, cpu, pid, tid, process, thread, trigger, file, bytes } = &snapshot.facts;
@@ -46,6 +49,7 @@ fn snapshots(report: &IptReport) -> String {
             grouped(snapshot.psb),
             grouped(snapshot.hits),
             grouped(snapshot.gaps),
+            snapshot.quality.as_ref().map_or_else(String::new, followed),
         ]);
     }
     let mut out = table.render(0);
@@ -121,10 +125,27 @@ fn modules(report: &IptReport, all: bool) -> String {
             grouped(flow.lacking),
         );
     }
+    if let Some(quality) = &flow.quality {
+        let rate = quality.out_of_step_per_mib.unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "followed: {} of {} bytes ({}); packets and code contradict each other {}, {rate:.0} per MiB",
+            grouped(quality.followed),
+            grouped(quality.bytes),
+            followed(quality),
+            times(quality.out_of_step),
+        );
+    }
     let missing: Vec<MissingModule> =
         report.modules.iter().filter(|module| module.status == FileStatus::Missing).map(missing_module).collect();
     out += &missing_table(&missing, "wanted");
     out
+}
+
+/// The share of the bytes that was followed, rounded down: only all of them are 100 %.
+fn followed(quality: &QualityReport) -> String {
+    let mark = if quality.doubt.is_some() { " !" } else { "" };
+    quality.share_followed.map_or_else(String::new, |share| format!("{:.0} %{mark}", (share * 100.0).floor()))
 }
 
 fn missing_module(module: &ReachedModule) -> MissingModule {

@@ -2,10 +2,12 @@
 
 mod facts;
 mod snapshots;
+mod streams;
 
 pub(crate) use facts::facts;
 pub use ipt_analysis::choose;
 pub use snapshots::{InputError, Inputs, Saved, snapshots};
+pub(crate) use streams::StreamsQuality;
 
 use kernel_snapshot::{Reading, SourceKind};
 

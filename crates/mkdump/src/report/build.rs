@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{Hex, ModeReport, SourceReport};
 use crate::error::Result;
+use crate::ipt::StreamsQuality;
 use crate::jobs::build_dump::{BuildOptions, Built, PageHits, build_with};
 use crate::provenance::SourceFile;
 use kernel_code::{Entry, Image, Inclusion};
@@ -44,6 +45,8 @@ pub struct BuildReport {
     pub source: SourceReport,
     /// The files of it, with their hashes.
     pub source_files: Vec<SourceFile>,
+    /// How well the source's Intel PT data agrees with the code; `None` where it was not looked at for import calls.
+    pub ipt_quality: Option<StreamsReport>,
     /// What went wrong on the way.
     pub warnings: Vec<String>,
     /// What keeps the dump from being all that ran, for certain: missing modules, files that may be wrong ones, and how
@@ -53,6 +56,33 @@ pub struct BuildReport {
     /// `None` when there is no such data, or it was not asked for.
     #[serde(skip)]
     pub heat: Option<HeatReport>,
+}
+
+/// How well Intel PT data agrees with the code, as far as it was looked at for import calls.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+pub struct StreamsReport {
+    /// Snapshots.
+    pub streams: usize,
+    /// How many of them contradict the code so often that it is not what ran.
+    pub doubtful: usize,
+    /// Times that packets and code contradicted each other.
+    pub out_of_step: u64,
+    /// The same for each MiB of packets.
+    pub out_of_step_per_mib: Option<f64>,
+    /// Why what was decided from this data is not to be believed; `None` when the numbers are good.
+    pub doubt: Option<String>,
+}
+
+impl From<StreamsQuality> for StreamsReport {
+    fn from(quality: StreamsQuality) -> Self {
+        Self {
+            streams: quality.streams,
+            doubtful: quality.doubtful,
+            out_of_step: quality.sum.out_of_step(),
+            out_of_step_per_mib: quality.sum.out_of_step_per_mib(),
+            doubt: quality.doubt(),
+        }
+    }
 }
 
 /// Where Intel PT packets name addresses.
@@ -188,6 +218,7 @@ impl From<&Built<'_>> for BuildReport {
             modules,
             source: (&built.reading.summary).into(),
             source_files: built.sources.clone(),
+            ipt_quality: StreamsQuality::of(system).map(StreamsReport::from),
             warnings: [&built.doubts[..], &built.remarks].concat(),
             shortcomings,
             heat: built.page_hits.as_ref().map(HeatReport::from),

@@ -6,6 +6,7 @@ use std::path::Path;
 use pe_image::ImportCalls;
 
 use crate::error::{Error, Result};
+use crate::ipt::StreamsQuality;
 use crate::ipt::snapshots;
 use crate::jobs::ipt::closure::reached;
 use crate::jobs::threads::layout_at_hand;
@@ -160,6 +161,7 @@ fn doubts(reading: &Reading<'_>, system: &System<'_>, images: &[Image<'_>]) -> V
     warnings.extend(system.warnings().iter().cloned());
     warnings.extend(images.iter().flat_map(Image::warnings));
     warnings.extend(missing_exporters(system, images));
+    warnings.extend(StreamsQuality::of(system).and_then(|quality| quality.doubt()));
     if images.is_empty() {
         warnings.push("None of the module files was found, so the dump contains no code.".to_owned());
     }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use call_forms::{Answer, Evidence, How, MIN_VOTES, ModuleVerdict, RetpolineVotes, Says, Verdict, Votes};
 
 use super::{
-    EvidenceReport, FileStatus, FlowTotals, IptErrorReport, IptReport, ModuleVerdictReport, ReachedBy, ReachedModule,
-    RetpolineReport, SnapshotFacts, SnapshotReport, ThreadHits, ThreadReport, UnknownPage, VerdictReport,
+    EvidenceReport, FileStatus, FlowTotals, IptErrorReport, IptReport, ModuleVerdictReport, QualityReport, ReachedBy,
+    ReachedModule, RetpolineReport, SnapshotFacts, SnapshotReport, ThreadHits, ThreadReport, UnknownPage,
+    VerdictReport,
 };
 use crate::error::Result;
 use crate::jobs::ipt::analyse::{Analysis, IptOptions, analyse_with};
@@ -14,6 +15,7 @@ use crate::jobs::ipt::chosen::Chosen;
 use crate::jobs::ipt::execution::Execution;
 use crate::report::Hex;
 use address_map::ModuleId;
+use intel_pt::flow::Quality;
 use ipt_analysis::executed::Executed;
 use ipt_analysis::touched::{Reach, StreamFacts, Thread};
 use kernel_code::{Evidence as SystemEvidence, System};
@@ -41,7 +43,10 @@ impl From<&Analysis<'_, '_>> for IptReport {
         let snapshots = chosen.numbers.iter().zip(facts);
         Self {
             source: (&analysis.reading.summary).into(),
-            snapshots: snapshots.map(|(&index, facts)| snapshot(chosen, index, facts)).collect(),
+            snapshots: snapshots
+                .enumerate()
+                .map(|(number, (&index, facts))| snapshot(chosen, index, facts, analysis.followed.get(number)))
+                .collect(),
             snapshots_total: chosen.all.len(),
             modules,
             threads: threads(chosen, facts),
@@ -55,7 +60,7 @@ impl From<&Analysis<'_, '_>> for IptReport {
     }
 }
 
-fn snapshot(chosen: &Chosen<'_>, index: usize, found: &StreamFacts) -> SnapshotReport {
+fn snapshot(chosen: &Chosen<'_>, index: usize, found: &StreamFacts, followed: Option<&Executed>) -> SnapshotReport {
     let snapshot = &chosen.all[index];
     let mut remarks = snapshot.origin.remarks.clone();
     if let Some(logged) = &snapshot.logged
@@ -81,6 +86,7 @@ fn snapshot(chosen: &Chosen<'_>, index: usize, found: &StreamFacts) -> SnapshotR
         gaps: found.overflows + found.gap_count,
         overflows: found.overflows,
         before_sync: found.before_sync,
+        quality: followed.map(|followed| QualityReport::from(&followed.quality)),
         remarks,
     }
 }
@@ -164,6 +170,7 @@ fn totals(system: &System<'_>, followed: &[Executed]) -> FlowTotals {
         interrupts: 0,
         errors: 0,
         lacking: 0,
+        quality: (!followed.is_empty()).then(|| (&followed.iter().map(|one| one.quality).sum::<Quality>()).into()),
     };
     for one in followed {
         let lacking: u64 = one.missing.values().chain(one.unknown_calls.values()).sum();

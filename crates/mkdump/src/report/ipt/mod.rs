@@ -1,5 +1,7 @@
 //! `mkdump ipt`: `docs/schema/ipt.json` and `docs/schema/ipt-flow.json` describe the JSON.
 
+use intel_pt::flow::Quality;
+use ipt_analysis::quality::doubt;
 use serde::Serialize;
 
 use super::{Hex, ModeReport, SourceReport};
@@ -42,6 +44,21 @@ pub struct IptReport {
 impl IptReport {
     /// Errors that are listed one by one.
     pub const ERRORS: usize = 1000;
+
+    /// Why the flow of some of the snapshots is not to be believed, in one sentence; `None` when all of it is good.
+    pub fn doubt(&self) -> Option<String> {
+        let whole = self.flow.quality.as_ref().and_then(|quality| quality.doubt.as_deref());
+        let is_doubtful = |one: &&SnapshotReport| one.quality.as_ref().is_some_and(|quality| quality.doubt.is_some());
+        let doubtful: Vec<&SnapshotReport> = self.snapshots.iter().filter(is_doubtful).collect();
+        let first = doubtful.first()?.quality.as_ref()?.doubt.as_deref()?;
+        Some(match (whole, self.snapshots.len(), doubtful.len()) {
+            (Some(whole), ..) => whole.to_owned(),
+            (None, all, 1) => format!("of 1 of {all} snapshots ({}): {first}", doubtful[0].facts.index),
+            (None, all, some) => {
+                format!("of {some} of {all} snapshots, first of {}: {first}", doubtful[0].facts.index)
+            }
+        })
+    }
 }
 
 /// One snapshot.
@@ -60,6 +77,8 @@ pub struct SnapshotReport {
     pub overflows: u64,
     /// Bytes before the first synchronisation point, which cannot be read.
     pub before_sync: u64,
+    /// How well the flow could follow it. `None` when there is no code to follow it over.
+    pub quality: Option<QualityReport>,
     /// What is odd about it.
     pub remarks: Vec<String>,
 }
@@ -237,7 +256,7 @@ pub struct EvidenceReport {
 }
 
 /// The instruction flow, summed up.
-#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Serialize, PartialEq)]
 pub struct FlowTotals {
     /// Import optimization, as the code is taken to have had it: from the verdict, else from the build of Windows.
     pub import_optimization: ModeReport,
@@ -251,6 +270,38 @@ pub struct FlowTotals {
     pub errors: u64,
     /// How many of them because code is missing.
     pub lacking: u64,
+    /// How well the flow could follow all chosen snapshots together. `None` when there is no code to follow them over.
+    pub quality: Option<QualityReport>,
+}
+
+/// How well the flow could follow packets.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+pub struct QualityReport {
+    /// Bytes of packets after the first synchronisation point.
+    pub bytes: u64,
+    /// How many of them were followed.
+    pub followed: u64,
+    /// The same as a share, 0 to 1. `None` when there are no bytes.
+    pub share_followed: Option<f64>,
+    /// Times that packets and code contradicted each other, or the packets were damaged. Missing code does not count.
+    pub out_of_step: u64,
+    /// The same for each MiB of packets. `None` when there are no bytes.
+    pub out_of_step_per_mib: Option<f64>,
+    /// Why the result is not to be believed; `None` when the numbers are good.
+    pub doubt: Option<String>,
+}
+
+impl From<&Quality> for QualityReport {
+    fn from(quality: &Quality) -> Self {
+        Self {
+            bytes: quality.bytes.saturating_sub(quality.before_sync),
+            followed: quality.followed(),
+            share_followed: quality.share_followed(),
+            out_of_step: quality.out_of_step(),
+            out_of_step_per_mib: quality.out_of_step_per_mib(),
+            doubt: doubt(quality).map(|doubt| doubt.to_string()),
+        }
+    }
 }
 
 /// A place where the data could not be read or followed.

@@ -1,8 +1,9 @@
-//! What the numbers of [`Quality`] are for good data and for damaged data. Whoever calls data unusable by them chooses limits
-//! between the two; `MKDUMP_PRINT_QUALITY=1` prints the table with `--no-capture`.
+//! Good data is never doubtful, and data over wrong code always is. `--no-capture` prints the numbers that the limits were
+//! chosen by.
 
 use intel_pt::flow::{Blocks, Nothing, Quality, Stop, Walker};
-use testkit::pt::{Hardware, Machine, Program, Rng, Shape};
+use ipt_analysis::quality::doubt;
+use testkit::pt::{Compression, Hardware, Machine, PacketWriter, Program, Rng, Shape};
 
 /// Programs of each kind.
 const PROGRAMS: u64 = 40;
@@ -78,16 +79,51 @@ fn damage_shows_in_the_numbers() {
         let noise: Vec<u8> = (0..run.packets.len()).map(|_| rng.below(256) as u8).collect();
         add("noise after the first PSB", quality(&memory, &[&run.packets[..64], &noise].concat()));
     }
-    for (name, list) in &table {
-        let shares =
-            list.iter().filter_map(Quality::share_followed).fold((1.0_f64, 0.0_f64), |(a, b), s| (a.min(s), b.max(s)));
-        let rates = list
-            .iter()
-            .filter_map(Quality::out_of_step_per_mib)
-            .fold((f64::MAX, 0.0_f64), |(a, b), s| (a.min(s), b.max(s)));
-        println!(
-            "{name:30} share {:.3} to {:.3}, out of step {:9.1} to {:9.1} per MiB, bytes {}",
-            shares.0, shares.1, rates.0, rates.1, list[0].bytes
-        );
+    let doubtful = |name: &str| {
+        let list = &table.iter().find(|row| row.0 == name).unwrap_or_else(|| panic!("{name}")).1;
+        let mut low_and_high = [(1.0_f64, 0.0_f64), (f64::MAX, 0.0)];
+        for quality in list {
+            let numbers = [quality.share_followed().unwrap(), quality.out_of_step_per_mib().unwrap()];
+            for (range, number) in low_and_high.iter_mut().zip(numbers) {
+                *range = (range.0.min(number), range.1.max(number));
+            }
+        }
+        println!("{name:30} share, out of step per MiB: {low_and_high:.3?}");
+        list.iter().filter(|quality| doubt(quality).is_some()).count() as u64
+    };
+    for (name, least, most) in [
+        ("as recorded", 0, 0),
+        ("1 byte in 64 KiB", 0, 0),
+        ("1 byte in 16 KiB", 0, 0),
+        ("1 byte in 4 KiB", 0, 0),
+        ("1 byte in 1 KiB", 0, 2),
+        ("ring not put in order", 0, 0),
+        ("all modules of another build", PROGRAMS, PROGRAMS),
+        ("one module of another build", PROGRAMS, PROGRAMS),
+        ("noise after the first PSB", PROGRAMS, PROGRAMS),
+    ] {
+        let found = doubtful(name);
+        assert!((least..=most).contains(&found), "{name}: {found} of {PROGRAMS} are doubtful");
     }
+    // Not decided by the numbers: shown for comparison.
+    for name in ["1 byte in 256", "calls in the other form", "one module missing"] {
+        println!("{name}: {} of {PROGRAMS} are doubtful", doubtful(name));
+    }
+}
+
+#[test]
+fn short_streams_and_none_are_not_doubtful() {
+    let mut trace = PacketWriter::new();
+    trace.psb().mode(0, 1).fup(0x1000, Compression::Signed48).psbend();
+    let memory: &[(u64, &[u8])] = &[(0x1000, &[0xff, 0xe0])];
+    assert_eq!(doubt(&quality(memory, &[])), None);
+    // One contradiction in some 30 bytes is a rate of 35,000.
+    let good = trace.clone();
+    trace.tnt(&[true]).tip(0x1000, Compression::Low16);
+    assert_eq!(doubt(&quality(memory, &trace.finish())), None);
+    // Missing code, and nothing else.
+    let mut trace = good;
+    (0..50).for_each(|_| _ = trace.tip(0x9000, Compression::Low16).pad().pad().pad().pad());
+    let text = doubt(&quality(memory, &trace.finish())).map(|doubt| doubt.to_string());
+    assert_eq!(text.as_deref(), None, "every packet was used");
 }
