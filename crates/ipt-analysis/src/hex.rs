@@ -28,19 +28,19 @@ impl fmt::Display for HexError {
 
 impl std::error::Error for HexError {}
 
-/// The bytes that `text` spells, and the width of its groups.
+/// The bytes that `text` spells, and the width of its groups. Takes memory of half the text, and 8 bytes for each line
+/// with an offset.
 ///
 /// # Errors
 ///
 /// When something is neither a digit nor one of the things that viewers put around digits.
 pub(crate) fn parse(text: &str) -> Result<Spelled, HexError> {
-    let lines: Vec<Line<'_>> = text.lines().enumerate().filter_map(|(number, text)| Line::new(number, text)).collect();
-    let columns = Columns::of(&lines);
+    let columns = Columns::of(text);
     let mut out = Spelled { bytes: Vec::with_capacity(text.len() / 2), group: None };
     // Digits that are not prefixed run on over blanks and lines: a viewer may break the text anywhere.
     let mut half: Option<(u8, usize, usize)> = None;
-    for (index, line) in lines.iter().enumerate() {
-        for token in columns.data(&lines, index) {
+    for (index, line) in lines(text).enumerate() {
+        for token in columns.data(line, index) {
             let digits = ["0x", "0X", "\\x", "$"].iter().find_map(|prefix| token.text.strip_prefix(prefix));
             let prefixed = digits.is_some();
             let digits = digits.unwrap_or(token.text);
@@ -93,10 +93,11 @@ impl Spelled {
 }
 
 /// A line that has something in it.
+#[derive(Clone, Copy)]
 struct Line<'t> {
     /// From 1.
     number: usize,
-    tokens: Vec<Token<'t>>,
+    text: &'t str,
 }
 
 /// Characters between separators.
@@ -109,23 +110,37 @@ struct Token<'t> {
     apart: bool,
 }
 
+fn separates(found: char) -> bool {
+    found.is_whitespace() || ",;-|{}()[]\"'".contains(found)
+}
+
+/// The lines that have something in them. Neither they nor their tokens are kept: there may be hundreds of millions.
+fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
+    let lines = text.lines().enumerate().map(|(index, text)| Line { number: index + 1, text });
+    lines.filter(|line| !line.text.chars().all(separates))
+}
+
 impl<'t> Line<'t> {
-    fn new(index: usize, text: &'t str) -> Option<Self> {
-        let mut tokens: Vec<Token<'t>> = Vec::new();
-        let (mut start, mut blanks) = (None, 2);
-        let separates = |found: char| found.is_whitespace() || ",;-|{}()[]\"'".contains(found);
-        for (column, (at, found)) in text.char_indices().chain([(text.len(), ' ')]).enumerate() {
-            if !separates(found) {
-                start.get_or_insert((column, at));
-                continue;
+    fn tokens(self) -> impl Iterator<Item = Token<'t>> + use<'t> {
+        let text = self.text;
+        let mut characters = text.char_indices().chain([(text.len(), ' ')]).enumerate();
+        let (mut start, mut blanks) = (None, 2_usize);
+        std::iter::from_fn(move || {
+            for (column, (at, found)) in characters.by_ref() {
+                if !separates(found) {
+                    start.get_or_insert((column, at));
+                    continue;
+                }
+                let more = if matches!(found, '\t' | '|') { 2 } else { 1 };
+                if let Some((column, from)) = start.take() {
+                    let token = Token { column, text: &text[from..at], apart: blanks >= 2 };
+                    blanks = more;
+                    return Some(token);
+                }
+                blanks += more;
             }
-            if let Some((column, from)) = start.take() {
-                tokens.push(Token { column, text: &text[from..at], apart: blanks >= 2 });
-                blanks = 0;
-            }
-            blanks += if matches!(found, '\t' | '|') { 2 } else { 1 };
-        }
-        (!tokens.is_empty()).then(|| Self { number: index + 1, tokens })
+            None
+        })
     }
 }
 
@@ -138,40 +153,51 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(lines: &[Line<'_>]) -> Self {
-        let offsets = Self::offsets(lines);
-        let mut columns = Self { offsets, ascii: None };
-        // In a full line the data ends where the next line's offset says.
-        columns.ascii = (0..lines.len().saturating_sub(1)).find_map(|index| {
-            let count = columns.step(index)?;
-            let tokens = &lines[index].tokens[1..];
-            let mut bytes = 0;
-            let end = tokens.iter().position(|token| {
-                bytes += token.text.len() / 2;
-                bytes >= count
-            })?;
-            tokens.get(end + 1).map(|token| token.column)
-        });
+    fn of(text: &str) -> Self {
+        let mut columns = Self { offsets: Self::offsets(text), ascii: None };
+        if columns.offsets.is_some() {
+            // In a full line the data ends where the next line's offset says.
+            columns.ascii = lines(text).enumerate().find_map(|(index, line)| {
+                let count = columns.step(index)?;
+                let mut tokens = line.tokens().skip(1);
+                let mut bytes = 0;
+                tokens.find(|token| {
+                    bytes += token.text.len() / 2;
+                    bytes >= count
+                })?;
+                tokens.next().map(|token| token.column)
+            });
+        }
         columns
     }
 
     /// The first column is one of offsets when each is more than the one before, and by as many bytes as lines can have;
     /// of a single line, when a colon follows it, or when it is long and the rest are bytes.
-    fn offsets(lines: &[Line<'_>]) -> Option<Vec<u64>> {
-        let first = |line: &Line<'_>| {
-            let token = line.tokens.first()?.text;
+    fn offsets(text: &str) -> Option<Vec<u64>> {
+        let (mut offsets, mut colons) = (Vec::new(), true);
+        for line in lines(text) {
+            let mut tokens = line.tokens();
+            let token = tokens.next()?.text;
             let plain = token.strip_suffix(':').unwrap_or(token);
-            let plain = plain.strip_prefix("0x").unwrap_or(plain).replace('`', "");
+            let plain = plain.strip_prefix("0x").unwrap_or(plain);
+            // Longer ones are no offsets, whatever is in them.
+            if plain.len() > 32 {
+                return None;
+            }
+            let plain = plain.replace('`', "");
             let plain = plain.strip_suffix('h').unwrap_or(&plain);
             let long = plain.len() >= 4 || token.ends_with(':');
-            let more = line.tokens.len() > 1;
-            (long && more && plain.len() <= 16).then(|| u64::from_str_radix(plain, 16).ok())?
-        };
-        let offsets: Vec<u64> = lines.iter().map(first).collect::<Option<_>>()?;
-        let colons = lines.iter().all(|line| line.tokens[0].text.ends_with(':'));
-        if let [line] = lines {
-            let bytes = line.tokens[1..].iter().take_while(|token| token.text.len() == 2 && is_hex(token.text)).count();
-            return (colons || line.tokens[0].text.len() >= 6 && bytes >= 2).then_some(offsets);
+            if !long || plain.len() > 16 || tokens.next().is_none() {
+                return None;
+            }
+            offsets.push(u64::from_str_radix(plain, 16).ok()?);
+            colons &= token.ends_with(':');
+        }
+        if let [_] = offsets[..] {
+            let mut tokens = lines(text).next()?.tokens();
+            let first = tokens.next()?;
+            let bytes = tokens.take_while(|token| token.text.len() == 2 && is_hex(token.text)).take(2).count();
+            return (colons || first.text.len() >= 6 && bytes >= 2).then_some(offsets);
         }
         let steps = offsets.windows(2).all(|pair| {
             let step = pair[1].wrapping_sub(pair[0]);
@@ -187,33 +213,32 @@ impl Columns {
     }
 
     /// The tokens of a line that spell bytes.
-    fn data<'l>(&self, lines: &'l [Line<'_>], index: usize) -> &'l [Token<'l>] {
-        let tokens = &lines[index].tokens;
-        let mut tokens = if self.offsets.is_some() { &tokens[1..] } else { &tokens[..] };
-        if let Some(count) = self.step(index) {
-            let mut bytes = 0;
-            let end = tokens.iter().position(|token| {
-                bytes += token.text.len() / 2;
-                bytes >= count
-            });
-            return end.map_or(tokens, |end| &tokens[..=end]);
-        }
-        if let Some(ascii) = self.ascii {
-            let end = tokens.iter().position(|token| token.column >= ascii).unwrap_or(tokens.len());
-            tokens = &tokens[..end];
-        }
-        // The last line, or one without offsets: a column apart whose first token is no group of digits, or has as many
-        // characters as there are bytes before it and is no group like those, is ASCII.
-        let width = tokens.first().map_or(0, |token| token.text.len());
-        let mut bytes = 0;
-        for (at, token) in tokens.iter().enumerate() {
-            let like_ascii = !is_hex(token.text) || token.text.len() == bytes && token.text.len() != width;
-            if at > 0 && token.apart && like_ascii {
-                return &tokens[..at];
+    fn data<'t>(&self, line: Line<'t>, index: usize) -> impl Iterator<Item = Token<'t>> + use<'t> {
+        let mut tokens = line.tokens().skip(usize::from(self.offsets.is_some()));
+        let (count, ascii) = (self.step(index), self.ascii);
+        let (mut bytes, mut width, mut is_done) = (0, None, false);
+        std::iter::from_fn(move || {
+            if is_done {
+                return None;
+            }
+            let token = tokens.next()?;
+            let is_first = width.is_none();
+            let width = *width.get_or_insert(token.text.len());
+            match count {
+                Some(count) => is_done = bytes + token.text.len() / 2 >= count,
+                None => {
+                    // The last line, or one without offsets: a column apart whose first token is no group of digits, or
+                    // has as many characters as there are bytes before it and is no group like those, is ASCII.
+                    let like_ascii = !is_hex(token.text) || token.text.len() == bytes && token.text.len() != width;
+                    if ascii.is_some_and(|ascii| token.column >= ascii) || !is_first && token.apart && like_ascii {
+                        is_done = true;
+                        return None;
+                    }
+                }
             }
             bytes += token.text.len() / 2;
-        }
-        tokens
+            Some(token)
+        })
     }
 }
 

@@ -89,8 +89,11 @@ impl Entry {
         }
     }
 
-    /// Why its file may be the wrong one, as a warning.
+    /// Why its file may be the wrong one, or why it cannot be where the source says, as a warning.
     pub(crate) fn warning(&self) -> Option<String> {
+        if let Some(why) = misplaced(&self.module) {
+            return Some(format!("{} is left out: {why}", self.module.name));
+        }
         let file = self.file.as_deref().filter(|_| self.inclusion == Inclusion::Included && !self.doubts.is_empty())?;
         Some(format!("{}: {file} may be the wrong file: {}", self.module.name, joined(&self.doubts)))
     }
@@ -102,9 +105,25 @@ impl Entry {
     }
 }
 
+/// Why no image can be where the source says that a module is: no kernel maps one there, so the record is damaged.
+fn misplaced(module: &Module) -> Option<String> {
+    const PAGE: u64 = 0x1000;
+    let (base, size) = (module.base, module.size);
+    if !base.is_multiple_of(PAGE) {
+        return Some(format!("its base {base:#x} is not on a page boundary"));
+    }
+    let pages = size.checked_next_multiple_of(PAGE);
+    let end = pages.and_then(|size| base.checked_add(size));
+    end.is_none().then(|| format!("its base {base:#x} and size {size:#x} leave the address space"))
+}
+
 fn open(module: &Module, index: &Index, loader: &Loader) -> (Entry, Option<ModuleBytes>) {
     let mut entry =
         Entry { module: module.clone(), inclusion: Inclusion::Missing, file: None, reason: None, doubts: Vec::new() };
+    if let Some(reason) = misplaced(module) {
+        entry.exclude(reason);
+        return (entry, None);
+    }
     let bytes = match index.find(&crate::search::wanted(module)) {
         Lookup::Found { file, doubts } => entry.load(file, doubts, loader),
         Lookup::Mismatch { closest, differences } => {

@@ -233,6 +233,15 @@ impl Reading<'_> {
         self.clock.as_ref().map(|clock| clock.seconds(tick))
     }
 
+    /// The end of a sentence about what the source lacks: the traces beside it that may hold `what`; empty without any.
+    pub fn siblings_may_hold(&self, what: &str) -> String {
+        match &*self.siblings {
+            [] => String::new(),
+            [one] => format!("; {one} beside it was recorded at the same time and may hold {what}"),
+            more => format!("; {} beside it were recorded at the same time and may hold {what}", more.join(", ")),
+        }
+    }
+
     /// Resolves a moment to seconds from the start of the trace; the end when none is named.
     ///
     /// # Errors

@@ -156,3 +156,27 @@ fn calls_into_a_module_without_a_file_are_counted_and_the_module_is_named() {
                 call are missing: ntoskrnl.exe (3)";
     assert_eq!(told(&report), [expected]);
 }
+
+/// A damaged record must not keep all other modules from their dump.
+#[test]
+fn modules_where_no_kernel_maps_one_are_left_out_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut trace = TraceFile::new();
+    let sound = file(dir.path(), &with_code("sound.sys"), DRIVER);
+    let odd = file(dir.path(), &with_code("odd.sys"), DRIVER + 0x100_0800);
+    let edge = file(dir.path(), &with_code("edge.sys"), 0xffff_ffff_ffff_f000);
+    for module in [&sound, &odd, &edge] {
+        trace.module(0, START + 1, module);
+    }
+    let report = built_with(dir.path(), &trace, Choice::On);
+    let expected = [("sound.sys", Status::Included), ("odd.sys", Status::Excluded), ("edge.sys", Status::Excluded)];
+    assert_eq!(statuses(&report), expected);
+    let told = told(&report);
+    for text in [
+        "odd.sys is left out: its base 0xfffff80021000800 is not on a page boundary",
+        "edge.sys is left out: its base 0xfffffffffffff000 and size 0x",
+    ] {
+        assert!(told.iter().any(|warning| warning.starts_with(text)), "{text}: {told:?}");
+    }
+    assert!(!report.shortcomings.is_empty());
+}

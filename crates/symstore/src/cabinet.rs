@@ -205,12 +205,15 @@ fn members(source: &mut impl ReadSeek, at: u32, count: u16, folders: &mut [Folde
         let (size, offset, index) = (u32_at(&file, 0).into(), u32_at(&file, 4).into(), u16_at(&file, 8));
         let end: u64 = offset + size;
         let folder = folders.get_mut(usize::from(index));
-        let have = folder.as_ref().map(|folder| folder.size);
-        let Some(folder) = folder.filter(|folder| end <= folder.size.into()) else {
-            return Err(invalid(format!(
-                "CFFILE {number} ends at {end:#x} of folder {index}, which has {have:?} bytes"
-            )));
+        let Some(folder) = folder else {
+            return Err(invalid(format!("CFFILE {number} is in folder {index}, which the cabinet does not have")));
         };
+        if end > u64::from(folder.size) {
+            let have = folder.size;
+            return Err(invalid(format!(
+                "CFFILE {number} ends at {end:#x} of folder {index}, which has {have:#x} bytes"
+            )));
+        }
         folder.members.push(number);
         let name = String::from_utf8_lossy(&name).into_owned();
         members.push(Member { name, folder: index.into(), offset, size });

@@ -11,14 +11,12 @@ pub(crate) use streams::StreamsQuality;
 
 use kernel_snapshot::{Reading, SourceKind};
 
-use crate::jobs::modules::siblings;
-
 /// Why there is no Intel PT data.
 pub fn why_no_data(reading: &Reading<'_>) -> String {
     let summary = &reading.summary;
     match summary.kind {
         SourceKind::Trace => {
-            let siblings = siblings(reading, "some");
+            let siblings = reading.siblings_may_hold("some");
             format!("{} events, none of them with Intel PT data{siblings}", summary.events)
         }
         SourceKind::Dump(_) => "dumps hold no Intel PT data that is read".to_owned(),

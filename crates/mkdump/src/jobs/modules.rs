@@ -41,15 +41,6 @@ pub fn why_no_modules(reading: &Reading<'_>) -> String {
     format!(
         "{} holds {events} but no Loader events of the kernel{others}, so it names no kernel modules{lost}{}",
         summary.name,
-        siblings(reading, "them")
+        reading.siblings_may_hold("them")
     )
-}
-
-/// The traces beside the source that were recorded at the same time, as the end of a sentence about what it lacks.
-pub(crate) fn siblings(reading: &Reading<'_>, what: &str) -> String {
-    match &*reading.siblings {
-        [] => String::new(),
-        [one] => format!("; {one} beside it was recorded at the same time and may hold {what}"),
-        more => format!("; {} beside it were recorded at the same time and may hold {what}", more.join(", ")),
-    }
 }
