@@ -21,72 +21,70 @@ use xtask::outcome::Outcome;
 /// One task: what it is called, what it runs with the arguments after its name, and what it is for.
 struct Task {
     name: &'static str,
-    run: fn(&[String]) -> Result<Outcome>,
+    run: Run,
     help: &'static str,
 }
 
+/// What runs a task.
+enum Run {
+    /// A function of this program.
+    Here(fn(&[String]) -> Result<Outcome>),
+    /// The check of the same name in `crates/acceptance`.
+    Acceptance,
+}
+
 const TASKS: &[Task] = &[
-    Task { name: "ci", run: ci::run, help: "every check of this list in order, with a summary [--only STEP]…" },
+    Task {
+        name: "ci",
+        run: Run::Here(ci::run),
+        help: "every check of this list in order, with a summary [--only STEP]…",
+    },
     Task {
         name: "tidy",
-        run: tidy::run,
+        run: Run::Here(tidy::run),
         help: "style as a test: module docs, dependency direction, file length, links",
     },
-    Task {
-        name: "corpus",
-        run: |rest| acceptance::run("corpus", rest),
-        help: "checks on real samples [DIRECTORY] [PART]…",
-    },
-    Task {
-        name: "debugger",
-        run: |rest| acceptance::run("debugger", rest),
-        help: "our dumps in Microsoft's debugger engines, under Wine",
-    },
-    Task {
-        name: "peers",
-        run: |rest| acceptance::run("peers", rest),
-        help: "the same traces in dissect.etl, event for event [DIRECTORY]",
-    },
+    Task { name: "corpus", run: Run::Acceptance, help: "checks on real samples [DIRECTORY] [PART]…" },
+    Task { name: "debugger", run: Run::Acceptance, help: "our dumps in Microsoft's debugger engines, under Wine" },
+    Task { name: "peers", run: Run::Acceptance, help: "the same traces in dissect.etl, event for event [DIRECTORY]" },
     Task {
         name: "readers",
-        run: |rest| acceptance::run("readers", rest),
+        run: Run::Acceptance,
         help: "our dumps in lldb, rust-minidump, obj2yaml, Python's readers",
     },
-    Task {
-        name: "browser",
-        run: |rest| acceptance::run("browser", rest),
-        help: "the HTML report in headless Chromium [--pictures]",
-    },
+    Task { name: "browser", run: Run::Acceptance, help: "the HTML report in headless Chromium [--pictures]" },
     Task {
         name: "windows",
-        run: |rest| acceptance::run("windows", rest),
+        run: Run::Acceptance,
         help: "mkdump.exe and its tests under Wine; it writes and prints what the command does here [--all: all tests]",
     },
     Task {
         name: "demo-data",
-        run: |rest| acceptance::run("demo-data", rest),
+        run: Run::Acceptance,
         help: "writes the demo's trace and modules into the command's crate [--check]",
     },
     Task {
         name: "targets",
-        run: targets::run,
+        run: Run::Here(targets::run),
         help: "compiled only: the format crates for 32-bit Linux and WebAssembly, the command for Windows and macOS [TARGET]…",
     },
     Task {
-        name: "fuzz", run: fuzz::run, help: "every fuzz target [--seconds N] [--install] [CRATE | CRATE/TARGET]…"
+        name: "fuzz",
+        run: Run::Here(fuzz::run),
+        help: "every fuzz target [--seconds N] [--install] [CRATE | CRATE/TARGET]…",
     },
     Task {
         name: "bench",
-        run: bench::run,
+        run: Run::Here(bench::run),
         help: "every benchmark, each next to its reference [ARGUMENT OF CARGO BENCH]…",
     },
+    Task { name: "testdata", run: Run::Acceptance, help: "writes the samples in testdata/ [--check]" },
     Task {
-        name: "testdata",
-        run: |rest| acceptance::run("testdata", rest),
-        help: "writes the samples in testdata/ [--check]",
+        name: "mutants",
+        run: Run::Here(mutants::run),
+        help: "small planted faults that the tests should notice [CRATE]…",
     },
-    Task { name: "mutants", run: mutants::run, help: "small planted faults that the tests should notice [CRATE]…" },
-    Task { name: "dist", run: dist::run, help: "packages, man pages and completions, dependency policy" },
+    Task { name: "dist", run: Run::Here(dist::run), help: "packages, man pages and completions, dependency policy" },
 ];
 
 fn main() -> ExitCode {
@@ -111,7 +109,10 @@ fn dispatch(arguments: &[String]) -> Result<Outcome> {
     let Some(task) = TASKS.iter().find(|task| task.name == name) else {
         bail!("no task {name:?}\n{}", help());
     };
-    (task.run)(rest)
+    match task.run {
+        Run::Here(run) => run(rest),
+        Run::Acceptance => acceptance::run(task.name, rest),
+    }
 }
 
 fn help() -> String {

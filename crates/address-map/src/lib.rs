@@ -188,7 +188,7 @@ impl AddressMap {
 /// The owners of addresses at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Owners {
-    /// Places that nobody disputes at any time, and those that were disputed; both ascending, none overlaps another.
+    /// Places that are never disputed, and those that were disputed; both ascending, none overlaps another.
     settled: Arc<[Place]>,
     disputed: Vec<Place>,
     /// Modules that did not get their place, ascending, and the owner of some of its addresses.

@@ -52,7 +52,7 @@ fn ties_are_decided_by_load_then_file_then_address_then_order() {
     /// Claims, the moment, and who displaces each of them then.
     type Case<'a> = (&'a str, &'a [Claim], f64, &'a [Option<usize>]);
     let cases: [Case<'_>; 8] = [
-        ("both alive: the later load, whoever has a file", &LOST_UNLOAD, 9.0, &[Some(1), None]),
+        ("both alive: the later load wins, with a file or without", &LOST_UNLOAD, 9.0, &[Some(1), None]),
         ("the same before the later load", &LOST_UNLOAD, 1.5, &[None, Some(0)]),
         ("nothing about time decides: the one with a file", &[large, with_file(inside)], 9.0, &[Some(1), None]),
         ("both have files: the lower address", &[with_file(large), with_file(inside)], 9.0, &[None, Some(0)]),

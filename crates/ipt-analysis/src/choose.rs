@@ -179,13 +179,13 @@ fn there_is(condition: Condition, facts: &[&Facts]) -> String {
             let times = || facts.iter().filter_map(|f| f.time);
             let (first, last) = (times().fold(f64::INFINITY, f64::min), times().fold(f64::NEG_INFINITY, f64::max));
             if first > last {
-                return "they are from files, of which no time is known".into();
+                return "they are from files, whose times are not known".into();
             }
             return format!("they are from {first:.6} to {last:.6} s");
         }
     };
     if found.is_empty() {
-        return "they are from files, of which that is not known".into();
+        return "they are from files, for which this is not known".into();
     }
     let more = found.len().saturating_sub(NAMED);
     let names: Vec<String> = found.into_iter().take(NAMED).map(|(_, name)| name).collect();

@@ -17,7 +17,7 @@ pub struct Executed {
     pub elsewhere: u64,
     /// Interrupts and exceptions.
     pub interrupts: u64,
-    /// Where the walk fell out of step, other than at bytes that are no packets and at missing code: the first
+    /// Where the walk fell out of step, other than at bytes that are not packets and at missing code: the first
     /// [`Executed::ERRORS`] of them.
     pub errors: Vec<Error>,
     /// How many there are of them.
@@ -36,7 +36,7 @@ impl Executed {
 }
 
 /// Follows `snapshots` (rings in order) over `code`, in parallel; as in [`flow::follow`], `unknown_calls` are direct calls
-/// whose targets are not known. `done` is told the bytes of each when it is finished.
+/// whose targets are not known. `done` is called with the length of each when it is finished.
 ///
 /// Takes memory for the blocks of code decoded by each thread, and for the addresses at which code is missing.
 pub fn executed<C: Code + Sync + ?Sized>(

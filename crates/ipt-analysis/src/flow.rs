@@ -111,7 +111,7 @@ pub enum Entry {
         at: Option<Place>,
         /// What is wrong, with libipt's name for it first.
         what: String,
-        /// What usually is behind it.
+        /// The usual cause.
         likely: &'static str,
     },
 }

@@ -227,8 +227,8 @@ impl Columns {
             match count {
                 Some(count) => is_done = bytes + token.text.len() / 2 >= count,
                 None => {
-                    // The last line, or one without offsets: a column apart whose first token is no group of digits, or
-                    // has as many characters as there are bytes before it and is no group like those, is ASCII.
+                    // The last line, or one without offsets: a column apart whose first token is not a group of digits, or
+                    // has as many characters as there are bytes before it and is not a group like those, is ASCII.
                     let like_ascii = !is_hex(token.text) || token.text.len() == bytes && token.text.len() != width;
                     if ascii.is_some_and(|ascii| token.column >= ascii) || !is_first && token.apart && like_ascii {
                         is_done = true;

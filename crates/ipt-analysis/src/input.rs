@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use intel_pt::{Packet, Packets, Reason, ring, sync_forward};
 
 use crate::hex;
+
 pub use crate::hex::HexError;
 
 /// Intel PT data in the order in which it was written.
@@ -20,45 +21,16 @@ pub struct IptData<'a> {
 /// Facts about where data is from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// The form it had.
-    pub form: Form,
     /// The thread, as an `IPT_TRACE_HEADER` says.
     pub thread: Option<u64>,
-    /// Timing packets, as an `IPT_TRACE_HEADER` says.
-    pub timing: Option<Timing>,
     /// The write offset that the source states, if it does.
     pub ring_offset: Option<u32>,
-    /// The bytes were rotated at the write offset. False where they stand as they were.
-    pub rotated: bool,
     /// Bytes taken off the front because the driver wrote them, not the processor.
     pub prefix: usize,
     /// The text was read as words: each group of digits in reverse.
     pub words: bool,
     /// What is odd about the source, in full sentences.
     pub remarks: Vec<String>,
-}
-
-/// The form that data had.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Form {
-    /// Packets and nothing else.
-    #[default]
-    Raw,
-    /// One record of an `IPT_TRACE_DATA`.
-    TraceData,
-    /// The payload of one ETW event or more.
-    Event,
-}
-
-/// The timing fields of an `IPT_TRACE_HEADER`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// 0 none, 1 MTC, 2 MTC and CYC.
-    pub settings: u32,
-    /// The MTC frequency, as a power of two of crystal clock ticks.
-    pub mtc_frequency: u32,
-    /// TSC ticks for each tick of the crystal clock.
-    pub frequency_to_tsc: u32,
 }
 
 /// Data saved by hand as hexadecimal text, which may spell packets or an `IPT_TRACE_DATA`. Text in UTF-8 or, with a byte
@@ -84,12 +56,10 @@ pub fn from_hex(text: &[u8]) -> Result<Vec<IptData<'static>>, HexError> {
 
 /// Data saved by hand as bytes: an `IPT_TRACE_DATA` of ipt.sys with one record per thread, or packets and nothing else.
 pub fn from_bytes(bytes: &[u8]) -> Vec<IptData<'_>> {
-    trace_data(bytes).unwrap_or_else(|| {
-        vec![IptData { bytes: bytes.into(), origin: Origin { form: Form::Raw, ..Origin::default() } }]
-    })
+    trace_data(bytes).unwrap_or_else(|| vec![IptData { bytes: bytes.into(), origin: Origin::default() }])
 }
 
-/// Data of one ETW snapshot: the payloads of its events in order (behind their fixed part), the write offset that the
+/// Data of one ETW snapshot: the payloads of its events in order (after their fixed part), the write offset that the
 /// first one states, and the driver's prefix if [`learn_prefix`] found one.
 ///
 /// Payloads are joined when packets run on from one into the next; otherwise each comes out on its own.
@@ -116,13 +86,13 @@ pub fn from_events<'a>(pieces: &[&'a [u8]], ring_offset: u32, prefix: Option<usi
     if torn {
         return pieces.iter().flat_map(|piece| from_event(piece, ring_offset, prefix)).collect();
     }
-    let origin = Origin { form: Form::Event, ring_offset: Some(ring_offset), rotated, prefix, ..Origin::default() };
+    let origin = Origin { ring_offset: Some(ring_offset), prefix, ..Origin::default() };
     vec![IptData { bytes, origin }]
 }
 
 /// The length of what the driver writes before the packets, learned from the payloads of one trace: snapshots begin in
 /// mid-stream, so their first PSBs lie at all distances from the start. When nearly all lie at the same one, what is
-/// before it is no stream.
+/// before it is not part of the stream.
 pub fn learn_prefix<'a>(payloads: impl IntoIterator<Item = &'a [u8]>) -> Option<usize> {
     /// Longer headers are not believed.
     const MOST: usize = 256;
@@ -148,8 +118,8 @@ fn from_event(piece: &[u8], ring_offset: u32, prefix: usize) -> Vec<IptData<'_>>
         }
         return records;
     }
-    let (bytes, rotated) = in_order(piece.get(prefix..).unwrap_or_default().into(), ring_offset as usize);
-    let origin = Origin { form: Form::Event, ring_offset: Some(ring_offset), rotated, prefix, ..Origin::default() };
+    let (bytes, _) = in_order(piece.get(prefix..).unwrap_or_default().into(), ring_offset as usize);
+    let origin = Origin { ring_offset: Some(ring_offset), prefix, ..Origin::default() };
     vec![IptData { bytes, origin }]
 }
 
@@ -181,22 +151,20 @@ fn trace_data(bytes: &[u8]) -> Option<Vec<IptData<'_>>> {
         if ring_offset as usize > size {
             remarks.push(format!("RingBufferOffset {ring_offset} lies outside of the {size} bytes of the record."));
         }
-        let (bytes, rotated) = in_order(trace.into(), ring_offset as usize);
-        let timing = Timing { settings: field(8)?, mtc_frequency: field(12)?, frequency_to_tsc: field(16)? };
-        let (thread, timing, ring_offset) = (Some(thread), Some(timing), Some(ring_offset));
-        let origin =
-            Origin { form: Form::TraceData, thread, timing, ring_offset, rotated, remarks, ..Origin::default() };
+        let (bytes, _) = in_order(trace.into(), ring_offset as usize);
+        let (thread, ring_offset) = (Some(thread), Some(ring_offset));
+        let origin = Origin { thread, ring_offset, remarks, ..Origin::default() };
         records.push(IptData { bytes, origin });
         rest = after;
     }
     if let Some(last) = records.last_mut().filter(|_| !rest.is_empty()) {
-        last.origin.remarks.push(format!("{} bytes behind the last record are no record.", rest.len()));
+        last.origin.remarks.push(format!("{} bytes after the last record are not a record.", rest.len()));
     }
     (!records.is_empty()).then_some(records)
 }
 
-/// The bytes rotated at `offset`, or as they are, whichever reads better as packets; rotated when both read alike. True
-/// when rotated.
+/// The bytes rotated at `offset`, or as they are, whichever reads better as packets; rotated when both read alike. The
+/// flag says whether they are rotated.
 fn in_order(bytes: Cow<'_, [u8]>, offset: usize) -> (Cow<'_, [u8]>, bool) {
     if offset == 0 || offset >= bytes.len() {
         return (bytes, false);
@@ -206,10 +174,10 @@ fn in_order(bytes: Cow<'_, [u8]>, offset: usize) -> (Cow<'_, [u8]>, bool) {
     if damage(&rotated) <= damage(&bytes) { (Cow::Owned(rotated), true) } else { (bytes, false) }
 }
 
-/// How badly bytes read as packets, worst thing first: no PSB; time stamps that run backwards; bytes that are no packets.
+/// How badly bytes read as packets, worst thing first: no PSB; time stamps that run backwards; bytes that are not packets.
 ///
 /// The time stamps decide where the processor wrote any: a tear alone often reads without an error, since most packets
-/// are single bytes. What lies before the first PSB is no damage, because a snapshot begins in mid-stream, nor is a last
+/// are single bytes. Bytes before the first PSB are not damage, because a snapshot begins in mid-stream, nor is a last
 /// packet that is cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Damage {
@@ -236,7 +204,7 @@ fn damage(bytes: &[u8]) -> Damage {
     found
 }
 
-/// The damage of several. A thread that did nothing has no bytes, which is no damage.
+/// The damage of several. A thread that did nothing has no bytes, which is not damage.
 fn damage_of(data: &[IptData<'_>]) -> Damage {
     data.iter().filter(|data| !data.bytes.is_empty()).map(|data| damage(&data.bytes)).fold(
         Damage::default(),

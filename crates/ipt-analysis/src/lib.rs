@@ -2,7 +2,7 @@
 //! address map, to the modules that the packets touch and the code that they execute.
 //!
 //! The crate takes plain values: packets with facts about them ([`snapshot::Snapshot`]), an
-//! [`AddressMap`](address_map::AddressMap), code behind [`intel_pt::flow::Code`]. It knows neither traces nor dumps nor
+//! [`AddressMap`](address_map::AddressMap), code as [`intel_pt::flow::Code`]. It knows neither traces nor dumps nor
 //! files of modules, and opens nothing.
 //!
 //! | module | answers |

@@ -112,23 +112,23 @@ pub enum Reach {
     Packets,
     /// No packet does, but an import call site of a reached module leads there.
     ImportClosure {
-        /// The module that calls it, as an index; of several the first found, nearest to one that packets name.
-        from: usize,
+        /// The module that calls it; of several the first found, nearest to one that packets name.
+        from: ModuleId,
     },
 }
 
 /// Closes a set of modules over direct import calls: `touched` says for each module whether packets name it, `imports`
-/// for each module the modules that its import call sites lead to, as indexes. With import optimization on such a call
-/// leaves no packet, so a scan alone misses the modules that are entered by calls only. Indexes outside of the list are
+/// for each module the modules that its import call sites lead to. With import optimization on such a call
+/// leaves no packet, so a scan alone misses the modules that are entered by calls only. Modules outside of the list are
 /// left out.
-pub fn closure(touched: &[bool], imports: &[Vec<usize>]) -> Vec<Option<Reach>> {
+pub fn closure(touched: &[bool], imports: &[Vec<ModuleId>]) -> Vec<Option<Reach>> {
     let mut reach: Vec<_> = touched.iter().map(|touched| touched.then_some(Reach::Packets)).collect();
     let mut queue: std::collections::VecDeque<usize> = (0..touched.len()).filter(|&module| touched[module]).collect();
     while let Some(from) = queue.pop_front() {
-        for &to in imports.get(from).into_iter().flatten() {
-            if let Some(unreached @ None) = reach.get_mut(to) {
-                *unreached = Some(Reach::ImportClosure { from });
-                queue.push_back(to);
+        for to in imports.get(from).into_iter().flatten() {
+            if let Some(unreached @ None) = reach.get_mut(to.0) {
+                *unreached = Some(Reach::ImportClosure { from: ModuleId(from) });
+                queue.push_back(to.0);
             }
         }
     }
@@ -195,7 +195,7 @@ fn scan_stream(owners: &Owners, aligned: bool, bytes: &[u8]) -> (StreamFacts, Pa
 mod tests {
     use std::collections::BTreeMap;
 
-    use address_map::{AddressMap, Claim};
+    use address_map::{AddressMap, Claim, ModuleId};
     use proptest::prelude::*;
     use testkit::pt::{Compression, PacketWriter, mixed_trace};
 
@@ -275,14 +275,15 @@ mod tests {
 
     #[test]
     fn direct_calls_reach_modules_that_no_packet_names() {
-        let imports = vec![vec![1], vec![2, 0], vec![3, 9], vec![], vec![3]];
+        let ids = |ids: &[usize]| ids.iter().copied().map(ModuleId).collect::<Vec<_>>();
+        let imports = [ids(&[1]), ids(&[2, 0]), ids(&[3, 9]), ids(&[]), ids(&[3])];
         assert_eq!(
             closure(&[true, false, false, false, false], &imports),
             [
                 Some(Reach::Packets),
-                Some(Reach::ImportClosure { from: 0 }),
-                Some(Reach::ImportClosure { from: 1 }),
-                Some(Reach::ImportClosure { from: 2 }),
+                Some(Reach::ImportClosure { from: ModuleId(0) }),
+                Some(Reach::ImportClosure { from: ModuleId(1) }),
+                Some(Reach::ImportClosure { from: ModuleId(2) }),
                 None,
             ]
         );

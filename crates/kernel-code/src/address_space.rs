@@ -1,9 +1,8 @@
 //! Images at their bases as one address space, for those who follow code from address to address.
 
+use address_map::{ModuleId, Owners};
 use intel_pt::flow::{Code, Space};
 use pe_image::{MappedImage, Rva, Selection};
-
-use address_map::{ModuleId, Owners};
 
 /// The executable parts of images, by address: an image of memory for [`intel_pt::flow`].
 ///

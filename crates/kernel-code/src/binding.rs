@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
+use address_map::{AddressMap, Claim, ModuleId, Owners};
 use pe_image::{Binding, MappedImage, Modules, Outcome, Policy, Reason, SiteKind, StubBlock, Unbound};
 use rayon::prelude::*;
 
 use crate::files::{Entry, Inclusion, Parsed};
-use address_map::{AddressMap, Claim, ModuleId, Owners};
 
 /// Modules whose imports are resolved against each other at a moment.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct Bound<'a> {
 impl<'a> Bound<'a> {
     /// Gives the modules their places at a moment and resolves every import of those that have one. Where nothing about
     /// time decides between two modules, the one whose file is at hand gets the place. Modules without their places
-    /// export nothing, and are left out for the reason that `displaced` gives; it is told the winner.
+    /// export nothing, and are left out for the reason that `displaced` gives; its argument is the winner.
     pub(crate) fn new(parsed: &'a Parsed<'a>, moment: f64, displaced: impl Fn(&Entry) -> String) -> Self {
         let mut entries = parsed.entries.to_vec();
         let claim = |(index, entry): (usize, &Entry)| Claim {
@@ -71,7 +71,7 @@ impl<'a> Bound<'a> {
     /// One of them.
     ///
     /// # Panics
-    /// When there is no such module; so do the methods below.
+    /// When there is no such module. The methods below panic then too.
     pub fn entry(&self, module: ModuleId) -> &Entry {
         &self.entries[module.0]
     }

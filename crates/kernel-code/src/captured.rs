@@ -1,9 +1,9 @@
 //! Load-time changes as the code that a dump captured shows them: the bytes themselves have one form or the other.
 
 use call_forms::MIN_VOTES;
+use kernel_snapshot::{Architecture, Machine};
 
 use crate::changes::{Choice, Extent, ImportModes, Mode, default_mode};
-use kernel_snapshot::{Architecture, Machine};
 
 /// The sites in captured code, counted by their form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

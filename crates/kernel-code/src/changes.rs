@@ -2,11 +2,10 @@
 //! (`captured`), else what the IPT data says, else
 //! what the build of Windows does by default.
 
-use call_forms::{Answer, MIN_VOTES, Verdict};
-use pe_image::{ImportOptimizationDefault, import_optimization_by_default};
-
 use address_map::ModuleId;
+use call_forms::{Answer, MIN_VOTES, Verdict};
 use kernel_snapshot::{Architecture, Machine};
+use pe_image::{ImportOptimizationDefault, import_optimization_by_default};
 
 /// What the IPT data says about load-time changes.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use address_map::ModuleId;
 use call_forms::{Answer, Importer, IndirectReturn, Input, Site, Verdict};
 use pe_image::{Outcome, Policy, Reason, Site as ListedSite, SiteEncoding, SiteKind, StubBlock};
 use rayon::prelude::*;
@@ -10,7 +11,6 @@ use rayon::prelude::*;
 use crate::address_space::AddressSpace;
 use crate::binding::Bound;
 use crate::functions::Functions;
-use address_map::ModuleId;
 
 /// The call forms of the modules of one snapshot.
 ///
@@ -33,7 +33,7 @@ struct Known {
     functions: Functions,
     sites: Vec<Site>,
     indirect_returns: Vec<IndirectReturn>,
-    /// The import stub behind it.
+    /// The import stub after it.
     stub: Option<u64>,
 }
 
@@ -97,7 +97,7 @@ impl<'b, 'a> Detection<'b, 'a> {
         module.functions.starts_at(u32::try_from(address - module.base).ok()?)
     }
 
-    /// The retpoline stub pages behind the images and in the kernel, whether retpoline is on or not.
+    /// The retpoline stub pages after the images and in the kernel, whether retpoline is on or not.
     pub fn stub_pages(&self) -> &[Range<u64>] {
         &self.stub_pages
     }
@@ -156,7 +156,7 @@ fn import_site(bound: &Bound<'_>, module: ModuleId, base: u64, listed: &ListedSi
 
 const PAGE: u64 = 0x1000;
 
-/// Where stub pages would lie: behind each image, unless another module is there, and in the kernel's own section.
+/// Where stub pages would lie: after each image, unless another module is there, and in the kernel's own section.
 fn stub_pages(bound: &Bound<'_>, stubs: Option<&StubBlock>) -> Vec<Range<u64>> {
     // Without the kernel's file the size is not known; there is one page at least.
     let size = stubs.map_or(PAGE, |stubs| stubs.bytes().len() as u64);

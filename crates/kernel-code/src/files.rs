@@ -1,11 +1,10 @@
 //! Which file is which module, by identity, opened and parsed.
 
+use address_map::ModuleId;
+use kernel_snapshot::Module;
 use pe_image::PeFile;
 use rayon::prelude::*;
 use symstore::{Doubt, Index, Loader, Lookup, ModuleBytes, ModuleFile};
-
-use address_map::ModuleId;
-use kernel_snapshot::Module;
 
 /// A module of a snapshot, and what was found for it.
 #[derive(Clone, Debug)]
@@ -16,7 +15,7 @@ pub struct Entry {
     pub inclusion: Inclusion,
     /// Where its file is, or the nearest one's in case of a mismatch.
     pub file: Option<String>,
-    /// Why it is out, or what should be said about it.
+    /// Why it is out, or a doubt about a file that is in.
     pub reason: Option<String>,
     /// Why its file may be the wrong one although it is taken.
     pub doubts: Vec<Doubt>,

@@ -75,7 +75,7 @@ mod tests {
             (0x1010, Some(true), "in the exception directory"),
             (0x1020, Some(true), "exported from within another function"),
             (0x1030, Some(false), "inside a function"),
-            (0x1040, None, "behind a function"),
+            (0x1040, None, "after a function"),
             (0x1080, Some(true), "exported"),
             (0x1081, None, "a leaf function's body is in no table"),
             (rva, Some(false), "data"),

@@ -3,25 +3,32 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use kernel_snapshot::{Module, Progress};
 use symstore::{Cache, Index, IndexOptions, Lookup, SymbolPath, Wanted};
-
-use kernel_snapshot::Module;
-use kernel_snapshot::Progress;
 
 /// Why module files cannot be looked for.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SearchError {
     /// A directory of modules cannot be read.
     #[error(transparent)]
     Root(#[from] symstore::Error),
     /// There is no PE file in any of the places.
-    #[error("none of the {looked_at} files in the given places is a PE image")]
+    #[error("no module file in {}: {}, none of them a PE image", shown(roots), files(*looked_at))]
     NoFiles {
         /// The places.
         roots: Vec<PathBuf>,
         /// How many files there are.
         looked_at: usize,
     },
+}
+
+fn files(number: usize) -> String {
+    if number == 1 { "1 file there".to_owned() } else { format!("{number} files there") }
+}
+
+fn shown(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// Where module files are looked for.
@@ -94,7 +101,7 @@ pub fn wanted(module: &Module) -> Wanted {
     }
 }
 
-/// The modules of which no file of the right identity is in the index, in their order, each file once.
+/// The modules whose files are not in the index by identity, in their order, each file once.
 pub fn missing<'m>(modules: &'m [Module], index: &Index) -> Vec<&'m Module> {
     let mut seen = std::collections::HashSet::new();
     let absent = modules.iter().filter(|module| !matches!(index.find(&wanted(module)), Lookup::Found { .. }));

@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use address_map::ModuleId;
 use call_forms::{GivenUp, Verdict};
+use kernel_snapshot::{Architecture, Machine};
 use pe_image::{ImportCalls, MappedImage, Policy, StubBlock};
 use rayon::prelude::*;
-
-use address_map::ModuleId;
-use kernel_snapshot::{Architecture, Machine};
 
 use crate::address_space::AddressSpace;
 use crate::binding::Bound;

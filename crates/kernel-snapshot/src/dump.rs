@@ -61,7 +61,7 @@ enum Content<'a> {
     User(user::UserDump<'a>),
 }
 
-/// Why a file is no dump that can be read. Absolute file offsets.
+/// Why a file is not a dump that can be read. Absolute file offsets.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DumpError {
@@ -81,16 +81,16 @@ pub enum DumpError {
     #[error(transparent)]
     Kernel(#[from] mdmp::Error),
     /// The page map of a kernel dump is wrong.
-    #[error("page map of the kernel dump: {0}")]
+    #[error("page map of the kernel dump")]
     PageMap(#[from] kdmp_parser::KdmpParserError),
     /// A user minidump's header or directory is wrong.
-    #[error("user minidump: {0}")]
+    #[error("user minidump")]
     User(#[from] minidump::Error),
 }
 
 /// Memory at addresses: what `check` and a thread walk need of a dump, whatever its kind.
 pub trait ReadMemory {
-    /// Reads at `address`. Returns how many bytes from the start of `out` are held without a gap; what lies behind them
+    /// Reads at `address`. Returns how many bytes from the start of `out` are held without a gap; what follows them
     /// in `out` is unspecified.
     fn read(&self, address: u64, out: &mut [u8]) -> usize;
 
@@ -111,7 +111,7 @@ impl<'a> Dump<'a> {
     /// Opens a dump of any kind that is known by its first bytes.
     ///
     /// # Errors
-    /// When the file is no dump, or so damaged that neither modules nor memory can be had. Other damage is a warning.
+    /// When the file is not a dump, or so damaged that neither modules nor memory can be had. Other damage is a warning.
     pub fn open(file: &'a [u8]) -> Result<Dump<'a>, DumpError> {
         match file.get(..8) {
             Some([b'M', b'D', b'M', b'P', ..]) => user::open(file),

@@ -30,7 +30,7 @@ pub use kind::FileKind;
 pub use moment::{Moment, MomentError, Moments};
 pub use progress::{Progress, Silent};
 pub use snapshot::{Architecture, Machine, Module, OsVersion, Pdb, Snapshot, address_map};
-pub use source::{Held, OtherRecording, Reading, Source, SourceError, SourceKind, Summary, Wanted};
+pub use source::{Held, OtherRecording, Reading, Source, SourceError, SourceErrorKind, SourceKind, Summary, Wanted};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

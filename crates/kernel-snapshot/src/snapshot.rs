@@ -35,7 +35,7 @@ pub struct Machine {
     pub cpu_revision: Option<u16>,
     /// The kernel's build lab string, such as `26100.1.amd64fre.ge_release.240331-1435`.
     pub build_lab: Option<String>,
-    /// The machine's name, for whoever looks at the source; it goes into no dump. Untrusted.
+    /// The machine's name, for reports. It is not written into dumps. Untrusted.
     pub computer_name: Option<String>,
 }
 

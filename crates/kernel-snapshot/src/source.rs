@@ -6,52 +6,19 @@
 use std::path::{Path, PathBuf};
 
 use crate::dump::{self, Boot, Dump};
-use crate::file_bytes::{FileBytes, ReadError};
+use crate::file_bytes::FileBytes;
 use crate::moment::{self, Moment, MomentError};
 use crate::progress::Progress;
 use crate::snapshot::{OsVersion, Snapshot};
 
 mod dumps;
+mod error;
 mod etl;
 mod losses;
 mod recording;
 
+pub use error::{SourceError, SourceErrorKind};
 pub use recording::OtherRecording;
-
-/// Why a source cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// The file cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The file is not an ETW trace, or so damaged that nothing can be read from it.
-    #[error("{path}: not a trace that can be read")]
-    Trace {
-        /// The trace.
-        path: PathBuf,
-        /// Where and what.
-        source: etl_file::Error,
-    },
-    /// The file is not a Windows dump, or so damaged that nothing can be read from it.
-    #[error("{path}: not a dump that can be read")]
-    Dump {
-        /// The dump.
-        path: PathBuf,
-        /// Where and what.
-        source: Box<dump::DumpError>,
-    },
-    /// The traces are not of one recording.
-    #[error(transparent)]
-    OtherRecording(#[from] OtherRecording),
-    /// The dumps do not belong together.
-    #[error("{path} and the dumps given with it do not belong together")]
-    Merge {
-        /// The first dump.
-        path: PathBuf,
-        /// What does not fit.
-        source: dump::MergeError,
-    },
-}
 
 /// An opened trace or dump.
 #[derive(Debug)]

@@ -40,7 +40,7 @@ pub struct Thread {
     pub processor: Option<u32>,
     /// Stack pointer: of the processor for a running thread, else the saved one.
     pub stack_pointer: Option<u64>,
-    /// Lowest address of the stack and the first one behind it, when they were captured.
+    /// Lowest address of the stack and the first one after it, when they were captured.
     pub stack: Option<(u64, u64)>,
     /// Captured bytes of the stack: from the stack pointer upwards without a gap.
     pub captured: u64,
@@ -81,7 +81,7 @@ const THREAD_OBJECT: u8 = 6;
 pub const POOL_ALIGNMENT: u64 = 16;
 /// Where all known threads lie on multiples of 64, as on Windows 10, the others do as well.
 const CACHE_ALIGNMENT: u64 = 64;
-/// Kernel stacks grow to 0x6C000 bytes with everything expanded; more is no stack.
+/// Kernel stacks grow to 0x6C000 bytes with everything expanded; a larger range is not a stack.
 const MAX_STACK: u64 = 0x10_0000;
 
 /// Lists the threads of a triage dump, in the order of [`Found`], then of their addresses. `memory` is the dump's own,

@@ -57,7 +57,7 @@ fn ten_gigabytes_take_less_than_64_megabytes() {
     let grown = most.into_inner().max(anonymous().unwrap_or(0)).saturating_sub(before);
     assert_eq!(found.modules.len() as u64, ISLANDS);
     assert_eq!(found.counts.buffers, ISLANDS + 1);
-    // Every hole is told, the last one as a reserved tail.
+    // Every hole is reported, the last one as a reserved tail.
     assert_eq!(found.warnings.len() as u64, ISLANDS);
     let lost: u64 = found.warnings.iter().map(etl_file::Error::length).sum();
     assert_eq!(lost, SIZE - (ISLANDS + 1) * buffer);

@@ -1,7 +1,6 @@
 //! What a trace says about its machine: only what it gives evidence of.
 
-use kernel_snapshot::Architecture;
-use kernel_snapshot::{Silent, Source, Wanted};
+use kernel_snapshot::{Architecture, Silent, Source, Wanted};
 use testkit::trace::{Payload, TraceFile};
 
 const SEQUENTIAL: u32 = 0x1;

@@ -3,24 +3,23 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use kernel_code::SearchError;
+use kernel_snapshot::{ReadError, SourceError};
+
 use crate::ipt::InputError;
 use crate::output::WriteError;
 use crate::select::NoMatch;
-use kernel_code::SearchError;
-use kernel_snapshot::FileKind;
-use kernel_snapshot::ReadError;
-use kernel_snapshot::SourceError;
 
 /// Shorthand for this crate's results.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A job that could not be done. Every message names the file; those of a parser add offset, structure, what was found
-/// and what is allowed.
+/// A job that could not be done. Every message names the file. Its causes ([`std::error::Error::source`]) say the rest:
+/// those of a parser offset, structure, what was found and what is allowed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file could not be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}")]
     Read {
         /// The file.
         path: PathBuf,
@@ -28,40 +27,16 @@ pub enum Error {
         source: io::Error,
     },
     /// A file could not be written.
-    #[error("cannot write {path}: {source}")]
+    #[error("cannot write {path}")]
     Write {
         /// The file, by its final name.
         path: PathBuf,
         /// What the operating system said, or the reader of a memory range that failed half-way.
         source: io::Error,
     },
-    /// The trace is not an ETW trace, or so damaged that nothing can be read from it.
-    #[error("{path}: not an ETW trace that can be read: {source}")]
-    Trace {
-        /// The trace.
-        path: PathBuf,
-        /// Where and what.
-        source: etl_file::Error,
-    },
-    /// The file is not a Windows dump, or so damaged that nothing can be read from it.
-    #[error("{path}: not a dump that can be read: {source}")]
-    Dump {
-        /// The dump.
-        path: PathBuf,
-        /// Where and what.
-        source: Box<kernel_snapshot::dump::DumpError>,
-    },
-    /// Traces that are not of one recording.
+    /// The source cannot be read.
     #[error(transparent)]
-    OtherRecording(kernel_snapshot::OtherRecording),
-    /// Dumps that do not belong together.
-    #[error("{path} and the dumps given with it: {source}")]
-    Merge {
-        /// The first dump.
-        path: PathBuf,
-        /// What does not fit.
-        source: kernel_snapshot::dump::MergeError,
-    },
+    Source(#[from] SourceError),
     /// The source names no kernel module, so there is nothing to put into a dump.
     #[error("{path}: {why}")]
     NoModules {
@@ -70,7 +45,7 @@ pub enum Error {
         /// What it holds instead, and how to record what is needed.
         why: String,
     },
-    /// The source is from a machine of which no dumps are made.
+    /// The source is from a machine whose dumps cannot be made.
     #[error("{path}: recorded on a 32-bit (x86) system; dumps are made of x64 and ARM64 systems")]
     Architecture {
         /// The trace.
@@ -84,25 +59,17 @@ pub enum Error {
         /// What it is, and what is allowed.
         why: String,
     },
-    /// The PDB given for the kernel does not tell where a thread keeps what.
-    #[error("{path}: {source}")]
+    /// The PDB given for the kernel does not say where a thread object has its fields.
+    #[error("{path}: it does not say where a thread object has its fields")]
     Pdb {
         /// The PDB.
         path: PathBuf,
         /// What is wrong with it.
         source: crate::pdb::LayoutError,
     },
-    /// A directory of modules cannot be read.
-    #[error("{}", with_source(.0))]
-    Modules(symstore::Error),
-    /// There is no PE file where module files are looked for.
-    #[error("no module file in {}: {}, none of them a PE image", shown(roots), files(*looked_at))]
-    NoFiles {
-        /// Where was looked.
-        roots: Vec<PathBuf>,
-        /// How many files there are.
-        looked_at: usize,
-    },
+    /// Module files cannot be looked for.
+    #[error(transparent)]
+    Search(#[from] SearchError),
     /// The source names no kernel module, so there is no code to follow Intel PT data over.
     #[error("{name}: there is no code to follow the Intel PT data over: {why}")]
     NoCode {
@@ -119,22 +86,9 @@ pub enum Error {
         /// What it holds instead, and how to record what is needed.
         why: String,
     },
-    /// A file of hexadecimal text is not hexadecimal.
-    #[error("{path}: {source}")]
-    Hex {
-        /// The file.
-        path: PathBuf,
-        /// Where, what was found and what is allowed.
-        source: ipt_analysis::input::HexError,
-    },
-    /// A file given as Intel PT data holds something else.
-    #[error("{path}: not Intel PT data")]
-    NotIpt {
-        /// The file.
-        path: PathBuf,
-        /// What it is instead.
-        kind: FileKind,
-    },
+    /// A file given as Intel PT data cannot be used.
+    #[error(transparent)]
+    Input(#[from] InputError),
     /// Only what the Intel PT data touches is wanted, and there is no such data.
     #[error("{path}: there is no Intel PT data to say which modules were touched")]
     NothingTouched {
@@ -165,7 +119,7 @@ pub enum Error {
         format: &'static str,
     },
     /// The dump cannot be laid out: a rule of the format is broken, found before the first byte was written.
-    #[error("cannot lay out {path}: {source}")]
+    #[error("cannot lay out {path}")]
     Layout {
         /// The output.
         path: PathBuf,
@@ -186,20 +140,10 @@ impl Error {
     }
 }
 
-/// An error and its cause in one line.
-fn with_source(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
-}
-
-fn files(number: usize) -> String {
-    if number == 1 { "1 file there".to_owned() } else { format!("{number} files there") }
-}
-
-fn shown(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+/// An error with its causes in one line, for a warning.
+pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The first few names of modules.
@@ -222,37 +166,6 @@ impl From<ReadError> for Error {
 impl From<WriteError> for Error {
     fn from(error: WriteError) -> Self {
         Self::Write { path: error.path, source: error.source }
-    }
-}
-
-impl From<SourceError> for Error {
-    fn from(error: SourceError) -> Self {
-        match error {
-            SourceError::Read(error) => error.into(),
-            SourceError::Trace { path, source } => Self::Trace { path, source },
-            SourceError::Dump { path, source } => Self::Dump { path, source },
-            SourceError::OtherRecording(error) => Self::OtherRecording(error),
-            SourceError::Merge { path, source } => Self::Merge { path, source },
-        }
-    }
-}
-
-impl From<SearchError> for Error {
-    fn from(error: SearchError) -> Self {
-        match error {
-            SearchError::Root(error) => Self::Modules(error),
-            SearchError::NoFiles { roots, looked_at } => Self::NoFiles { roots, looked_at },
-        }
-    }
-}
-
-impl From<InputError> for Error {
-    fn from(error: InputError) -> Self {
-        match error {
-            InputError::Read(error) => error.into(),
-            InputError::Hex { path, source } => Self::Hex { path, source },
-            InputError::NotIpt { path, kind } => Self::NotIpt { path, kind },
-        }
     }
 }
 

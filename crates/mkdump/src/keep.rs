@@ -13,15 +13,12 @@ use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
-use mdmp::kernel;
-use mdmp::read::{Origin, Segments, Triage};
-use mdmp::user;
-use mdmp::{AddressRange, Context, Memory, MemoryRange, Protection, amd64, arm64};
-use zerocopy::FromBytes;
-
 use kernel_snapshot::dump::{Dump, ReadMemory};
 use kernel_snapshot::threads::{Found, Thread};
 use kernel_snapshot::{Machine, Module};
+use mdmp::read::{Origin, Segments, Triage};
+use mdmp::{AddressRange, Context, Memory, MemoryRange, Protection, amd64, arm64, kernel, user};
+use zerocopy::FromBytes;
 
 /// A triage dump, or several of one boot, whose contents are kept.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +79,7 @@ pub fn triage<'a>(kept: Kept<'_, 'a>, code: Vec<MemoryRange<'a>>, comment: &str)
 
 /// A user minidump with the dump's memory and code, its threads and its exception.
 ///
-/// `modules` are those of the result ([`modules`] makes them of a snapshot's). Threads of which no stack was captured
+/// `modules` are those of the result ([`modules`] makes them of a snapshot's). Threads without a captured stack
 /// are left out, but never the current one: a debugger could show nothing of them. Thread names are not written, as
 /// the engines of the rig warn about the stream; `mkdump threads` lists what is known of each thread.
 pub fn user<'a>(
@@ -123,7 +120,7 @@ pub fn user<'a>(
         ids.insert(id);
         let stack = memory.at(context.stack_pointer());
         // System threads have no TEB. With 0 the debugger warns after most commands, and what it can read it takes for
-        // a TEB: an address of user space, of which the dump has nothing, keeps it quiet.
+        // a TEB: an address of user space, where the dump holds nothing, keeps it quiet.
         let teb = ABSENT_TEB + 0x2000 * result.threads.len() as u64;
         let mut listed = user::Thread::new(id, teb, context);
         listed.stack = stack.and_then(|segment| segment.range());

@@ -38,7 +38,7 @@ pub use error::{Error, Result};
 pub use jobs::build_dump::{BuildOptions, Format, ListKind, Selection};
 pub use jobs::check;
 pub use jobs::ipt::analyse::IptOptions;
-pub use jobs::modules::{ListOptions, why_no_modules};
+pub use jobs::modules::{ListOptions, require_kernel_modules, why_no_modules};
 pub use jobs::threads::ThreadListOptions;
 pub use kernel_code as system;
 pub use kernel_code::{Choice, Search, SearchError, missing, wanted};

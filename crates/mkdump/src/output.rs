@@ -7,7 +7,7 @@
 //! out.dmp                    whole
 //! ```
 //!
-//! A process that is killed outright (SIGKILL, a power cut) can leave the partial file behind, never the final one.
+//! A process that is killed outright (SIGKILL, a power cut) can leave a partial file, but never the final one.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -49,7 +49,7 @@ pub struct Output {
 #[derive(Debug)]
 enum Target {
     Temporary(BufWriter<tempfile::NamedTempFile>, Unfinished),
-    /// A device or a pipe (`/dev/stdout`, `/dev/null`): it is no file that could be replaced by a whole one.
+    /// A device or a pipe (`/dev/stdout`, `/dev/null`): it cannot be replaced by a whole file.
     Direct(BufWriter<File>),
 }
 
@@ -225,7 +225,7 @@ impl Drop for Unfinished {
 }
 
 /// Removes the temporary files and directories of all outputs of this process that are not committed. For a program that
-/// was told to end and does so next: whoever begins, commits or drops an output afterwards waits until it has ended.
+/// was told to end and does so next: a thread that begins, commits or drops an output afterwards waits until the process has ended.
 pub fn remove_unfinished() {
     let list = UNFINISHED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     for path in list.iter() {
@@ -294,7 +294,7 @@ fn sync_files(directory: &Path) -> io::Result<()> {
 }
 
 /// Makes the rename itself durable where directories can be synced. The file is whole either way, so a system that
-/// refuses (Windows does) is no error.
+/// refuses (Windows does) is not an error.
 fn sync_directory(path: &Path) {
     if let Ok(directory) = File::open(parent(path)) {
         let _ = directory.sync_all();

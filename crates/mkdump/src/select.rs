@@ -3,7 +3,6 @@
 use std::fmt;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-
 use kernel_snapshot::Module;
 
 /// Glob patterns over module file names, without regard to case, as Windows compares names.

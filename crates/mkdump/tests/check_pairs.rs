@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use mkdump::Search;
-use mkdump::Silent;
 use mkdump::check::{CheckOptions, CheckReport, Class, ComparisonReport, Relation, Verdict, check};
+use mkdump::{Search, Silent};
 use proptest::prelude::*;
 use symstore::Cache;
 use testkit::dump::pair::{Pair, Wish};
@@ -142,8 +141,10 @@ fn files_that_are_no_dumps_are_errors() {
     let path = dir.path().join("no.dmp");
     assert!(check(&options(&path), &Silent).is_err());
     std::fs::write(&path, b"MZ and so on").unwrap();
-    assert!(check(&options(&path), &Silent).unwrap_err().to_string().contains("PAGEDU64"));
-    // A dump's signature and nothing behind it: a dump, and a broken one.
+    let error = check(&options(&path), &Silent).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("PAGEDU64"), "{error}: {cause}");
+    // A dump's signature and nothing after it: a dump, and a broken one.
     for start in [&b"MDMP"[..], b"MDMPxxxx", b"PAGEDU64"] {
         std::fs::write(&path, start).unwrap();
         let result = check(&options(&path), &Silent);
@@ -166,7 +167,7 @@ proptest! {
         check_pair(&Wish { seed, flips, breakpoints, without_files: false });
     }
 
-    /// Sites of pairs of which nobody has the files are told from the bytes.
+    /// Without any module file, sites are recognised by their bytes.
     #[test]
     fn pairs_without_files(seed in any::<u64>(), flips in 0usize..20) {
         check_pair(&Wish { seed, flips, breakpoints: 0, without_files: true });

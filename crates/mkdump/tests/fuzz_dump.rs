@@ -11,7 +11,7 @@ fn dump() {
 }
 
 proptest! {
-    /// Edits where they hurt: in the headers, and in the first tables behind them.
+    /// Edits where they hurt: in the headers, and in the first tables after them.
     #[test]
     fn dump_random(
         kind in 1u8..=5,

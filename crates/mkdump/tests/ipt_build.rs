@@ -303,8 +303,10 @@ fn wrong_data_is_named() {
     let path = recorded.path("bad.txt");
     std::fs::write(&path, "02 82\nzz").unwrap();
     let hex = Inputs { hex: vec![path], ..Inputs::default() };
-    let error = recorded.build_with(|options| options.ipt = hex).unwrap_err().to_string();
-    assert!(error.contains("bad.txt: line 2, column 1: found \"z\""), "{error}");
+    let error = recorded.build_with(|options| options.ipt = hex).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(error.to_string().ends_with("bad.txt: not hexadecimal"), "{error}");
+    assert!(cause.starts_with("line 2, column 1: found \"z\""), "{cause}");
     let bin = Inputs { bin: vec![recorded.path("nowhere.bin")], ..Inputs::default() };
     let error = recorded.build_with(|options| options.ipt = bin).unwrap_err().to_string();
     assert!(error.contains("nowhere.bin"), "{error}");

@@ -12,7 +12,7 @@ use testkit::dump::pdb_symbols;
 use testkit::pt::{Compression, Optimization, PacketWriter, Run, System};
 use testkit::trace::Payload;
 
-/// Index of the module that an address of a run lies in, stub pages behind it included.
+/// Index of the module that an address of a run lies in, stub pages after it included.
 fn module_of(system: &System, address: u64) -> usize {
     system.program.modules.iter().rposition(|module| module.base <= address).expect("code of some module")
 }

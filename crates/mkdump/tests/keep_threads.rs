@@ -18,7 +18,7 @@ fn find(machine: &Machine, options: &ThreadOptions) -> Vec<Thread> {
 #[test]
 fn threads_are_found_where_the_process_pointer_is() {
     let mut machine = Machine::sample();
-    // Two finds of which only the pointer was captured: one on the alignment of threads, one not.
+    // Two finds where only the pointer was captured: one on the alignment of threads, one not.
     for thread in [0xffff_c08b_e000_0040u64, 0xffff_c08b_e000_1070] {
         machine.memory.insert(thread + THREAD_PROCESS as u64, machine.process.to_le_bytes().to_vec());
     }

@@ -182,7 +182,7 @@ fn short(value: Value) -> Value {
 fn recorded() -> Recorded {
     let system = || System::generate(&System::busy(Optimization::On, false), 12);
     let mut runs = runs(&system(), 4, 4000);
-    // Nonsense behind the packets, and an address in no module.
+    // Nonsense after the packets, and an address in no module.
     let mut nowhere = PacketWriter::new();
     nowhere.psb_plus(0, system().files[0].base - 0x10_0000).ovf();
     runs[3].packets.extend([&[0xc9][..], &nowhere.finish()].concat());

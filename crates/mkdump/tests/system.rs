@@ -45,7 +45,7 @@ fn with_code(name: &str) -> Driver {
     driver
 }
 
-/// The warnings but one: these traces list no kernel, which is told too.
+/// The warnings except one: these traces list no kernel, and a warning says so.
 fn told(report: &BuildReport) -> Vec<&str> {
     let about_others = |warning: &&str| !warning.contains("the kernel itself is not among the modules");
     report.warnings.iter().map(String::as_str).filter(about_others).collect()
@@ -127,7 +127,7 @@ fn a_module_right_behind_another_one_leaves_no_room_for_its_stubs() {
         let [first, after] = *module.ranges.last().unwrap();
         (first.0 >= module.base.0 + module.size.0, after.0)
     };
-    // A page of stubs lies behind each of the others; the kernel has its own.
+    // A page of stubs lies after each of the others; the kernel has its own.
     assert!(!last_range("first.sys").0);
     assert_eq!(last_range("second.sys"), (true, second.base + second.size + 0x1000));
     assert_eq!(last_range("third.sys"), (true, third.base + third.size + 0x1000));

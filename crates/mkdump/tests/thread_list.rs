@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use mkdump::ThreadListOptions;
 use mkdump::dump::Dump;
 use mkdump::report::{ThreadsReport, list_threads};
-use mkdump::{BuildOptions, Error, Search, Silent, Source, Wanted, build};
+use mkdump::{BuildOptions, Error, Search, Silent, Source, ThreadListOptions, Wanted, build};
 use serde_json::Value;
 use symstore::Cache;
 use testkit::dump::kernel::{Machine, THREAD_PROCESS};

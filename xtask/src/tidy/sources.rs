@@ -12,9 +12,6 @@ const LONGER: &[&str] = &["crates/symstore/tests/fetch.rs"];
 /// The longest a function may be without a reason beside it.
 const MAX_FUNCTION: usize = 80;
 
-/// Functions that are longer for now, by file and name. An entry that is short is a complaint too.
-const LONGER_FUNCTIONS: &[(&str, &str)] = &[("crates/kernel-snapshot/src/source/etl.rs", "read")];
-
 /// How the comment above a longer function begins, which gives the reason.
 const REASON: &str = "// Long: ";
 
@@ -85,21 +82,14 @@ pub fn functions(files: &[Text]) -> Vec<String> {
             && !file.path.starts_with("crates/testkit/")
     };
     let mut complaints = Vec::new();
-    let mut short = LONGER_FUNCTIONS.to_vec();
     for file in rust_files(files).filter(is_product) {
         for (line, name, length) in long_functions(&file.content) {
-            let entry = (file.path.as_str(), name);
-            if LONGER_FUNCTIONS.contains(&entry) {
-                short.retain(|listed| *listed != entry);
-            } else {
-                complaints.push(format!(
-                    "{}:{line}: {name} has {length} lines, {MAX_FUNCTION} are allowed without `{REASON}…` above it",
-                    file.path
-                ));
-            }
+            complaints.push(format!(
+                "{}:{line}: {name} has {length} lines, {MAX_FUNCTION} are allowed without `{REASON}…` above it",
+                file.path
+            ));
         }
     }
-    complaints.extend(short.iter().map(|(path, name)| format!("{path}: {name} is short now: take it off the list")));
     complaints
 }
 

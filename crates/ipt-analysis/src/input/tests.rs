@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use testkit::Asm;
 use testkit::pt::{PacketWriter, mixed_trace};
 
-use super::{Form, IptData, from_bytes, from_events, from_hex, learn_prefix};
+use super::{IptData, from_bytes, from_events, from_hex, learn_prefix};
 
 /// The last `size` bytes of a longer stream, in order, and the ring that holds them with its write offset.
 fn ring(seed: u64, size: usize) -> (Vec<u8>, Vec<u8>, usize) {
@@ -42,11 +42,7 @@ fn records_of_ipt_sys_come_out_per_thread_and_in_order() {
     assert_eq!(found.len(), 3);
     assert!(found[0].bytes == first && found[1].bytes == second && found[2].bytes.is_empty());
     let origin = &found[0].origin;
-    assert_eq!((origin.form, origin.thread, origin.rotated), (Form::TraceData, Some(0x1234), true));
-    assert_eq!(
-        origin.timing.map(|timing| (timing.settings, timing.mtc_frequency, timing.frequency_to_tsc)),
-        Some((2, 3, 84))
-    );
+    assert_eq!((origin.thread, origin.ring_offset), (Some(0x1234), Some(first_offset as u32)));
     assert!(found.iter().all(|data| data.origin.remarks.is_empty()));
 }
 
@@ -74,7 +70,7 @@ fn cut_records_keep_what_is_there_and_say_so() {
 fn packets_are_no_records() {
     let (trace, _) = mixed_trace(3, 9000);
     let found = from_bytes(&trace);
-    assert_eq!((found.len(), found[0].origin.form), (1, Form::Raw));
+    assert_eq!((found.len(), found[0].origin.thread), (1, None));
     assert!(matches!(found[0].bytes, std::borrow::Cow::Borrowed(_)));
     assert_eq!(from_bytes(&[]).len(), 1);
 }
@@ -113,7 +109,7 @@ fn text_is_read_whatever_the_viewer() {
         (utf16(&dump(1, false)), false),
     ] {
         let found = from_hex(&text).unwrap();
-        assert_eq!((found[0].origin.form, found[0].origin.words), (Form::TraceData, words));
+        assert_eq!((found[0].origin.thread.is_some(), found[0].origin.words), (true, words));
         assert!(found[0].bytes == ordered);
     }
     assert_eq!(from_hex(b"02 xx").unwrap_err().to_string().split(';').next(), Some("line 1, column 4: found \"x\""));
@@ -123,22 +119,21 @@ fn text_is_read_whatever_the_viewer() {
 fn an_event_is_rotated_unless_that_reads_worse() {
     let only = |mut found: Vec<IptData<'_>>| {
         assert_eq!(found.len(), 1);
-        let data = found.remove(0);
-        (data.bytes.into_owned(), data.origin.rotated)
+        found.remove(0).bytes.into_owned()
     };
     for seed in 0..40 {
         let (ordered, ring, offset) = ring(seed, 12_000);
-        assert!(only(from_events(&[&ring], offset as u32, None)) == (ordered.clone(), offset != 0), "seed {seed}");
-        // The same field over data that is in order already: the time stamps tell that it is no write offset.
-        assert!(only(from_events(&[&ordered], 6_000, None)) == (ordered, false), "seed {seed}");
+        assert!(only(from_events(&[&ring], offset as u32, None)) == ordered, "seed {seed}");
+        // The same field over data that is in order already: the time stamps show that it is not a write offset.
+        assert!(only(from_events(&[&ordered], 6_000, None)) == ordered, "seed {seed}");
     }
-    // Without time stamps that differ: a tear inside a packet whose bytes are no packets shows.
+    // Without time stamps that differ: a tear inside a packet shows when its bytes are not packets.
     let mut trace = PacketWriter::new();
     for _ in 0..4 {
         trace.psb().tsc(0xc9_c9c9_c9c9_c9c9).psbend().tnt(&[true]);
     }
     let bytes = trace.finish();
-    assert_eq!(only(from_events(&[&bytes[20..]], 30, None)), (bytes[20..].to_vec(), false));
+    assert_eq!(only(from_events(&[&bytes[20..]], 30, None)), bytes[20..]);
 }
 
 #[test]

@@ -1,19 +1,19 @@
 //! What a mapped image says about itself: the PE headers and the CodeView record, read from the dumped memory.
 
+use pe_image::CodeView;
+
 use super::ReadMemory;
 use crate::snapshot::Pdb;
-use pe_image::CodeView;
 
 /// Identity of a mapped image. Every field may be missing: a dump holds what it holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct HeaderPage {
     pub(super) timestamp: Option<u32>,
-    pub(super) size: Option<u32>,
     pub(super) checksum: Option<u32>,
     pub(super) pdb: Option<Pdb>,
 }
 
-/// `IMAGE_NT_HEADERS` usually lies in the first page, and drivers with a long DOS stub have it behind; the loader takes
+/// `IMAGE_NT_HEADERS` usually lies in the first page, but after a long DOS stub it may lie further on; the loader takes
 /// any offset in the image up to 256 MiB.
 const MAX_NT_HEADERS: u32 = 0x1000_0000;
 /// Linkers write three or four debug entries.
@@ -35,7 +35,6 @@ impl HeaderPage {
             return page;
         }
         page.timestamp = word(nt + 8);
-        page.size = word(nt + 0x50);
         page.checksum = word(nt + 0x58);
         // Directories follow the optional header's fixed part: 0x60 bytes of PE32, 0x70 of PE32+.
         let directories = match word(nt + 0x18).map(|magic| magic & 0xffff) {

@@ -56,10 +56,10 @@ pub enum MergeError {
 const BOOT_TIME_TOLERANCE: u64 = 60 * 10_000_000;
 
 impl<'a> Boot<'a> {
-    /// Merges dumps of one boot. A single dump is a boot too.
+    /// Merges dumps of one boot. A single dump counts as a boot too.
     ///
     /// # Errors
-    /// When a dump is no triage dump, or differs in build, kernel base, kernel image or boot time.
+    /// When a dump is not a triage dump, or differs in build, kernel base, kernel image or boot time.
     pub fn merge(dumps: Vec<Dump<'a>>) -> Result<Boot<'a>, MergeError> {
         let Some(first) = dumps.first() else { return Err(MergeError::Empty) };
         let mut memory = Segments::default();

@@ -40,7 +40,7 @@ const RUNS: usize = 0x88;
 const FIRST_RUN: usize = 0x98;
 /// 700 bytes hold the count and 42 runs.
 const MAX_RUNS: u32 = 42;
-/// Bitmap header behind the dump header: FirstPage, TotalPresentPages, Pages, the bitmap.
+/// Bitmap header after the dump header: FirstPage, TotalPresentPages, Pages, the bitmap.
 const BITMAP_FIRST_PAGE: usize = 0x2020;
 const BITMAP_BITS: usize = 0x2030;
 const BITMAP: usize = 0x2038;

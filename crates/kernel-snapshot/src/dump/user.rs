@@ -239,7 +239,7 @@ fn check_amplification(file: &[u8], dump: &Minidump<'_, &[u8]>) -> Result<(), Du
     };
     let [name, record] = CHECKED;
     let mut total = 0u64;
-    // With 4 bytes of padding behind the count or without: whichever the reader will take, the other sum is as small.
+    // The count is followed by 4 bytes of padding or by none. Whichever the reader takes, the sum differs little.
     let padding = if list.len() % MODULE == 8 { 8 } else { 4 };
     for entry in list.get(padding..).unwrap_or_default().chunks_exact(MODULE) {
         let length = usize::try_from(word(entry, name)).map_or(0, |at| word(file, at));
@@ -262,7 +262,7 @@ fn slice(file: &[u8], offset: u64, size: u64) -> Option<&[u8]> {
     file.get(from..from.checked_add(usize::try_from(size).ok()?)?)
 }
 
-/// A stream that is not there is nothing to talk about; one that cannot be read is.
+/// Warns about a stream that cannot be read. A missing stream is normal.
 fn absent(warnings: &mut Vec<String>, stream: &str, error: &minidump::Error) {
     if !matches!(error, minidump::Error::StreamNotFound) {
         warnings.push(format!("{stream}: {error}"));

@@ -19,7 +19,7 @@ pub(super) fn read<'a>(files: &'a [FileBytes], progress: &dyn Progress) -> Resul
                 allowed: "dumps of Windows".into(),
             }),
         });
-        dump.map_err(|source| SourceError::Dump { path: file.path().to_owned(), source: Box::new(source) })
+        dump.map_err(|source| SourceError::not_a_dump(file.path(), source))
     };
     let mut dumps: Vec<Dump<'a>> = files.iter().map(open).collect::<Result<_, _>>()?;
     let path = files.first().map(|file| file.path().to_owned()).unwrap_or_default();
@@ -29,7 +29,7 @@ pub(super) fn read<'a>(files: &'a [FileBytes], progress: &dyn Progress) -> Resul
         let dump = dumps.remove(0);
         (dump.snapshot().clone(), dump.warnings().to_vec(), Held::Dump(Box::new(dump)))
     } else {
-        let boot = Boot::merge(dumps).map_err(|source| SourceError::Merge { path: path.clone(), source })?;
+        let boot = Boot::merge(dumps).map_err(|source| SourceError::not_one_boot(&path, source))?;
         let first = boot.dumps.first().map(|dump| dump.snapshot().clone()).unwrap_or_default();
         let snapshot = Snapshot { modules: boot.modules.clone(), ..first };
         (snapshot, boot.warnings.clone(), Held::Boot(Box::new(boot)))

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use etl_file::{FileTime, LogFileMode, Part, Survey, SurveyOptions, Trace};
+use etl_file::{Clock, FileTime, LogFileMode, Part, Survey, SurveyOptions, Tick, Trace};
 use pe_image::{Guid, PdbId};
 
-use super::{Reading, SourceError, SourceKind, Summary, Wanted, losses, name, names, recording};
+use super::{OtherRecording, Reading, SourceError, SourceKind, Summary, Wanted, losses, name, names, recording};
 use crate::file_bytes::{FileBytes, ReadError};
 use crate::progress::Progress;
 use crate::snapshot::{Architecture, Machine, Module, OsVersion, Pdb, Snapshot};
@@ -16,37 +16,73 @@ pub(super) fn read<'a>(
     wanted: Wanted,
     progress: &dyn Progress,
 ) -> Result<Reading<'a>, SourceError> {
-    let open = |file: &'a FileBytes| {
-        Trace::open(file).map_err(|source| SourceError::Trace { path: file.path().to_owned(), source })
-    };
+    let open = |file: &'a FileBytes| Trace::open(file).map_err(|error| SourceError::not_a_trace(file.path(), error));
     let traces: Vec<Trace<'a>> = files.iter().map(open).collect::<Result<_, _>>()?;
-    let named = |number: usize| (name(&files[number]), traces[number].header());
-    for other in 1..traces.len() {
-        let ((first, a), (other, b)) = (named(0), named(other));
-        recording::same((&first, a), (&other, b))?;
-    }
+    same_recording(files, |number| traces[number].header(), recording::same)?;
     let bytes: u64 = files.iter().map(|file| file.len() as u64).sum();
     progress.phase("reading the trace", Some(bytes));
     let options = SurveyOptions { user_modules: wanted.user_modules, processes: wanted.ipt, ipt: wanted.ipt };
     let mut parts: Vec<Part<'a>> =
         traces.iter().map(|trace| Part::read(trace, &options, &|amount| progress.advance(amount))).collect();
-    for (number, part) in parts.iter().enumerate().skip(1) {
-        let ((first, _), (other, _)) = (named(0), named(number));
-        recording::same_computer((&first, parts[0].computer_name()), (&other, part.computer_name()))?;
-    }
+    same_recording(files, |number| parts[number].computer_name(), recording::same_computer)?;
     let mut told = Told::default();
     parts.iter_mut().zip(files).for_each(|(part, file)| told.part(part, file.path()));
     let Told { mut warnings, notes } = told;
     let (start_time, end_time) = span(&parts);
     let mut parts = parts.into_iter();
     let Some(first) = parts.next() else { return Err(no_file().into()) };
-    let survey = first.with(parts.collect());
+    let mut survey = first.with(parts.collect());
 
     let clock = survey.clock;
-    let seconds = |tick: etl_file::Tick| clock.seconds(tick);
-    let end = duration(start_time, end_time).unwrap_or(f64::INFINITY);
+    let modules: Vec<Module> =
+        std::mem::take(&mut survey.modules).into_iter().map(|found| module(found, &clock)).collect();
+    let source = names(files);
+    warnings.extend(losses::no_kernel(&modules, survey.kernel_base).map(|why| format!("{source}: {why}")));
+    let lacks = !modules.iter().any(|module| module.kernel) || wanted.ipt && survey.ipt.is_empty();
+    let siblings = match files {
+        [file] if lacks => recording::siblings(file.path(), &survey.header),
+        _ => Vec::new(),
+    };
+    let machine = machine(&survey);
+    let duration = duration(start_time, end_time);
+    Ok(Reading {
+        lost: losses::sentence(&survey.losses),
+        summary: Summary { name: source, duration, ..summary(&survey, &machine) },
+        snapshot: Snapshot {
+            machine,
+            time: u64::try_from(clock.start_time().0).ok().filter(|&time| time > 0),
+            kernel_base: survey.kernel_base,
+            modules,
+        },
+        ipt: survey.ipt,
+        processes: survey.processes,
+        threads: survey.threads,
+        warnings,
+        notes,
+        siblings,
+        held: None,
+        end: duration.unwrap_or(f64::INFINITY),
+        clock: Some(clock),
+    })
+}
+
+/// Holds what each trace says against what the first one says.
+fn same_recording<T>(
+    files: &[FileBytes],
+    says: impl Fn(usize) -> T,
+    same: impl Fn((&str, T), (&str, T)) -> Result<(), OtherRecording>,
+) -> Result<(), SourceError> {
+    for (number, file) in files.iter().enumerate().skip(1) {
+        let (first, other) = (name(&files[0]), name(file));
+        same((&first, says(0)), (&other, says(number)))
+            .map_err(|error| SourceError::not_one_recording(file.path(), error))?;
+    }
+    Ok(())
+}
+
+fn machine(survey: &Survey<'_>) -> Machine {
     let system = &survey.system;
-    let machine = Machine {
+    Machine {
         os: OsVersion {
             major: system.major.into(),
             minor: system.minor.into(),
@@ -57,72 +93,52 @@ pub(super) fn read<'a>(
         processors: Some(system.processors)
             .filter(|_| system.cpu.is_some() || !survey.header.mode.has(LogFileMode::NO_PER_PROCESSOR_BUFFERING)),
         pointer_size: system.pointer_size,
-        architecture: architecture(&survey),
+        architecture: architecture(survey),
         cpu_vendor: system.cpu.as_ref().and_then(|cpu| cpu.vendor.clone()),
         cpu_family: system.cpu.as_ref().map(|cpu| cpu.family),
         cpu_revision: system.cpu.as_ref().map(|cpu| cpu.model << 8 | cpu.stepping),
         build_lab: system.build_lab.clone(),
         computer_name: system.computer_name.clone(),
-    };
-    let start = clock.start_time();
-    let summary = Summary {
+    }
+}
+
+/// The recording, summed up; its name and duration are those of all files, and the caller's to say.
+fn summary(survey: &Survey<'_>, machine: &Machine) -> Summary {
+    let start = survey.clock.start_time();
+    Summary {
         kind: SourceKind::Trace,
-        name: names(files),
+        name: String::new(),
         os: machine.os,
         processors: machine.processors,
         pointer_size: machine.pointer_size,
         start: (start.0 > 0).then(|| start.to_string()),
-        duration: duration(start_time, end_time),
+        duration: None,
         events: survey.counts.events,
         events_lost: survey.counts.events_lost.into(),
         buffers: survey.counts.buffers,
         ipt_events: survey.counts.ipt_events,
-    };
-    let modules = survey.modules.into_iter().map(|module| Module {
-        name: module.name,
-        path: module.path,
-        process: module.process,
-        kernel: module.kernel,
-        base: module.base,
-        size: module.size,
-        timestamp: module.timestamp,
-        checksum: module.checksum,
-        pdb: module.pdb.map(|pdb| Pdb {
+    }
+}
+
+fn module(found: etl_file::Module, clock: &Clock) -> Module {
+    let seconds = |tick: Tick| clock.seconds(tick);
+    Module {
+        name: found.name,
+        path: found.path,
+        process: found.process,
+        kernel: found.kernel,
+        base: found.base,
+        size: found.size,
+        timestamp: found.timestamp,
+        checksum: found.checksum,
+        pdb: found.pdb.map(|pdb| Pdb {
             // Some records hold the whole path of the build machine.
             name: pdb.name.rsplit(['\\', '/']).next().unwrap_or_default().to_owned(),
             id: PdbId { guid: Guid(pdb.guid.0), age: pdb.age },
         }),
-        loaded: module.loaded.map(seconds),
-        unloaded: module.unloaded.map(seconds),
-    });
-    let lost = losses::sentence(&survey.losses);
-    let modules: Vec<Module> = modules.collect();
-    let source = names(files);
-    warnings.extend(losses::no_kernel(&modules, survey.kernel_base).map(|why| format!("{source}: {why}")));
-    let lacks = !modules.iter().any(|module| module.kernel) || wanted.ipt && survey.ipt.is_empty();
-    let siblings = match files {
-        [file] if lacks => recording::siblings(file.path(), &survey.header),
-        _ => Vec::new(),
-    };
-    Ok(Reading {
-        snapshot: Snapshot {
-            machine,
-            time: u64::try_from(start.0).ok().filter(|&time| time > 0),
-            kernel_base: survey.kernel_base,
-            modules,
-        },
-        summary,
-        ipt: survey.ipt,
-        processes: survey.processes,
-        threads: survey.threads,
-        warnings,
-        notes,
-        lost,
-        siblings,
-        held: None,
-        end,
-        clock: Some(clock),
-    })
+        loaded: found.loaded.map(seconds),
+        unloaded: found.unloaded.map(seconds),
+    }
 }
 
 /// PROCESSOR_ARCHITECTURE_* of winnt.h.

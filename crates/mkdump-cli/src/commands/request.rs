@@ -22,10 +22,7 @@ pub fn run(command: &RequestCommand, talk: TalkArgs) -> Result<Outcome> {
     outputs::check(&named, &outputs::of_source(&command.source))?;
     let source = open(&command.source)?;
     let reading = source.read(Wanted::default(), &bars).map_err(mkdump::Error::from)?;
-    if !reading.snapshot.modules.iter().any(|module| module.kernel) {
-        let (path, why) = (source.path().to_owned(), mkdump::why_no_modules(&reading));
-        return Err(mkdump::Error::NoModules { path, why }.into());
-    }
+    mkdump::require_kernel_modules(&source, &reading)?;
     let modules = kernel_modules(&reading, &command.select)?;
     warn(&reading.warnings, talk);
     let index = search(&command.modules).index(&modules, &bars).map_err(mkdump::Error::from)?;

@@ -1,7 +1,12 @@
 //! What a person can do about an error of the library, in terms of this command.
 
+use std::error::Error as _;
+use std::path::Path;
+
+use mkdump::ipt::InputError;
 use mkdump::ipt::choose::Condition;
-use mkdump::{Error, FileKind};
+use mkdump::snapshot::SourceErrorKind;
+use mkdump::{Error, FileKind, SearchError};
 
 /// How to record a trace that names kernel modules.
 pub const HOW_TO_RECORD: &str = "\
@@ -30,8 +35,8 @@ pub fn option(error: &Error) -> Option<String> {
         Error::Moment(_) => "--at".to_owned(),
         Error::NoNameMatches { .. } => "--include, --exclude".to_owned(),
         Error::NothingTouched { .. } => "--touched".to_owned(),
-        Error::NotIpt { .. } => "--ipt-bin".to_owned(),
-        Error::Hex { .. } => "--ipt-hex".to_owned(),
+        Error::Input(InputError::NotIpt { .. }) => "--ipt-bin".to_owned(),
+        Error::Input(InputError::Hex { .. }) => "--ipt-hex".to_owned(),
         Error::Format { format, .. } => format!("--format {format}"),
         Error::Choice(choice) => match choice.condition {
             Condition::Number => "--snapshot".to_owned(),
@@ -51,30 +56,42 @@ pub fn of(error: &Error) -> Option<String> {
     match error {
         Error::NoModules { .. } | Error::NoCode { .. } => Some(HOW_TO_RECORD.to_owned()),
         Error::NoIpt { .. } => Some(HOW_TO_RECORD_IPT.to_owned()),
-        Error::NoFiles { .. } => Some(WHERE_MODULES_ARE.to_owned()),
+        Error::Search(SearchError::NoFiles { .. }) => Some(WHERE_MODULES_ARE.to_owned()),
         Error::NothingTouched { .. } => {
             Some("Pass Intel PT data saved by hand with --ipt-hex or --ipt-bin.".to_owned())
         }
         Error::Architecture { .. } => Some("`mkdump modules` lists its modules with their bases and keys.".to_owned()),
         Error::Format { .. } => Some("Use --format minidump.".to_owned()),
-        Error::Trace { path, .. } => not_a_trace(FileKind::of(path)?),
-        Error::Dump { path, .. } => not_a_dump(FileKind::of(path)?),
-        Error::NotIpt { kind, .. } => Some(not_ipt(*kind)),
-        Error::Read { path, .. } if path.is_dir() => Some("That is a directory; name the file in it.".to_owned()),
+        Error::Source(error) => match error.kind() {
+            SourceErrorKind::NotATrace => not_a_trace(FileKind::of(error.path())?),
+            SourceErrorKind::NotADump => not_a_dump(FileKind::of(error.path())?),
+            SourceErrorKind::Unreadable => unreadable(error.path()),
+            _ => None,
+        },
+        Error::Input(InputError::NotIpt { kind, .. }) => Some(not_ipt(*kind)),
+        Error::Input(InputError::Read(error)) => unreadable(&error.path),
+        Error::Read { path, .. } => unreadable(path),
         _ => None,
     }
+}
+
+fn unreadable(path: &Path) -> Option<String> {
+    path.is_dir().then(|| "That is a directory; name the file in it.".to_owned())
 }
 
 /// What a file is that was taken for a trace or a dump, and why it cannot be read: the reason with its bytes when
 /// `verbose`, or when nothing better is known. `None` for other errors.
 pub fn wrong_file(error: &Error, verbose: bool) -> Option<String> {
-    let (path, wanted, right, source): (_, _, _, &dyn std::error::Error) = match error {
-        Error::Trace { path, source } => (path, "an ETW trace", FileKind::Trace, source),
-        Error::Dump { path, source } => (path, "a Windows dump", FileKind::Dump, source),
+    let Error::Source(error) = error else { return None };
+    let (wanted, right) = match error.kind() {
+        SourceErrorKind::NotATrace => ("an ETW trace", FileKind::Trace),
+        SourceErrorKind::NotADump => ("a Windows dump", FileKind::Dump),
         _ => return None,
     };
-    let kind = FileKind::of(path).filter(|kind| *kind != right);
-    let path = path.display();
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    let source = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let kind = FileKind::of(error.path()).filter(|kind| *kind != right);
+    let path = error.path().display();
     Some(match kind.map(|kind| (kind, what(kind))) {
         // A damaged file of the right kind, or one that cannot be looked at again.
         None => format!("{path}: not {wanted} that can be read: {source}"),

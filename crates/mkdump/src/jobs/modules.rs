@@ -1,10 +1,9 @@
 //! The modules that a source names.
 
-use crate::error::Result;
+use kernel_snapshot::{Module, Moment, Reading, Source, SourceKind};
+
+use crate::error::{Error, Result};
 use crate::select::NameFilter;
-use kernel_snapshot::Module;
-use kernel_snapshot::Moment;
-use kernel_snapshot::{Reading, SourceKind};
 
 /// Which modules to list.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +25,18 @@ pub(crate) fn listed_modules<'r>(reading: &'r Reading<'_>, options: &ListOptions
         options.names.rejects(&module.name).is_none() && moment.is_none_or(|moment| module.live_at(moment))
     });
     Ok(modules.collect())
+}
+
+/// The kernel modules of a reading, for a job that cannot do without any.
+///
+/// # Errors
+/// When the source names none.
+pub fn require_kernel_modules(source: &Source, reading: &Reading<'_>) -> Result<Vec<Module>> {
+    let modules: Vec<Module> = reading.snapshot.modules.iter().filter(|module| module.kernel).cloned().collect();
+    match modules.is_empty() {
+        true => Err(Error::NoModules { path: source.path().to_owned(), why: why_no_modules(reading) }),
+        false => Ok(modules),
+    }
 }
 
 /// Why a source lists no kernel modules.

@@ -2,15 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use kernel_code::Search;
+use kernel_snapshot::threads::{Found, POOL_ALIGNMENT, Thread, ThreadLayout, ThreadOptions, threads};
+use kernel_snapshot::{Held, Progress, Reading};
 use mdmp::kernel::Machine;
 use mdmp::read::Triage;
 use symstore::Index;
 
 use crate::error::{Error, Result};
-use kernel_code::Search;
-use kernel_snapshot::Progress;
-use kernel_snapshot::threads::{Found, POOL_ALIGNMENT, Thread, ThreadLayout, ThreadOptions, threads};
-use kernel_snapshot::{Held, Reading};
 
 mod kernel_pdb;
 
@@ -52,7 +51,7 @@ const KNOWN_BUILDS: std::ops::RangeInclusive<u32> = 19041..=19045;
 /// Lists the threads of a triage dump, or of several of one boot.
 ///
 /// # Errors
-/// When the source is no triage dump, or the PDB that was given cannot be read or has no thread types. A PDB that was
+/// When the source is not a triage dump, or the PDB that was given cannot be read or has no thread types. A PDB that was
 /// looked for and not found, or that is unfit, is a warning.
 pub(crate) fn list_threads<'r>(
     reading: &'r Reading<'_>,

@@ -5,13 +5,12 @@ use std::io::Cursor;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use address_map::ModuleId;
+use kernel_code::Search;
 use pdb2::{FallibleIterator, SymbolData};
 use pe_image::MappedImage;
 use symstore::PdbId;
 use symstore::pdb::PdbFinder;
-
-use address_map::ModuleId;
-use kernel_code::Search;
 
 /// The names of modules. A module's PDB is read when the first of its names is asked for.
 #[derive(Debug)]
@@ -39,17 +38,17 @@ pub struct Symbols {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PdbError {
-    /// It is no PDB, or a damaged one.
-    #[error("PDB: {0}")]
+    /// It is not a PDB, or a damaged one.
+    #[error("not a PDB that can be read")]
     Pdb(#[from] pdb2::Error),
     /// Its container is damaged.
     #[error(transparent)]
     Container(#[from] symstore::pdb::Error),
     /// A record of it is damaged.
-    #[error("PDB: a damaged record")]
+    #[error("a record is damaged")]
     Record,
     /// It belongs to another build of the module.
-    #[error("PDB: it is {found}, wanted is {wanted}")]
+    #[error("it is {found}, wanted is {wanted}")]
     OtherBuild {
         /// Identity in the file.
         found: PdbId,
@@ -104,7 +103,7 @@ impl Symbols {
     /// The public symbols and procedures of a PDB that has the identity `wanted`.
     ///
     /// # Errors
-    /// When the file is no PDB, damaged, or another build's. Takes memory of at most six times the file.
+    /// When the file is not a PDB, damaged, or another build's. Takes memory of at most six times the file.
     pub fn from_pdb(file: &[u8], wanted: PdbId) -> Result<Self, PdbError> {
         symstore::pdb::check_container(file)?;
         // pdb2 0.11 panics on some damaged headers ("attempt to add with overflow" in the DBI stream, found by changing

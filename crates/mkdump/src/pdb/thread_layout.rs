@@ -5,28 +5,28 @@ use std::io::Cursor;
 use kernel_snapshot::threads::ThreadLayout;
 use pdb2::{FallibleIterator, TypeData, TypeFinder, TypeIndex};
 
-/// Why a PDB did not tell.
+/// Why a PDB does not say where a thread object has its fields.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayoutError {
-    /// The file is no PDB, or a damaged one.
-    #[error("PDB: {0}")]
+    /// The file is not a PDB, or a damaged one.
+    #[error("not a PDB that can be read")]
     Pdb(#[from] pdb2::Error),
     /// The PDB's container is damaged.
     #[error(transparent)]
     Container(#[from] symstore::pdb::Error),
     /// A type record of the PDB is damaged.
-    #[error("PDB: a damaged type record")]
+    #[error("a type record is damaged")]
     Types,
     /// The PDB is not the kernel's, or a public one without types.
-    #[error("the PDB has no {0}: it is not the kernel's, or has no types")]
+    #[error("it has no {0}: it is not the kernel's, or has no types")]
     NoField(&'static str),
 }
 
 /// Reads the offsets of a thread object's fields from the kernel's PDB.
 ///
 /// # Errors
-/// When the file is no PDB, or one without the types `_KTHREAD` and `_ETHREAD`. Takes memory of at most three times
+/// When the file is not a PDB, or one without the types `_KTHREAD` and `_ETHREAD`. Takes memory of at most three times
 /// the file.
 pub fn thread_layout(pdb: &[u8]) -> Result<ThreadLayout, LayoutError> {
     symstore::pdb::check_container(pdb)?;

@@ -1,5 +1,7 @@
 //! `mkdump …`: a dump that was built.
 
+use kernel_code::{Entry, Image, Inclusion};
+use kernel_snapshot::{Progress, Reading, Source};
 use pe_image::{Counts, RewriteCounts};
 use serde::Serialize;
 
@@ -8,9 +10,6 @@ use crate::error::Result;
 use crate::ipt::StreamsQuality;
 use crate::jobs::build_dump::{BuildOptions, Built, PageHits, build_with};
 use crate::provenance::SourceFile;
-use kernel_code::{Entry, Image, Inclusion};
-use kernel_snapshot::Progress;
-use kernel_snapshot::{Reading, Source};
 
 /// Builds a dump of a source's kernel modules as `options` ask.
 ///

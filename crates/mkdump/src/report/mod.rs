@@ -3,10 +3,9 @@
 //!
 //! A report is made from a result. Nothing below this module knows of it.
 
-use serde::Serialize;
-
 use kernel_code::{Extent, ImportModes, Mode};
 use kernel_snapshot::Summary;
+use serde::Serialize;
 
 mod build;
 pub mod ipt;

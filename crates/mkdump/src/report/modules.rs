@@ -1,12 +1,11 @@
 //! `mkdump modules`.
 
+use kernel_snapshot::{Module, Reading};
 use serde::Serialize;
 
 use super::{Hex, SourceReport};
 use crate::error::Result;
 use crate::jobs::modules::{ListOptions, listed_modules};
-use kernel_snapshot::Module;
-use kernel_snapshot::Reading;
 
 /// Lists the modules of a reading.
 ///

@@ -1,13 +1,12 @@
 //! `mkdump threads`.
 
+use kernel_snapshot::threads::{Found, Thread};
+use kernel_snapshot::{Progress, Reading};
 use serde::Serialize;
 
 use super::{Hex, SourceReport};
 use crate::error::Result;
 use crate::jobs::threads::{ThreadList, ThreadListOptions};
-use kernel_snapshot::Progress;
-use kernel_snapshot::Reading;
-use kernel_snapshot::threads::{Found, Thread};
 
 /// Lists the threads of a triage dump, or of several of one boot.
 ///

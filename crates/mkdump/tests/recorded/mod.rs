@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use mkdump::IptOptions;
-use mkdump::report::ipt::{FlowReport, FlowSummary, IptReport};
-use mkdump::report::ipt::{analyse, trace_flow};
-use mkdump::{Search, Silent, Source, Wanted};
+use mkdump::report::ipt::{FlowReport, FlowSummary, IptReport, analyse, trace_flow};
+use mkdump::{IptOptions, Search, Silent, Source, Wanted};
 use testkit::pt::{Machine, Optimization, Run, System};
 use testkit::trace::TraceFile;
 

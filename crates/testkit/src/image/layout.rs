@@ -6,7 +6,7 @@ use crate::Asm;
 use crate::image::dynamic::{by_page, overrides, table};
 use crate::image::rdata::{RELOCATION, RESOURCE, Rdata};
 use crate::image::sites::{SiteRecords, linked_site, thumb_moves};
-use crate::image::{At, CODE, DATA, Driver, Entry, RDATA, resource};
+use crate::image::{At, CODE, DATA, Driver, Entry, FILE_ALIGNMENT, HEADER_SIZE, PAGE, RDATA, resource};
 
 /// A built image and where things ended up.
 #[derive(Clone, Debug)]
@@ -51,8 +51,6 @@ struct Placed {
     bytes: Vec<u8>,
 }
 
-pub(super) const PAGE: u32 = 0x1000;
-pub(super) const FILE_ALIGNMENT: usize = 0x200;
 pub(super) fn build(driver: &Driver) -> Built {
     let mut directories = [(0_u32, 0_u32); 16];
     let mut sections = Vec::new();
@@ -161,8 +159,6 @@ fn next_page(rva: u32, size: u32) -> u32 {
     (rva + size.max(1)).next_multiple_of(PAGE)
 }
 
-/// Bytes of the headers in the file.
-pub(super) const HEADER_SIZE: usize = 0x400;
 /// Where the NT headers start.
 const NT: usize = 0x80;
 

@@ -29,6 +29,13 @@ pub const X86: u16 = 0x14c;
 /// IMAGE_FILE_MACHINE_ARMNT.
 pub const ARM: u16 = 0x1c4;
 
+/// Sections begin on multiples of this in memory.
+const PAGE: u32 = 0x1000;
+/// Sections begin on multiples of this in the file.
+const FILE_ALIGNMENT: usize = 0x200;
+/// Bytes of the headers in the file.
+const HEADER_SIZE: usize = 0x400;
+
 /// A place in a section: the section's number in [`Driver::sections`], and bytes from its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct At(pub usize, pub u32);

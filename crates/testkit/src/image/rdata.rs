@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::image::layout::{FILE_ALIGNMENT, HEADER_SIZE, PAGE};
-use crate::image::{Driver, ExportSpec, PdbSpec};
+use crate::image::{Driver, ExportSpec, FILE_ALIGNMENT, HEADER_SIZE, PAGE, PdbSpec};
 use crate::{Asm, Label};
 
 /// Directories by number: IMAGE_DIRECTORY_ENTRY_*.

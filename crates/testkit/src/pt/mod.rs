@@ -29,12 +29,14 @@ mod mixed;
 mod packet;
 mod program;
 mod rng;
+mod sites;
 mod system;
 
 pub use emit::{Hardware, Unit};
 pub use execute::{Machine, Run};
 pub use mixed::{Timing, mixed_trace, timed_trace};
 pub use packet::{Compression, PacketWriter};
-pub use program::{Form, ImportSite, ListedBranch, Module, Optimization, Program, Shape, StubPages};
+pub use program::{Module, Optimization, Program, Shape};
 pub use rng::Rng;
+pub use sites::{Form, ImportSite, ListedBranch, StubPages};
 pub use system::{InstalledFile, System};

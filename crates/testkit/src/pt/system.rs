@@ -2,7 +2,8 @@
 //! whose packets come from running it.
 
 use super::execute::Run;
-use super::program::{ListedBranch, Module, Optimization, Program, Shape};
+use super::program::{Module, Optimization, Program, Shape};
+use super::sites::ListedBranch;
 use crate::image::{At, CODE, Driver, RDATA, SiteSpec};
 use crate::trace::{self, TraceFile};
 

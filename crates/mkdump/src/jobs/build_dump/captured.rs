@@ -2,13 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use kernel_code::{CapturedForms, FormCounts};
+use kernel_snapshot::dump::Dump;
+use kernel_snapshot::{Held, Module, Reading};
 use pe_image::SiteForm;
 
 use crate::jobs::check::{Reached, SiteScan};
-use kernel_code::{CapturedForms, FormCounts};
-use kernel_snapshot::Module;
-use kernel_snapshot::dump::Dump;
-use kernel_snapshot::{Held, Reading};
 
 /// Counts the sites in the captured code of `modules`; `None` when the source is not a dump. Where several dumps of one
 /// boot hold the same site, it counts once, as the first dump has it.

@@ -1,5 +1,9 @@
 //! From images to the plan of a file: which ranges of memory, which modules, in which format.
 
+use kernel_code::{Entry, Image, Inclusion};
+use kernel_snapshot::dump::{Boot, Dump as SourceDump};
+use kernel_snapshot::threads::{self, Found, ThreadLayout, ThreadOptions};
+use kernel_snapshot::{self, Held, Machine, Reading, Snapshot};
 use mdmp::kernel::{self, Driver, Synthetic};
 use mdmp::read::Segments;
 use mdmp::user::{
@@ -11,13 +15,8 @@ use super::options::{BuildOptions, ListKind, Selection};
 use crate::image;
 use crate::keep::{self, Kept};
 use crate::provenance::{PROVENANCE_STREAM, Provenance};
-use kernel_code::{Entry, Image, Inclusion};
-use kernel_snapshot::dump::{Boot, Dump as SourceDump};
-use kernel_snapshot::threads::{self, Found, ThreadLayout, ThreadOptions};
-use kernel_snapshot::{self, Machine, Snapshot};
-use kernel_snapshot::{Held, Reading};
 
-/// Id of the one thread of a minidump of which no thread is known. Debuggers want one, and not 0.
+/// Id of the placeholder thread of a minidump without known threads. Debuggers want one, and not 0.
 const THREAD: u32 = 1;
 /// Process id that debuggers show: the System process.
 const SYSTEM_PROCESS: u32 = 4;

@@ -3,20 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ipt_analysis::snapshot::Snapshot;
+use ipt_analysis::touched::{Touched, touched};
+use kernel_code::{Choice, Detect, Exporter, Files, Image, Setting, System};
+use kernel_snapshot::{Architecture, Progress, Reading, Source};
 use pe_image::ImportCalls;
 
 use crate::error::{Error, Result};
 use crate::ipt::StreamsQuality;
 use crate::ipt::snapshots;
 use crate::jobs::ipt::closure::reached;
+use crate::jobs::modules::require_kernel_modules;
 use crate::jobs::threads::layout_at_hand;
 use crate::provenance::{Assumed, Provenance, SourceFile, UsedFile};
-use ipt_analysis::snapshot::Snapshot;
-use ipt_analysis::touched::{Touched, touched};
-use kernel_code::{Choice, Detect, Exporter, Files, Image, Setting, System};
-use kernel_snapshot::Progress;
-use kernel_snapshot::{Architecture, Module};
-use kernel_snapshot::{Reading, Source};
 
 mod captured;
 mod layout;
@@ -72,13 +71,7 @@ pub(crate) fn build_with<T>(
     progress: &dyn Progress,
     then: impl FnOnce(&Built<'_>) -> T,
 ) -> Result<T> {
-    let modules: Vec<Module> = reading.snapshot.modules.iter().filter(|module| module.kernel).cloned().collect();
-    if modules.is_empty() {
-        return Err(Error::NoModules {
-            path: source.path().to_owned(),
-            why: crate::jobs::modules::why_no_modules(reading),
-        });
-    }
+    let modules = require_kernel_modules(source, reading)?;
     // The kernel of a 32-bit system has addresses that the writers, and what debuggers expect of a dump, do not cover.
     if source.is_trace() && reading.snapshot.machine.architecture == Some(Architecture::X86) {
         return Err(Error::Architecture { path: source.path().to_owned() });

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use kernel_code::{Choice, Search};
+use kernel_snapshot::Moment;
+
 use crate::ipt::Inputs;
 use crate::select::NameFilter;
-use kernel_code::Choice;
-use kernel_code::Search;
-use kernel_snapshot::Moment;
 
 /// A dump to build from a source.
 #[derive(Clone, Debug, Default)]

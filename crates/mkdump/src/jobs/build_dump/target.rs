@@ -2,13 +2,13 @@
 
 use std::io::Write;
 
+use kernel_snapshot::Progress;
 use mdmp::{Plan, RawDirectory};
 
 use super::layout::Content;
 use super::options::{BuildOptions, Format};
 use crate::error::{Error, Result};
 use crate::output::{Output, OutputDirectory};
-use kernel_snapshot::Progress;
 
 /// The file or directory that is being made. Created before the long work, so that a place that cannot be written to is
 /// found out at once.

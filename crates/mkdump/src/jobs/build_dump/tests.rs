@@ -1,20 +1,20 @@
-//! A source that fails in the middle: the error says where and why, and no file stays behind, in every format.
+//! A source that fails in the middle: the error says where and why, and no file is left, in every format.
 
 use std::io;
 use std::path::Path;
 
+use kernel_snapshot::Silent;
 use mdmp::kernel::{Driver, Dump as KernelDump, Synthetic};
 use mdmp::user::{Architecture, Dump, Module, SystemInfo};
 use mdmp::{Memory, MemoryRange, Protection, RawDirectory, amd64, elf};
 
 use super::target::{write_directory, write_file};
 use crate::output::{Output, OutputDirectory};
-use kernel_snapshot::Silent;
 
 const BASE: u64 = 0xffff_f804_1234_0000;
 const SIZE: u32 = 0x40_0000;
 
-/// Memory of which the second half is gone.
+/// Memory whose second half is gone.
 struct Half;
 
 impl Memory for Half {

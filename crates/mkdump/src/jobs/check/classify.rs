@@ -1,5 +1,6 @@
 //! Why bytes differ: run by run, in ascending order, each differing byte into exactly one class.
 
+use kernel_snapshot::dump::ReadMemory;
 use pe_image::{Headers, Section, SiteForm, recognise};
 
 use super::difference::{Class, Difference};
@@ -10,7 +11,6 @@ use super::report::CommonModule;
 use super::scan::Reached;
 use super::units::{Unit, UnitKind};
 use crate::hex::Hex;
-use kernel_snapshot::dump::ReadMemory;
 
 /// Places of one class that a report lists of one module.
 const MOST_LISTED: u64 = 64;
@@ -38,7 +38,7 @@ pub(super) struct Classifier<'c, 'w, 'd, 'a> {
 }
 
 impl Classifier<'_, '_, '_, '_> {
-    /// Takes a run of bytes, all of which differ.
+    /// Takes a run of bytes that all differ.
     pub(super) fn run(&mut self, start: u64, ours: &[u8], real: &[u8]) {
         self.module.differing += ours.len() as u64;
         let end = start + ours.len() as u64;
@@ -236,7 +236,7 @@ impl Classifier<'_, '_, '_, '_> {
         self.add(class, address, size, differing);
     }
 
-    /// Counts a byte of a class that is told by runs.
+    /// Counts a byte of a class that is reported by runs.
     fn note(&mut self, class: Class, address: u64) {
         match &mut self.open {
             Some((open, _, end)) if *open == class && *end == address => *end += 1,

@@ -3,6 +3,10 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use address_map::ModuleId;
+use kernel_code::{Inclusion, System};
+use kernel_snapshot::dump::{Dump, ReadMemory};
+use kernel_snapshot::{Architecture, Module};
 use rayon::prelude::*;
 
 use super::classify::Classifier;
@@ -13,10 +17,6 @@ use super::other_forms::OtherForms;
 use super::report::{CommonModule, ComparisonReport, DumpReport, OtherModule, Relation, Totals};
 use super::scan::{SiteScan, headers};
 use crate::hex::Hex;
-use address_map::ModuleId;
-use kernel_code::{Inclusion, System};
-use kernel_snapshot::dump::{Dump, ReadMemory};
-use kernel_snapshot::{Architecture, Module};
 
 /// What the module files say of a module of the real dump, or why nothing is known.
 fn known<'s>(system: &'s System<'_>, index: usize) -> Result<(Known<'s>, String), String> {
@@ -162,7 +162,7 @@ fn module(
     let mut file_of_it = None;
     match known(system, real.module) {
         Ok((found, file)) => {
-            // The stub pages behind the image are the image's too.
+            // The stub pages after the image belong to it too.
             if let Some(stubs) = found.stubs() {
                 parts.extend(both(ours.dump, real.dump, &stubs, budget));
             }

@@ -9,7 +9,7 @@ const LONGEST: usize = 15;
 const FARTHEST: u32 = 0x10_0000;
 const CHUNK: usize = 0x1000;
 
-/// Instruction starts in an image of which the file is known, asked for in ascending order: every byte is decoded once.
+/// Instruction starts in an image whose file is known, asked for in ascending order: every byte is decoded once.
 ///
 /// Functions are taken from the exception directory. Code outside it is decoded from the end of the function in front or from the section's start; between functions there are
 /// one-byte `CC`s, with which a decoder is in step again at the next function.

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use kernel_snapshot::dump::{Dump, ReadMemory};
 use pe_image::{
     Binding, ImportCalls, LinkedImport, MappedImage, PeFile, Policy, Rva, Section, SiteForm, StubBlock, recognise,
 };
@@ -13,7 +14,6 @@ use super::instructions::Starts;
 use super::memory::{PLACE, Side};
 use super::scan::{Reached, SiteScan};
 use super::units::{Unit, UnitKind, Units};
-use kernel_snapshot::dump::{Dump, ReadMemory};
 
 /// What a form is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl<'a> Known<'a> {
         self.file.headers().section_at(Rva(rva))
     }
 
-    /// Where the stub pages behind this image end, when the kernel's are known.
+    /// Where the stub pages after this image end, when the kernel's are known.
     pub(super) fn stubs(&self) -> Option<std::ops::Range<u64>> {
         let stubbed = self.stubbed.as_ref()?;
         let ranges = stubbed.ranges(pe_image::Selection::Code);
@@ -164,7 +164,7 @@ impl<'a> Known<'a> {
         forms
     }
 
-    /// True when nobody knows where the import of a site leads, because the exporter's file is not at hand.
+    /// True when it is not known where the import of a site leads, because the exporter's file is not at hand.
     fn is_unbound(&self, unit: &Unit, linked: &LinkedImport) -> bool {
         let slot = linked.slot(Rva(unit.rva)).and_then(|rva| self.binding.slot_at(rva));
         slot.is_some_and(|slot| slot.result.is_err())
@@ -218,7 +218,7 @@ fn free_import(
     }
 }
 
-/// A branch to the stub pages behind the image, of which no more is known than where they lie.
+/// A branch to the stub pages after the image, when only their place is known.
 fn free_stub(raw: &[u8; PLACE], unit: &Unit, side: &Side, address: u64, dump: &Witness<'_, '_, '_>) -> Option<Form> {
     let size = unit.size as usize;
     let prefix = usize::from(raw[0] == 0x48);
@@ -260,9 +260,9 @@ impl<'w, 'd, 'a> Witness<'w, 'd, 'a> {
     }
 
     /// Whether a direct target of a slot is what the slot itself holds or what most sites of the slot have. A site that
-    /// is the only one of its slot, in a dump that does not hold the slot, has nobody to disagree with.
+    /// is the only one of its slot, in a dump that does not hold the slot, has no other one to disagree with.
     pub(super) fn slot_agrees(&mut self, slot: u64, target: u64) -> bool {
-        // Other values than addresses of modules are what the file has in the slot: nobody bound it.
+        // Other values than addresses of modules are what the file has in the slot: it was not bound.
         let held = self.dump.pointer(slot).filter(|&value| matches!(self.scan.reached(value), Reached::Module(..)));
         if held == Some(target) {
             return true;
@@ -303,7 +303,7 @@ impl<'w, 'd, 'a> Witness<'w, 'd, 'a> {
     }
 
     /// The function to which most calls of an overridden one go: an alternative that is in no file, such as code that the
-    /// kernel maps behind the image.
+    /// kernel maps after the image.
     fn override_target(&mut self, known: &Known<'_>, number: u32) -> Option<u64> {
         if let Some(&target) = self.overrides.get(&number) {
             return target;

@@ -3,9 +3,8 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use mdmp::AddressRange;
-
 use kernel_snapshot::dump::{Dump, ReadMemory};
+use mdmp::AddressRange;
 
 const PAGE: u64 = 0x1000;
 
@@ -96,7 +95,7 @@ impl Side {
             }
             at += got.max(1);
         }
-        // What a read leaves behind the held bytes is unspecified.
+        // What a read leaves after the held bytes is unspecified.
         for at in 0..PLACE {
             if !side.has(at) {
                 side.bytes[at] = 0;

@@ -32,6 +32,7 @@ mod validate;
 use std::path::PathBuf;
 
 use compare::compare;
+
 pub use difference::{Class, Count, Difference, Differences};
 pub use other_forms::{OnOff, OtherForms};
 pub use report::{
@@ -41,11 +42,12 @@ pub use report::{
 pub use scan::{FoundSite, Reached, SiteScan};
 pub use validate::{provenance, validate};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, in_full};
 use kernel_code::Search;
 use kernel_code::{Choice, Detect, Files, Setting, System};
 use kernel_snapshot::FileBytes;
 use kernel_snapshot::Progress;
+use kernel_snapshot::SourceError;
 use kernel_snapshot::dump::Dump;
 
 /// What to check.
@@ -62,8 +64,8 @@ pub struct CheckOptions {
 /// Checks a dump against the rules of its format and, if asked to, against another dump.
 ///
 /// # Errors
-/// When a file cannot be read or is no Windows dump at all, and when a dump that is to be compared is too damaged for its
-/// modules and memory to be found. A broken rule and a difference are no errors: see [`CheckReport::verdict`].
+/// When a file cannot be read or is not a Windows dump at all, and when a dump that is to be compared is too damaged for its
+/// modules and memory to be found. A broken rule or a difference is not an error: see [`CheckReport::verdict`].
 pub fn check(options: &CheckOptions, progress: &dyn Progress) -> Result<CheckReport> {
     progress.phase("checking the dump", None);
     let file = FileBytes::open(&options.dump)?;
@@ -84,7 +86,7 @@ pub fn check(options: &CheckOptions, progress: &dyn Progress) -> Result<CheckRep
     };
     match &dump {
         Ok(dump) => report.warnings.extend(dump.warnings().iter().cloned()),
-        Err(error) => report.warnings.push(error.to_string()),
+        Err(error) => report.warnings.push(in_full(error)),
     }
     if dump.as_ref().is_ok_and(|dump| !holds_code(dump)) {
         report.warnings.push("The dump holds no byte of any module that it lists: it contains no code.".to_owned());
@@ -131,7 +133,7 @@ fn holds_code(dump: &Dump<'_>) -> bool {
 
 fn cannot_open(path: &std::path::Path, dump: Result<Dump<'_>, kernel_snapshot::dump::DumpError>) -> Error {
     match dump {
-        Err(source) => Error::Dump { path: path.to_owned(), source: Box::new(source) },
+        Err(source) => SourceError::not_a_dump(path, source).into(),
         Ok(_) => unreachable!("called for dumps that cannot be opened"),
     }
 }

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use kernel_snapshot::dump::Dump;
 use serde::Serialize;
 
 use super::difference::{Difference, Differences};
 use super::other_forms::OtherForms;
 use crate::hex::Hex;
 use crate::provenance::{Assumed, Provenance, SourceFile, UsedFile};
-use kernel_snapshot::dump::Dump;
 
 /// `mkdump check`: what was found.
 #[derive(Clone, Debug, Serialize)]
@@ -94,13 +94,13 @@ pub struct SitesFound {
     pub import_linked: u64,
     /// Import calls and jumps made direct.
     pub import_direct: u64,
-    /// Import calls and jumps through the stub behind the own image.
+    /// Import calls and jumps through the stub after the module's own image.
     pub import_stub: u64,
     /// Import calls and jumps through r10, Driver Verifier's form.
     pub import_register: u64,
-    /// Indirect calls and jumps through a stub behind the own image.
+    /// Indirect calls and jumps through a stub after the module's own image.
     pub retpoline: u64,
-    /// Switch jumps through a stub behind the own image.
+    /// Switch jumps through a stub after the module's own image.
     pub switch: u64,
 }
 

@@ -3,13 +3,13 @@
 
 use std::ops::Range;
 
+use address_map::Owners;
+use kernel_snapshot::Module;
+use kernel_snapshot::dump::{Dump, ReadMemory};
 use pe_image::{Headers, SiteForm, recognise};
 
 use super::memory::{PLACE, PageBudget, held};
 use super::report::SitesFound;
-use address_map::Owners;
-use kernel_snapshot::Module;
-use kernel_snapshot::dump::{Dump, ReadMemory};
 
 /// A site in a module's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct FoundSite {
 pub enum Reached {
     /// A module, by its index in the snapshot, and the offset from its base.
     Module(usize, u64),
-    /// The stub pages behind a module, and the offset in them.
+    /// The stub pages after a module, and the offset in them.
     Stubs(usize, u64),
     /// Neither.
     Nowhere,
@@ -69,7 +69,7 @@ impl<'d, 'a> SiteScan<'d, 'a> {
         &self.dump.snapshot().modules[index]
     }
 
-    /// What an address belongs to: a module, or the stub pages behind one where nothing else lies.
+    /// What an address belongs to: a module, or the stub pages after one where nothing else lies.
     pub fn reached(&self, address: u64) -> Reached {
         let Some(place) = self.owners.last_before(address) else { return Reached::Nowhere };
         let index = place.module.0;
@@ -178,7 +178,7 @@ impl SitesFound {
     }
 }
 
-/// Where the stub pages of a module begin: on the first page behind it.
+/// Where the stub pages of a module begin: on the first page after it.
 pub(super) fn stubs_at(module: &Module) -> u64 {
     module.base.saturating_add(module.size.saturating_add(PAGE - 1) & !(PAGE - 1))
 }

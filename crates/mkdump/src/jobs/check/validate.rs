@@ -1,18 +1,19 @@
 //! The rules of a dump's format, and what the dump says about how it was made.
 
+use kernel_snapshot::dump::Dump;
 use mdmp::kernel::DumpType;
 use mdmp::user::{Directory, StreamType};
 use mdmp::{Finding, Severity};
 
 use super::report::{FindingReport, ProvenanceReport, SeverityReport, ValidationReport};
+use crate::error::in_full;
 use crate::hex::Hex;
 use crate::provenance::{PROVENANCE_STREAM, Provenance};
-use kernel_snapshot::dump::Dump;
 
-/// Checks a file against every rule that is known for its format; `None` when it is no dump of a kind that is known.
+/// Checks a file against every rule that is known for its format; `None` when it is not a dump of a known kind.
 ///
 /// User minidumps and kernel triage dumps are checked against [`mdmp::RULES`]. Of full and bitmap kernel dumps header,
-/// page map, page tables and module list are read, and what is wrong there is told.
+/// page map, page tables and module list are read, and what is wrong there is reported.
 pub fn validate(file: &[u8]) -> Option<ValidationReport> {
     match file.get(..8) {
         Some(b"PAGEDU64") if is_paged(file) => Some(pages(file)),
@@ -37,7 +38,7 @@ fn is_paged(file: &[u8]) -> bool {
 fn pages(file: &[u8]) -> ValidationReport {
     let limits = "of full and bitmap kernel dumps header, page map, page tables and module list are checked".to_owned();
     match Dump::open(file) {
-        Err(error) => unreadable(error.to_string(), Some(limits)),
+        Err(error) => unreadable(in_full(&error), Some(limits)),
         Ok(dump) => {
             let mut findings: Vec<_> = dump.warnings().iter().map(|warning| kernel_pages(warning.clone())).collect();
             if dump.snapshot().modules.is_empty() && findings.is_empty() {

@@ -6,20 +6,18 @@
 //!                └─────► closure: what those modules call directly
 //! ```
 
+use address_map::ModuleId;
+use ipt_analysis::choose::SnapshotChoice;
+use ipt_analysis::executed::{Executed, executed};
+use ipt_analysis::touched::{Reach, Touched, touched};
+use kernel_code::{Bound, Choice, Detect, Files, Search, Setting, System};
+use kernel_snapshot::{Module, Progress, Reading};
+
 use super::chosen::Chosen;
 use super::closure::reached;
 use super::execution::Execution;
 use crate::error::Result;
 use crate::ipt::Inputs;
-use address_map::ModuleId;
-use ipt_analysis::choose::SnapshotChoice;
-use ipt_analysis::executed::{Executed, executed};
-use ipt_analysis::touched::{Reach, Touched, touched};
-use kernel_code::Search;
-use kernel_code::{Bound, Choice, Detect, Files, Setting, System};
-use kernel_snapshot::Module;
-use kernel_snapshot::Progress;
-use kernel_snapshot::Reading;
 
 /// What to look at, and where module files are.
 #[derive(Clone, Debug, Default)]

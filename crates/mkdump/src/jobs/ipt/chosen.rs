@@ -1,11 +1,12 @@
 //! The snapshots of a reading and of saved files, and the choice among them.
 
-use crate::error::Result;
-use crate::ipt::{Saved, facts, snapshots};
 use ipt_analysis::choose::{Facts, SnapshotChoice};
 use ipt_analysis::snapshot::Snapshot;
 use ipt_analysis::touched::Stream;
 use kernel_snapshot::Reading;
+
+use crate::error::Result;
+use crate::ipt::{Saved, facts, snapshots};
 
 /// All snapshots that there are, and those that are chosen.
 #[derive(Debug)]

@@ -1,11 +1,10 @@
 //! Which modules the IPT data reaches: those that its packets name, and those that code of a reached module calls
 //! directly, which leaves no packet.
 
-use rayon::prelude::*;
-
 use address_map::ModuleId;
 use ipt_analysis::touched::{Reach, Touched, closure};
 use kernel_code::{Exporter, System};
+use rayon::prelude::*;
 
 /// Closes the modules that packets name over direct import calls: how each module of a system is reached, by its number;
 /// nothing for those that are not. `touched` is the scan over the system's addresses.
@@ -20,7 +19,7 @@ pub(crate) fn reached(system: &System<'_>, touched: &Touched) -> Vec<Option<Reac
     let modules = system.modules();
     let hit: Vec<bool> = touched.modules.iter().map(|module| module.hits > 0).collect();
     let names = modules.by_name();
-    let imports = |index: usize| -> Vec<usize> {
+    let imports = |index: usize| -> Vec<ModuleId> {
         let module = ModuleId(index);
         if !system.has_direct_imports(module) {
             return Vec::new();
@@ -30,11 +29,11 @@ pub(crate) fn reached(system: &System<'_>, touched: &Touched) -> Vec<Option<Reac
             Exporter::WithoutFile(name) => names.get(&name.to_ascii_lowercase()).copied(),
         };
         let imports = modules.direct_imports(module).into_iter();
-        let mut found: Vec<usize> = imports.filter_map(|import| Some(exporter(import.exporter)?.0)).collect();
+        let mut found: Vec<ModuleId> = imports.filter_map(|import| exporter(import.exporter)).collect();
         found.sort_unstable();
         found.dedup();
         found
     };
-    let imports: Vec<Vec<usize>> = (0..modules.entries().len()).into_par_iter().map(imports).collect();
+    let imports: Vec<Vec<ModuleId>> = (0..modules.entries().len()).into_par_iter().map(imports).collect();
     closure(&hit, &imports)
 }

@@ -33,7 +33,7 @@ impl<'s, 'a> Execution<'s, 'a> {
         !self.code.images().is_empty()
     }
 
-    /// Direct calls of which it is not known where they lead, ascending.
+    /// Direct calls whose targets are not known, ascending.
     pub fn unknown_calls(&self) -> Vec<u64> {
         self.unknown_calls.iter().map(|(site, _)| *site).collect()
     }

@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use address_map::ModuleId;
+use ipt_analysis::flow::{Limits, Place, Trace, follow};
+use ipt_analysis::touched::PAGE;
+use kernel_code::SearchError;
+use kernel_snapshot::{Progress, Reading};
 use pe_image::{CodeView, MappedImage};
 
 use super::analyse::{IptOptions, with_execution};
@@ -11,11 +16,6 @@ use super::chosen::Chosen;
 use super::execution::Execution;
 use crate::error::{Error, Result};
 use crate::pdb::{ModuleFile, Names};
-use address_map::ModuleId;
-use ipt_analysis::flow::{Limits, Place, Trace, follow};
-use ipt_analysis::touched::PAGE;
-use kernel_snapshot::Progress;
-use kernel_snapshot::Reading;
 
 /// Packets that are followed at once. A byte of packets gives up to six entries of less than 100 bytes each.
 const AT_ONCE: usize = 1 << 20;
@@ -80,7 +80,7 @@ pub(crate) fn trace_flow_with<T>(
     }
     with_execution(reading, options, &chosen, progress, |execution, looked_at, warnings| {
         if !execution.has_code() {
-            return Err(Error::NoFiles { roots: options.search.roots.clone(), looked_at });
+            return Err(SearchError::NoFiles { roots: options.search.roots.clone(), looked_at }.into());
         }
         let names = Names::find(&files(execution), &options.search);
         let mut lacking = Lacking { execution, modules: BTreeMap::new(), pages: BTreeMap::new(), warnings };

@@ -4,15 +4,14 @@ use std::borrow::Borrow;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
+use kernel_code::Search;
+use kernel_snapshot::threads::ThreadLayout;
+use kernel_snapshot::{FileBytes, Module, Pdb, Snapshot};
 use symstore::pdb::{PdbFinder, PdbIdentity};
 use symstore::{Guid, Index, Lookup, PdbId};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, in_full};
 use crate::pdb::thread_layout;
-use kernel_code::Search;
-use kernel_snapshot::FileBytes;
-use kernel_snapshot::threads::ThreadLayout;
-use kernel_snapshot::{Module, Pdb, Snapshot};
 
 /// A PDB that was read.
 pub(super) struct ReadPdb {
@@ -58,7 +57,7 @@ impl KernelPdb {
         match read_pdb(&path) {
             Ok(pdb) => Some((pdb.layout, path)),
             Err(error) => {
-                warnings.push(error.to_string());
+                warnings.push(in_full(&error));
                 None
             }
         }

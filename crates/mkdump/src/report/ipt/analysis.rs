@@ -2,7 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use address_map::ModuleId;
 use call_forms::{Answer, Evidence, How, MIN_VOTES, ModuleVerdict, RetpolineVotes, Says, Verdict, Votes};
+use intel_pt::flow::Quality;
+use ipt_analysis::executed::Executed;
+use ipt_analysis::touched::{Reach, StreamFacts, Thread};
+use kernel_code::{Evidence as SystemEvidence, System};
+use kernel_snapshot::{Progress, Reading};
 
 use super::{
     EvidenceReport, FileStatus, FlowTotals, IptErrorReport, IptReport, ModuleVerdictReport, QualityReport, ReachedBy,
@@ -14,13 +20,6 @@ use crate::jobs::ipt::analyse::{Analysis, IptOptions, analyse_with};
 use crate::jobs::ipt::chosen::Chosen;
 use crate::jobs::ipt::execution::Execution;
 use crate::report::Hex;
-use address_map::ModuleId;
-use intel_pt::flow::Quality;
-use ipt_analysis::executed::Executed;
-use ipt_analysis::touched::{Reach, StreamFacts, Thread};
-use kernel_code::{Evidence as SystemEvidence, System};
-use kernel_snapshot::Progress;
-use kernel_snapshot::Reading;
 
 /// Looks at the chosen snapshots: scans them, decides what the kernel did to code at load time, and follows the flow.
 ///
@@ -116,7 +115,7 @@ fn modules(analysis: &Analysis<'_, '_>) -> Vec<ReachedModule> {
         let (reached_by, from) = match analysis.reach[id.0] {
             Some(Reach::Packets) => (ReachedBy::Packets, None),
             _ if instructions > 0 || lacked > 0 => (ReachedBy::Flow, None),
-            Some(Reach::ImportClosure { from }) => (ReachedBy::ImportClosure, Some(ModuleId(from))),
+            Some(Reach::ImportClosure { from }) => (ReachedBy::ImportClosure, Some(from)),
             None => return None,
         };
         let known = execution.entry(id);

@@ -2,6 +2,9 @@
 
 use std::io;
 
+use ipt_analysis::flow::{Entry, Place};
+use ipt_analysis::touched::PAGE;
+use kernel_snapshot::{Progress, Reading};
 use serde::Serialize;
 
 use super::{SnapshotFacts, UnknownPage};
@@ -9,10 +12,6 @@ use crate::error::Result;
 use crate::jobs::ipt::analyse::IptOptions;
 use crate::jobs::ipt::trace_flow::{Lacking, Traced, trace_flow_with};
 use crate::report::{Hex, ModeReport};
-use ipt_analysis::flow::{Entry, Place};
-use ipt_analysis::touched::PAGE;
-use kernel_snapshot::Progress;
-use kernel_snapshot::Reading;
 
 /// Follows the chosen snapshots over the code as it was in memory, and hands the flow of each to `sink`, in order. What
 /// is missing is collected over all of them.

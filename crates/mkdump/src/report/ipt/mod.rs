@@ -1,12 +1,12 @@
 //! `mkdump ipt`: `docs/schema/ipt.json` and `docs/schema/ipt-flow.json` describe the JSON.
 
 use intel_pt::flow::Quality;
+use ipt_analysis::choose::Facts;
 use ipt_analysis::quality::doubt;
 use serde::Serialize;
 
 use super::{Hex, ModeReport, SourceReport};
 use crate::jobs::ipt::chosen::Chosen;
-use ipt_analysis::choose::Facts;
 
 mod analysis;
 mod flow;
@@ -25,7 +25,7 @@ pub struct IptReport {
     pub snapshots_total: usize,
     /// Kernel modules that the data reaches, by address.
     pub modules: Vec<ReachedModule>,
-    /// Threads, by process and thread id; one entry without ids for data of which they are not known.
+    /// Threads, by process and thread id; one entry without ids for data whose threads are not known.
     pub threads: Vec<ThreadReport>,
     /// Addresses in no kernel module, by page.
     pub unknown: Vec<UnknownPage>,
@@ -136,7 +136,7 @@ pub enum FileStatus {
     Missing,
 }
 
-/// A thread's share of a module's hits; both ids are 0 for data of which the thread is not known.
+/// A thread's share of a module's hits; both ids are 0 for data whose thread is not known.
 #[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
 pub struct ThreadHits {
     /// Process.
