@@ -18,7 +18,7 @@
 //! addresses; a module that does not get its place owns nothing at that moment. The stronger claim is that of the module
 //!
 //! 1. that was loaded at the moment, else the one whose life was nearest to it;
-//! 2. that was loaded later: an unload may have been lost, a load tells of itself;
+//! 2. that was loaded later: an unload event may have been lost, while a load event is evidence;
 //! 3. whose file is at hand, where nothing about time decides;
 //! 4. that begins at the lower address; then the one that is listed first.
 

@@ -89,7 +89,7 @@ pub enum Entry {
         /// CR3.
         cr3: u64,
     },
-    /// The walk came to code that is not there, and goes on where packets name the next address.
+    /// The walk reached code that is missing. It continues where packets name the next address.
     Missing {
         /// Offset in the snapshot.
         offset: usize,
@@ -103,7 +103,7 @@ pub enum Entry {
         /// The call.
         at: Place,
     },
-    /// The walk fell out of step here and goes on after it.
+    /// The walk lost its way here and continues after it.
     Gap {
         /// Offset in the snapshot.
         offset: usize,
@@ -132,7 +132,7 @@ pub struct Trace {
 /// Bounds of the result.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Entries of one snapshot: 16 million unless told otherwise, some 1 GiB.
+    /// Entries of one snapshot: 16 million by default, about 1 GiB.
     pub entries: usize,
 }
 
@@ -143,7 +143,7 @@ impl Default for Limits {
 }
 
 /// Follows `snapshots` (rings in order) over `code`. At `unknown_calls`, direct calls whose targets are not known, the
-/// walk breaks off and goes on where packets name an address.
+/// walk stops and continues where packets name an address.
 pub fn follow<C: Code + Sync + ?Sized>(
     code: &C,
     layout: &Layout,

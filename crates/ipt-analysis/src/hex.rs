@@ -148,7 +148,7 @@ impl<'t> Line<'t> {
 struct Columns {
     /// For each line the token that is an offset, as its value.
     offsets: Option<Vec<u64>>,
-    /// The character at which the ASCII column begins, where full lines tell.
+    /// The character at which the ASCII column begins, where full lines show it.
     ascii: Option<usize>,
 }
 

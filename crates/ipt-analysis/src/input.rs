@@ -131,7 +131,7 @@ fn trace_data(bytes: &[u8]) -> Option<Vec<IptData<'_>>> {
     let u32_at = |bytes: &[u8], at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
     let (head, rest) = bytes.split_first_chunk::<8>()?;
     let declared = u32_at(head, 4)?;
-    // PSBs would begin 02 82, so these two fields tell packets and records apart.
+    // PSBs would begin 02 82, so these two fields distinguish records from packets.
     if [u16::from_le_bytes([head[0], head[1]]), u16::from_le_bytes([head[2], head[3]])] != [VERSION, VALID] {
         return None;
     }

@@ -79,7 +79,7 @@ pub const PAGE: u64 = 0x1000;
 ///
 /// Memory is proportional to the number of different pages named: a page takes at least 3 bytes of packets.
 pub fn touched(map: &AddressMap, moment: f64, streams: &[Stream<'_>]) -> Touched {
-    // A page tells the module when modules begin and end at the edges of pages, as real ones do.
+    // A page determines the module when modules begin and end at the edges of pages, as real ones do.
     let aligned = map.claims().iter().all(|claim| claim.base % PAGE == 0 && claim.size % PAGE == 0 && claim.size > 0);
     let scan = |stream: &Stream<'_>| {
         let owners = map.at(stream.time.unwrap_or(moment));

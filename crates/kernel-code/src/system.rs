@@ -30,7 +30,7 @@ pub struct Setting<'s> {
     pub import_optimization: Choice,
     /// Whether indirect branches were rewritten.
     pub retpoline: Choice,
-    /// Intel PT packets that may tell: each stream in the order in which it was written.
+    /// Intel PT packets as evidence: each stream in the order in which it was written.
     pub packets: &'s [&'s [u8]],
     /// When the packets are looked at.
     pub detect: Detect,

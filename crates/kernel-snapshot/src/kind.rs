@@ -54,7 +54,7 @@ pub enum FileKind {
     Sqlite,
     /// An ELF file, which on Linux a core dump is too.
     Elf,
-    /// Nothing but zeros, as far as the first bytes tell: a file that was never written, or lost in a crash.
+    /// Nothing but zeros, as far as the first bytes show: a file that was never written, or lost in a crash.
     Zeros,
     /// Text in UTF-8 or UTF-16.
     Text,

@@ -79,7 +79,7 @@ pub struct Module {
     pub path: String,
     /// Process that it is mapped in, 0 for the kernel.
     pub process: u32,
-    /// True for kernel modules, told by address and process, never by name.
+    /// True for kernel modules, recognised by address and process, never by name.
     pub kernel: bool,
     /// Address of its first byte.
     pub base: u64,

@@ -58,7 +58,7 @@ pub struct Reading<'a> {
     pub threads: Vec<etl_file::Thread>,
     /// What is damaged or doubtful, with its place.
     pub warnings: Vec<String>,
-    /// What is worth knowing of a source that is as it should be.
+    /// Noteworthy facts about a source that is not damaged.
     pub notes: Vec<String>,
     /// What was lost of a trace and what follows from it, in a sentence; `None` when nothing says that anything was.
     pub lost: Option<String>,

@@ -66,7 +66,7 @@ pub enum Found {
 /// What to look for.
 #[derive(Clone, Debug, Default)]
 pub struct ThreadOptions {
-    /// Where a thread keeps what; [`ThreadLayout::AMD64_19041`] unless told.
+    /// Where a thread object has its fields; [`ThreadLayout::AMD64_19041`] by default.
     pub layout: ThreadLayout,
     /// Addresses that are threads.
     pub addresses: Vec<u64>,

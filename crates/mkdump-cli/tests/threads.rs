@@ -49,7 +49,10 @@ fn what_cannot_be_done_is_said_with_exit_code_2() {
     for (arguments, expected) in [
         (&["threads"][..], "<DUMP>"),
         (&["threads", no_dump.to_str().unwrap()], "no.dmp"),
-        (&["threads", dump, "--pdb", dump], "mini.dmp: not a PDB file (MSF 7.00)"),
+        (
+            &["threads", dump, "--pdb", dump],
+            "mini.dmp: it does not say where a thread object has its fields: not a PDB file (MSF 7.00)",
+        ),
         (&["threads", dump, "--address", "nt!x"], "hexadecimal digits"),
         (&["threads", dump, "--process-offset", "0x221"], "multiples of 8"),
     ] {

@@ -225,7 +225,8 @@ impl Drop for Unfinished {
 }
 
 /// Removes the temporary files and directories of all outputs of this process that are not committed. For a program that
-/// was told to end and does so next: a thread that begins, commits or drops an output afterwards waits until the process has ended.
+/// was told to end and does so next: a thread that begins, commits or drops an output afterwards waits until the process
+/// has ended.
 pub fn remove_unfinished() {
     let list = UNFINISHED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     for path in list.iter() {

@@ -19,7 +19,7 @@ pub struct Pages<'a> {
     root: u64,
 }
 
-/// More modules than any kernel has loaded; a list that goes on is damaged.
+/// More modules than any kernel has loaded; a longer list is damaged.
 const MAX_MODULES: usize = 20_000;
 /// `UNICODE_STRING.Length` of a path, bytes.
 const MAX_NAME: usize = 2048;

@@ -39,7 +39,7 @@ pub(super) fn open(file: &[u8]) -> Result<Dump<'_>, DumpError> {
     Ok(Dump { kind: Kind::KernelTriage, snapshot, warnings, content: Content::Triage(Box::new(triage)) })
 }
 
-/// The machine as a kernel dump's header tells it. Builds from 10240 on are Windows 10, whose kernel version stands
+/// The machine as a kernel dump's header describes it. Builds from 10240 on are Windows 10, whose kernel version stands
 /// still; older ones are in the same table that Microsoft publishes.
 pub(super) fn machine(system: &mdmp::kernel::System) -> Machine {
     let (major, minor) = match system.build {

@@ -102,7 +102,7 @@ fn machine(survey: &Survey<'_>) -> Machine {
     }
 }
 
-/// The recording, summed up; its name and duration are those of all files, and the caller's to say.
+/// The recording, summed up, without name and duration, which depend on all of its files.
 fn summary(survey: &Survey<'_>, machine: &Machine) -> Summary {
     let start = survey.clock.start_time();
     Summary {
@@ -176,7 +176,7 @@ fn duration(start: FileTime, end: FileTime) -> Option<f64> {
     (end > start && start.0 > 0).then(|| (end.0 - start.0) as f64 / 1e7)
 }
 
-/// What is told of each file, with its name.
+/// Warnings and notes about each file, with its path.
 #[derive(Default)]
 struct Told {
     warnings: Vec<String>,

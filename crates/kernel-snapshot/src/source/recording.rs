@@ -34,10 +34,10 @@ impl fmt::Display for OtherRecording {
 impl std::error::Error for OtherRecording {}
 
 /// The clock may be set and slewed while Windows runs, but not by more than this many units of 100 ns (a minute), or it
-/// is not the same boot. Dumps of one boot are told by the same measure.
+/// is not the same boot. Dumps of one boot are recognised by the same limit.
 const BOOT_TIME_TOLERANCE: u64 = 60 * 10_000_000;
 
-/// Checks that a trace is of the recording of another one. What a header does not say tells nothing.
+/// Checks that a trace is of the recording of another one. A value that a header does not state is not compared.
 ///
 /// # Errors
 /// Says what differs: version, pointer size, processors, clock or boot.
@@ -80,8 +80,8 @@ pub(super) fn same(first: (&str, &LogHeader), other: (&str, &LogHeader)) -> Resu
     if is_other_boot(a.boot_time.0, b.boot_time.0) {
         return differs("boot time", b.boot_time.to_string(), a.boot_time.to_string());
     }
-    // The performance counter runs from the boot on, so what the clock says of its zero tells the boot as well, and of
-    // another machine with the same boot time it tells more.
+    // The performance counter runs from the boot on, so the time of its zero identifies the boot too. It also
+    // differs between machines that were started at the same time.
     let zero = |clock: etl_file::Clock| clock.utc(etl_file::Tick(0));
     if clock_a.kind() != ClockKind::SYSTEM_TIME
         && a.start_time.0 > 0

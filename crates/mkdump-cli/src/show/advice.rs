@@ -88,7 +88,7 @@ pub fn wrong_file(error: &Error, verbose: bool) -> Option<String> {
         SourceErrorKind::NotADump => ("a Windows dump", FileKind::Dump),
         _ => return None,
     };
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
     let source = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
     let kind = FileKind::of(error.path()).filter(|kind| *kind != right);
     let path = error.path().display();

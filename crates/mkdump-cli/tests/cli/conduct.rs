@@ -88,7 +88,15 @@ fn log_lines_go_where_they_are_asked_to() {
     let Run { stderr, .. } = run(directory.path(), &format!("{BUILD} --log run.log"));
     assert!(!stderr.contains("info"), "{stderr}");
     let log = std::fs::read_to_string(directory.path().join("run.log")).unwrap();
-    for text in [" info  mkdump ", "--log run.log", " info  reading the trace", " info  done"] {
+    for text in [
+        " info  mkdump ",
+        "--log run.log",
+        " info  reading the trace",
+        "demonet.sys: modules/demonet.sys",
+        " info  import optimization on: ",
+        " info  retpoline off: ",
+        " info  done",
+    ] {
         assert!(log.contains(text), "no {text:?} in:\n{log}");
     }
     let run = run(directory.path(), "--etl nowhere.etl --log run.log");

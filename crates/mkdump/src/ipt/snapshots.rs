@@ -62,7 +62,7 @@ impl Inputs {
     }
 }
 
-/// Opens a file of packets. One that can be told to be something else is refused: an empty one, or one without a PSB that
+/// Opens a file of packets. One that is recognised as something else is refused: an empty one, or one without a PSB that
 /// begins as files of another kind do.
 fn packets(path: &Path) -> Result<FileBytes, InputError> {
     let bytes = FileBytes::open(path)?;

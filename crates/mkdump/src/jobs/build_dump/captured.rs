@@ -36,7 +36,7 @@ pub(super) fn captured_forms(reading: &Reading<'_>, modules: &[Module]) -> Optio
                     forms.retpoline += 1;
                 }
                 // The form in which the kernel leaves a call that it cannot make direct: seen with either setting.
-                // A form that this program does not know yet tells nothing either.
+                // A form that this program does not know yet is not evidence either.
                 _ => {}
             }
         });

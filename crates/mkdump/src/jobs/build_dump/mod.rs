@@ -63,6 +63,18 @@ pub(crate) struct PageHits {
     pub touched: Touched,
 }
 
+/// Tells which file is which module, and what was decided, for those who asked for details.
+fn tell_details(system: &System<'_>, progress: &dyn Progress) {
+    for entry in system.modules().entries() {
+        let found = [entry.file.as_deref(), entry.reason.as_deref()];
+        let found: Vec<&str> = found.into_iter().flatten().collect();
+        progress.detail(&format!("{:#x} {}: {}", entry.module.base, entry.module.name, found.join(": ")));
+    }
+    let (imports, retpoline) = (system.import_optimization(), system.retpoline());
+    progress.detail(&format!("import optimization {}: {}", imports.extent.name(), imports.reason));
+    progress.detail(&format!("retpoline {}: {}", if retpoline.on { "on" } else { "off" }, retpoline.reason));
+}
+
 /// Builds a dump of a source's kernel modules as `options` ask, and hands the result to `then`.
 pub(crate) fn build_with<T>(
     source: &Source,
@@ -115,6 +127,7 @@ pub(crate) fn build_with<T>(
         );
         system.exclude(|_, entry| options.names.rejects(&entry.module.name).map(|why| why.to_string()));
         let page_hits = choose_touched(&mut system, &snapshots, options);
+        tell_details(&system, progress);
         let images = system.images();
         let mut doubts = doubts(reading, &system, &images);
         let remarks = [&reading.notes, index.notes()].concat();

@@ -101,13 +101,13 @@ impl Classifier<'_, '_, '_, '_> {
         known.units.at(rva).map_err(|next| self.base().saturating_add(next.into()))
     }
 
-    /// True where sites are told from the bytes: in a module without a file, outside what its headers call data.
+    /// True where sites are recognised by their bytes: in a module without a file, outside what its headers call data.
     fn may_be_site(&self, address: u64) -> bool {
         let section = |headers: &Headers| headers.section_at(pe_image::Rva(self.rva(address)?)).map(is_code);
         self.known.is_none() && self.headers.as_ref().and_then(section).unwrap_or(true)
     }
 
-    /// A unit that differs: the form that each side has tells why, and what is in no form is unexplained.
+    /// A unit that differs: the forms of the two sides say why, and a byte in neither form is unexplained.
     fn unit(&mut self, unit: &Unit) {
         let Some(known) = &self.known else { return };
         let size = unit.size as usize;
@@ -189,7 +189,7 @@ impl Classifier<'_, '_, '_, '_> {
         !is_padding && likely_start(before, after, bitness)
     }
 
-    /// A site that both dumps have around a differing address, told from the bytes alone: place and size, and why it
+    /// A site that both dumps have around a differing address, recognised by the bytes alone: place and size, and why it
     /// differs.
     fn site_around(&mut self, address: u64) -> Option<((u64, usize), Class)> {
         let first = address.saturating_sub(PLACE as u64 - 1);
@@ -309,7 +309,7 @@ enum LinkedBranch {
     Cfg { call: bool, size: usize },
     /// `call rax` and a nop: 5 bytes.
     Call,
-    /// `jmp rax`, or a switch through rax: the bytes are the same, the stub tells.
+    /// `jmp rax`, or a switch through rax: the bytes are the same, but the stub differs.
     JumpOrSwitch,
     /// A jump through rax with prefix: 5 bytes.
     Jump,

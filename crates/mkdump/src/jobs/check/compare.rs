@@ -114,7 +114,7 @@ fn pair(ours: &[Module], real: &[Module]) -> Pairs {
     pairs
 }
 
-/// What tells two modules at one base apart. What a dump does not say tells nothing, and a checksum alone does not
+/// What tells two modules at one base apart. A value that a dump does not state is not compared, and a checksum alone does not
 /// either.
 fn difference(ours: &Module, real: &Module) -> Option<String> {
     if ours.size != real.size {

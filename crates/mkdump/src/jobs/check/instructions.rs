@@ -43,7 +43,7 @@ impl Starts {
         let Some(anchor) = before.map(|index| self.anchors[index].max(rva.saturating_sub(FARTHEST))) else {
             return false;
         };
-        // What was decoded before goes on, unless a better place to begin at has come since, or it went too far.
+        // Decoding continues, unless a better place to begin has come since, or it went too far.
         if self.at < anchor || self.at > rva.saturating_add(LONGEST as u32) {
             self.at = anchor;
         }
@@ -78,12 +78,12 @@ fn decode(bytes: &[u8], bitness: u32) -> u32 {
     if instruction.is_invalid() { 1 } else { instruction.len() as u32 }
 }
 
-/// Bytes in front of a place that tell whether an instruction starts at it.
+/// Bytes before a place that show whether an instruction starts there.
 pub(super) const CONTEXT: usize = 48;
 /// Decodings that are tried: each begins one byte further on.
 const TRIES: usize = 16;
 
-/// Whether an instruction starts at the end of `before`, told from the bytes alone. Decoding x86 code from any byte
+/// Whether an instruction starts at the end of `before`, decided from the bytes alone. Decoding x86 code from any byte
 /// gets in step after a few instructions; so of decodings that begin at 16 neighbouring bytes three quarters must agree.
 /// False when there are fewer bytes than that takes.
 pub(super) fn likely_start(before: &[u8], after: &[u8], bitness: u32) -> bool {

@@ -240,7 +240,7 @@ fn pointer(bytes: &[u8; PLACE], size: u32) -> u64 {
     if size == 4 { i64::from(value as u32 as i32) as u64 } else { value }
 }
 
-/// A dump as a witness of what its own machine had: asked where a file alone does not tell.
+/// A dump as a witness of what its own machine had, for questions that a file alone does not answer.
 #[derive(Debug)]
 pub(super) struct Witness<'w, 'd, 'a> {
     pub(super) dump: &'d Dump<'a>,

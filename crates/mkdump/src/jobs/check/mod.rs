@@ -5,7 +5,7 @@
 //!   │
 //!   └─┬──► compare ──► bytes that both hold, runs that differ ──► classify ──► why they differ, place by place
 //! REAL┘                                                             ▲
-//! modules/ ──► units: places that each file lists ──► known: forms ─┘   without a file: what the bytes tell
+//! modules/ ──► units: places that each file lists ──► known: forms ─┘   without a file: what the bytes show
 //! ```
 //!
 //! Two dumps of one machine need not agree byte by byte: one has import calls as the linker made them, the other as the

@@ -90,7 +90,7 @@ pub enum FlowEntry {
         /// The module that it leads to.
         to: Option<String>,
     },
-    /// The walk fell out of step and goes on after it.
+    /// The walk lost its way and continues after it.
     Gap {
         /// Offset in the snapshot.
         offset: usize,
