@@ -185,7 +185,7 @@ impl OutputDirectory {
         let renamed = unfinished.rename(|temporary| std::fs::rename(temporary, &path));
         // Either nothing bears the temporary name any more, or the whole directory does, and stays.
         let temporary = directory.keep();
-        renamed.map_err(|error| WriteError::new(&path, kept_as(error, &temporary)))?;
+        renamed.map_err(|error| WriteError::new(&path, kept_as(&error, &temporary)))?;
         sync_directory(&path);
         Ok(())
     }
@@ -246,13 +246,13 @@ pub fn remove_unfinished() {
 fn kept(refused: tempfile::PersistError) -> io::Error {
     let error = in_use::explained(refused.error);
     match refused.file.keep() {
-        Ok((_, temporary)) => kept_as(error, &temporary),
+        Ok((_, temporary)) => kept_as(&error, &temporary),
         Err(_) => error,
     }
 }
 
 /// Adds to an error under which name the finished output is.
-fn kept_as(error: io::Error, temporary: &Path) -> io::Error {
+fn kept_as(error: &io::Error, temporary: &Path) -> io::Error {
     io::Error::new(error.kind(), format!("{error}; the finished output is kept as {}", temporary.display()))
 }
 
