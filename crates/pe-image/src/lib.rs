@@ -79,6 +79,7 @@ mod addr;
 mod api_set;
 mod bind;
 mod bytes;
+mod capabilities;
 mod directory;
 mod dvrt;
 mod error;
@@ -102,11 +103,12 @@ mod version;
 pub use addr::{IatIndex, PAGE_SIZE, Rva, Va};
 pub use api_set::ApiSets;
 pub use bind::{Binding, Rule, Slot, Target, Unbound};
+pub use capabilities::{Capabilities, Capability, Processor, ProcessorVendor};
 pub use directory::{Directory, DirectoryKind};
 pub use dvrt::{
     AddressConstants, Arm64ImportTransfer, Arm64xFixup, Arm64xFixups, Bdd, BddNode, Dvrt, DvrtEntry, Fixups,
-    FunctionOverride, FunctionOverrides, ImportTransfer, IndirectTransfer, OverrideSite, OverrideSiteKind, PageRecord,
-    Records, SwitchBranch, Symbol,
+    FunctionOverride, FunctionOverrides, ImportTransfer, IndirectTransfer, OverrideChoice, OverrideSite,
+    OverrideSiteKind, OverrideTarget, PageRecord, Records, SwitchBranch, Symbol,
 };
 pub use error::{Diagnostic, DiagnosticKind, Error, ErrorKind, Place, Result};
 pub use exports::{Export, Exports};

@@ -11,6 +11,7 @@
 mod address;
 mod arm64;
 mod arm64x;
+mod decision;
 mod function_override;
 mod import_transfer;
 mod indirect;
@@ -21,7 +22,8 @@ mod table;
 pub use address::AddressConstants;
 pub use arm64::Arm64ImportTransfer;
 pub use arm64x::{Arm64xFixup, Arm64xFixups};
-pub use function_override::{Bdd, BddNode, FunctionOverride, FunctionOverrides, OverrideSite, OverrideSiteKind};
+pub use decision::{Bdd, BddNode, OverrideChoice, OverrideTarget};
+pub use function_override::{FunctionOverride, FunctionOverrides, OverrideSite, OverrideSiteKind};
 pub use import_transfer::ImportTransfer;
 pub use indirect::IndirectTransfer;
 pub(crate) use records::block_records;

@@ -1,0 +1,148 @@
+//! The diagram that chooses among the alternatives of a function override.
+//!
+//! ```text
+//! BDD:   u32 Version (1) | u32 Size | nodes { u16 Left | u16 Right | u32 Value }
+//! node:  0, 0: the original function. i, i (its own number): alternative Value.
+//!        Otherwise the capability Value of the machine decides: Right when it is set, else Left.
+//! ```
+//!
+//! The first node alone can lead out of the image: where the kernel has a function of its own for a capability, a *system
+//! override*, that function takes the place of all alternatives.
+
+use crate::addr::Rva;
+use crate::bytes;
+use crate::capabilities::{Capabilities, Capability};
+use crate::error::{Error, Place, Result};
+
+/// IMAGE_BDD_INFO: a binary decision diagram.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Bdd {
+    /// 1 in all known files.
+    pub version: u32,
+    /// The nodes.
+    pub nodes: Vec<BddNode>,
+    /// Size: the bytes that the nodes are said to take.
+    size: u32,
+    rva: Rva,
+}
+
+/// IMAGE_BDD_DYNAMIC_RELOCATION: a decision, or an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct BddNode {
+    /// Number of the node for "no".
+    pub left: u16,
+    /// Number of the node for "yes".
+    pub right: u16,
+    /// Capability number of a decision; number of the alternative of an outcome.
+    pub value: u32,
+}
+
+/// Which function a kernel calls in place of an overridden one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum OverrideTarget {
+    /// The function that the file calls.
+    Original,
+    /// The alternative of this number.
+    Alternative(u32),
+    /// The kernel's own function for this capability.
+    System(u32),
+}
+
+/// The end of a walk through a diagram.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct OverrideChoice {
+    /// The function.
+    pub target: OverrideTarget,
+    /// Capabilities that were asked on the way and are assumed, not known, in the order asked. With any, the choice is
+    /// assumed too.
+    pub assumed: Vec<u32>,
+}
+
+const STRUCTURE: &str = "IMAGE_BDD_INFO";
+
+impl Bdd {
+    pub(crate) fn parse(bytes: &[u8], rva: Rva) -> Result<Self> {
+        let place = Place::Rva(rva);
+        let (Some(version), Some(size)) = (bytes::u32_at(bytes, 0), bytes::u32_at(bytes, 4)) else {
+            return Err(Error::truncated(place, STRUCTURE, 8, bytes.len() as u64));
+        };
+        let Some(nodes) = bytes[8..].get(..size as usize) else {
+            let allowed = format!("at most {:#x}, what is left of the entry", bytes.len() - 8);
+            return Err(Error::field(place, STRUCTURE, "BDDSize", size, allowed));
+        };
+        let node = |raw: &[u8]| {
+            let (left, right) = (bytes::u16_at(raw, 0)?, bytes::u16_at(raw, 2)?);
+            Some(BddNode { left, right, value: bytes::u32_at(raw, 4)? })
+        };
+        Ok(Self { version, nodes: nodes.chunks_exact(8).filter_map(node).collect(), size, rva })
+    }
+
+    /// The kernel's rules for a diagram that chooses among so many alternatives. (It passes over a version other than 1,
+    /// which no file has; here that is an error.)
+    pub(crate) fn check(&self, alternatives: usize) -> Result<()> {
+        let fault = |field, found: u32, allowed: String| {
+            Err(Error::field(Place::Rva(self.rva), STRUCTURE, field, found, allowed))
+        };
+        if self.version != 1 {
+            return fault("Version", self.version, "1".to_owned());
+        }
+        if self.size == 0 || self.size % 8 != 0 {
+            return fault("BDDSize", self.size, "a multiple of 8, not 0".to_owned());
+        }
+        let count = self.nodes.len();
+        for (number, node) in self.nodes.iter().enumerate() {
+            let (left, right) = (usize::from(node.left), usize::from(node.right));
+            if number > 0 && (left, right) == (0, 0) {
+                continue;
+            }
+            if number > 0 && left == number && right == number {
+                if node.value as usize >= alternatives {
+                    return fault("Value of an outcome", node.value, format!("less than {alternatives}"));
+                }
+                continue;
+            }
+            // Branches lead forward only, so that a walk ends.
+            for branch in [node.left, node.right] {
+                if usize::from(branch) <= number || usize::from(branch) >= count {
+                    let allowed = format!("{} to {}", number + 1, count - 1);
+                    return fault("branch of a node", branch.into(), allowed);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Walks the diagram as a kernel does. `has_system` says for which capabilities the kernel has a function of its own
+    /// that this image may use.
+    ///
+    /// A diagram that breaks the rules ([`FunctionOverrides::check`](crate::FunctionOverrides::check)) may give anything;
+    /// the walk ends.
+    pub fn choose(&self, capabilities: &Capabilities, has_system: impl Fn(u32) -> bool) -> OverrideChoice {
+        let mut assumed = Vec::new();
+        let mut number = 0;
+        for _ in 0..self.nodes.len() {
+            let Some(&BddNode { left, right, value }) = self.nodes.get(number) else { break };
+            if (left, right) == (0, 0) {
+                break;
+            }
+            if usize::from(left) == number && left == right {
+                return OverrideChoice { target: OverrideTarget::Alternative(value), assumed };
+            }
+            let capability = capabilities.get(value);
+            if matches!(capability, Capability::AssumedSet | Capability::AssumedClear) {
+                assumed.push(value);
+            }
+            if capability.is_set() && number == 0 && has_system(value) {
+                return OverrideChoice { target: OverrideTarget::System(value), assumed };
+            }
+            number = usize::from(if capability.is_set() { right } else { left });
+        }
+        OverrideChoice { target: OverrideTarget::Original, assumed }
+    }
+}
