@@ -184,7 +184,7 @@ fn errors_say_where_and_why() {
     let dangling = layout.plan().unwrap_err();
     let short = triage(|dump| dump.memory.push(range(0x1000, 9))).unwrap();
     let source = short.to_vec().unwrap_err();
-    let write = triage(|_| ()).unwrap().write_to(&mut Full(16)).unwrap_err();
+    let write = triage(|_| ()).unwrap().write_to(&mut Full(0)).unwrap_err();
     let malformed = Triage::parse(b"PAGEDU64").err().unwrap();
 
     let place = short.map().find(|extent| extent.name == "memory at 0x1000").unwrap();
@@ -195,7 +195,7 @@ fn errors_say_where_and_why() {
         (&overlap, ErrorKind::Overlap, None, None, None),
         (&dangling, ErrorKind::Dangling, None, None, None),
         (&source, ErrorKind::Source, Some(place.offset), Some(0x1000), None),
-        (&write, ErrorKind::Write, Some(0x10), None, None),
+        (&write, ErrorKind::Write, Some(0), None, None),
         (&malformed, ErrorKind::Malformed, Some(0), None, None),
     ] {
         assert_eq!(error.kind(), kind, "{error}");
