@@ -66,7 +66,7 @@ pub use records::{
     VolumeMapping,
 };
 pub use survey::{
-    Counts, CpuInfo, IptSnapshot, Losses, Part, Process, RingOrder, Survey, SurveyOptions, System, Thread, Trigger,
-    Volume, WARNINGS_KEPT, survey,
+    Counts, CpuInfo, IptEvent, IptSnapshot, Losses, Part, Process, RingOrder, Survey, SurveyOptions, System, Thread,
+    Trigger, Volume, WARNINGS_KEPT, survey,
 };
 pub use timeline::{Module, Pdb};

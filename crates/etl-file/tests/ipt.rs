@@ -135,3 +135,34 @@ fn data_of_plain_buffers_is_borrowed_from_the_file() {
         assert_eq!(matches!(found.ipt[0].pieces[0], std::borrow::Cow::Borrowed(_)), borrowed);
     }
 }
+
+#[test]
+fn each_piece_keeps_its_event() {
+    let piece = |options, ring_offset, data: &[u8]| Payload::Ipt {
+        trigger: 2_000_000,
+        owner: (4, 8),
+        options,
+        ring_offset,
+        data: data.to_vec(),
+    };
+    let mut trace = TraceFile::new();
+    trace.log(0, piece(0x11, 7, &[1, 2]).event(2_000_001, 8));
+    trace.log(0, Event { header: Header::System64, ..piece(0x11, 9, &[3]).event(2_000_002, 8) });
+    // Another session's options: another snapshot.
+    trace.log(0, piece(0x21, 0, &[4]).event(2_000_003, 8));
+    let file = trace.finish();
+    let found = scan(&file);
+    let told = |snapshot: &etl_file::IptSnapshot<'_>| {
+        let events =
+            snapshot.events.iter().map(|event| (event.header, event.header_length, event.declared, event.word28));
+        (snapshot.options, snapshot.stored().to_vec(), events.collect::<Vec<_>>())
+    };
+    let (perfinfo, system) = (etl_file::HeaderKind::PERFINFO64, etl_file::HeaderKind::SYSTEM64);
+    assert_eq!(
+        found.ipt.iter().map(told).collect::<Vec<_>>(),
+        [
+            (0x11, vec![1, 2, 3], vec![(perfinfo, 16, 2, 7), (system, 32, 1, 9)]),
+            (0x21, vec![4], vec![(perfinfo, 16, 1, 0)]),
+        ]
+    );
+}

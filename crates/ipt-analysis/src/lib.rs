@@ -12,6 +12,7 @@
 //! | [`touched`] | which modules and pages do the packets name? |
 //! | [`executed`] | how many instructions ran in each module? |
 //! | [`flow`] | what ran, in order? |
+//! | [`word28`] | what does the event's last field mean? |
 //! | [`quality`] | is that to be believed? |
 #![forbid(unsafe_code)]
 
@@ -23,6 +24,7 @@ pub mod input;
 pub mod quality;
 pub mod snapshot;
 pub mod touched;
+pub mod word28;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

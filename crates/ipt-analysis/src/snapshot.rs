@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::input::Origin;
 use crate::touched::{Stream, Thread};
+use crate::word28::Piece;
 
 /// One stretch of packets of one processor or thread, in the order in which it was written.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,8 +33,10 @@ pub struct Logged {
     pub hook: Option<u16>,
     /// Its name, such as `CSwitch`.
     pub trigger: Option<&'static str>,
-    /// Events that the data was split over.
-    pub events: usize,
+    /// The events that the data was split over, in order.
+    pub pieces: Vec<Piece>,
+    /// Bytes of the processor's buffer, as the session's options say.
+    pub buffer: u64,
     /// Bytes that the events declare; more than there are when one was cut.
     pub declared: u64,
 }

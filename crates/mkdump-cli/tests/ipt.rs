@@ -127,3 +127,35 @@ fn nonsense_leads_the_summary_and_fails_strict() {
         assert!(first.starts_with("NOT RELIABLE: ") && first.contains("could be followed"), "{first}");
     }
 }
+
+#[test]
+fn a_diagnosis_names_nothing() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mkdump"));
+    let output = command.args(["ipt", "--diagnose", "--etl"]).arg(demo().join("demo.etl")).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let shown = text(&output.stdout);
+    for words in [
+        "windows                 10.0.26100",
+        "PERFINFO64 of 16 bytes: 4",
+        "hook 0x0524: 4",
+        "as bytes-left",
+        "first PSB",
+    ] {
+        assert!(shown.contains(words), "{words} is not in\n{shown}");
+    }
+    for name in [".sys", ".exe", "demo.etl", "DEMO", "/"] {
+        let bare = shown.replace(" / ", " ");
+        assert!(!bare.contains(name), "{name} is in\n{shown}");
+    }
+}
+
+#[test]
+fn the_events_of_a_snapshot_are_listed_on_demand() {
+    let output = ipt(&demo().join("modules"), &["-v"]);
+    let shown = text(&output.stdout);
+    assert!(shown.contains("snapshot 0: events with the word at offset 28: "), "{shown}");
+    let report = json(&ipt(&demo().join("modules"), &["--json"]));
+    let first = &report["snapshots"][0];
+    assert_eq!(first["pieces"][0]["bytes"], first["bytes"]);
+    assert!(first["word28_fits"].as_array().is_some_and(|fits| fits.contains(&"index".into())), "{first}");
+}

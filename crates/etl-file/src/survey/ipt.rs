@@ -1,6 +1,6 @@
 //! Intel PT snapshots: put together from their events, and tied to the events that triggered them.
 
-use super::{IptSnapshot, Trigger};
+use super::{IptEvent, IptSnapshot, Trigger};
 use crate::buffer::Buffer;
 use crate::clock::Tick;
 use crate::event::{Event, Events, Filter};
@@ -21,8 +21,7 @@ pub(super) struct Piece<'a> {
     pid: u32,
     tid: u32,
     options: u64,
-    ring_offset: u32,
-    declared: u32,
+    event: IptEvent,
     trigger: Option<Candidate>,
     data: Cow<'a, [u8]>,
 }
@@ -36,7 +35,14 @@ struct Candidate {
 }
 
 impl<'a> Piece<'a> {
-    pub fn new(buffer: &Buffer<'a>, event: &Event<'_>, record: &Ipt<'_>, data: Cow<'a, [u8]>) -> Self {
+    /// `raw_length` are the bytes of the event with its header.
+    pub fn new(
+        buffer: &Buffer<'a>,
+        raw_length: usize,
+        event: &Event<'_>,
+        record: &Ipt<'_>,
+        data: Cow<'a, [u8]>,
+    ) -> Self {
         Self {
             sequence: buffer.header().sequence,
             buffer: buffer.offset(),
@@ -46,8 +52,12 @@ impl<'a> Piece<'a> {
             pid: record.process,
             tid: record.thread,
             options: record.options.0,
-            ring_offset: record.ring_offset,
-            declared: record.declared,
+            event: IptEvent {
+                header: event.kind,
+                header_length: raw_length.saturating_sub(event.payload.len()),
+                declared: record.declared,
+                word28: record.ring_offset,
+            },
             trigger: None,
             data,
         }
@@ -92,7 +102,7 @@ pub(super) fn assemble<'a>(trace: &Trace<'a>, mut pieces: Vec<Piece<'a>>) -> Vec
     let mut places = HashMap::new();
     let mut snapshots: Vec<IptSnapshot<'a>> = Vec::new();
     for piece in pieces {
-        let key = (piece.processor, piece.pid, piece.tid, piece.trigger_time);
+        let key = (piece.processor, piece.pid, piece.tid, piece.trigger_time, piece.options);
         let place = *places.entry(key).or_insert(snapshots.len());
         if place == snapshots.len() {
             snapshots.push(IptSnapshot {
@@ -101,14 +111,16 @@ pub(super) fn assemble<'a>(trace: &Trace<'a>, mut pieces: Vec<Piece<'a>>) -> Vec
                 pid: piece.pid,
                 tid: piece.tid,
                 options: piece.options,
-                ring_offset: piece.ring_offset,
+                ring_offset: piece.event.word28,
                 trigger: None,
                 declared: 0,
                 pieces: Vec::new(),
+                events: Vec::new(),
             });
         }
         let snapshot = &mut snapshots[place];
-        snapshot.declared += u64::from(piece.declared);
+        snapshot.declared += u64::from(piece.event.declared);
+        snapshot.events.push(piece.event);
         let trigger = piece.trigger.map(|found| Trigger { hook: found.hook, name: found.hook.name() });
         snapshot.trigger = snapshot.trigger.or(trigger);
         snapshot.pieces.push(piece.data);

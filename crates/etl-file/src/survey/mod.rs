@@ -10,7 +10,7 @@ mod system;
 use crate::clock::{Clock, Tick};
 use crate::error::Error;
 use crate::file::{LogHeader, Trace};
-use crate::raw::HookId;
+use crate::raw::{HeaderKind, HookId};
 use crate::timeline::{self, Module};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -333,6 +333,21 @@ pub struct IptSnapshot<'a> {
     pub declared: u64,
     /// The data as logged: one piece per event, in order. Borrowed from the file unless its buffer is compressed.
     pub pieces: Vec<Cow<'a, [u8]>>,
+    /// The event of each piece.
+    pub events: Vec<IptEvent>,
+}
+
+/// One of the events that a snapshot's data was logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IptEvent {
+    /// The kind of its header.
+    pub header: HeaderKind,
+    /// Bytes of the header.
+    pub header_length: usize,
+    /// Bytes of data that it declares: TraceSize.
+    pub declared: u32,
+    /// The word at offset 28 of its payload, after TraceSize. What it means is not known for sure.
+    pub word28: u32,
 }
 
 /// The event that an Intel PT snapshot belongs to.

@@ -223,8 +223,10 @@ impl<'a> Found<'a> {
         keep: impl Fn(&'d [u8]) -> Cow<'a, [u8]>,
     ) {
         while let Some(event) = events.next_matching(filter) {
+            let mut length = 0;
             let record = event.and_then(|raw| {
                 let event = raw.parse()?;
+                length = raw.bytes.len();
                 let user_image = || image_base(&event).is_some_and(|base| !is_kernel(None, base, pointer_size));
                 if !options.user_modules && user_image() {
                     Ok((event, Record::Other))
@@ -236,7 +238,7 @@ impl<'a> Found<'a> {
                 Ok((event, Record::Ipt(record))) => {
                     self.ipt_events += 1;
                     if options.ipt {
-                        self.ipt.push(Piece::new(buffer, &event, &record, keep(record.data)));
+                        self.ipt.push(Piece::new(buffer, length, &event, &record, keep(record.data)));
                     }
                     if (record.data.len() as u64) < u64::from(record.declared) {
                         let missing = u64::from(record.declared) - record.data.len() as u64;

@@ -34,6 +34,9 @@ pub struct IptCommand {
     /// Print the executed code in order, by module and offset, with names where PDBs are at hand
     #[arg(long)]
     pub trace_flow: bool,
+    /// Say how the trace's Intel PT events are made, for a report about a trace that is misread: no names, no paths, no data
+    #[arg(long, conflicts_with_all = ["trace_flow", "evidence", "json", "strict", "modules"])]
+    pub diagnose: bool,
     /// Exit with 1 when the packets cannot be followed well, so that the result is not to be believed
     #[arg(long, conflicts_with = "trace_flow")]
     pub strict: bool,

@@ -7,10 +7,11 @@ use mkdump::IptOptions;
 use mkdump::ipt::choose::SnapshotChoice;
 use mkdump::ipt::why_no_data;
 use mkdump::report::ipt::{FileStatus, FlowReport, FlowSummary, IptReport};
-use mkdump::report::ipt::{analyse, trace_flow};
+use mkdump::report::ipt::{analyse, diagnose, trace_flow};
 use mkdump::{Reading, Wanted};
+use serde::Serialize;
 
-use super::{Outcome, explain_no_modules, open, print, print_json, search, suggest, warn};
+use super::{Outcome, escaped, explain_no_modules, open, print, print_json, search, suggest, warn};
 use crate::args::{IptCommand, SelectArgs, SnapshotArgs, TalkArgs};
 use crate::progress::Bars;
 use crate::show::next::{Job, Next};
@@ -29,6 +30,11 @@ pub fn run(command: &IptCommand, talk: TalkArgs) -> Result<Outcome> {
     };
     let source = open(&command.source)?;
     let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &bars).map_err(mkdump::Error::from)?;
+    if command.diagnose {
+        bars.finish();
+        print(&diagnose(&reading))?;
+        return Ok(Outcome::Done);
+    }
     if command.trace_flow {
         return flow(command, &reading, &options, &bars, talk);
     }
@@ -103,7 +109,8 @@ fn flow(
     let mut sink = |report: &FlowReport| {
         if command.json {
             out.write_all(if first { b"{\"snapshots\":[\n" } else { b",\n" })?;
-            serde_json::to_writer(&mut out, report).map_err(io::Error::from)?;
+            let mut writer = serde_json::Serializer::with_formatter(&mut out, Unseen);
+            report.serialize(&mut writer).map_err(io::Error::from)?;
         } else {
             if !first {
                 out.write_all(b"\n")?;
@@ -134,10 +141,35 @@ fn flow(
     Ok(Outcome::Done)
 }
 
+/// JSON with the characters that are not seen escaped, written as it comes.
+struct Unseen;
+
+impl serde_json::ser::Formatter for Unseen {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        writer.write_all(escaped(fragment).as_bytes())
+    }
+}
+
 /// Closes the list of snapshots and adds the summary's members to the object around it.
 fn end_json(out: &mut impl Write, summary: &FlowSummary) -> Result<()> {
-    let members = serde_json::to_string(summary)?;
+    let members = escaped(&serde_json::to_string(summary)?);
     out.write_all(b"\n],")?;
     out.write_all(members.strip_prefix('{').unwrap_or(&members).as_bytes())?;
     Ok(out.write_all(b"\n")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Serialize;
+
+    use super::Unseen;
+
+    #[test]
+    fn the_flow_escapes_what_cannot_be_seen() {
+        let mut out = Vec::new();
+        let name = "a\u{9b}\u{202e}\u{200b}\"\\b.sys";
+        name.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Unseen)).unwrap();
+        assert_eq!(String::from_utf8(out.clone()).unwrap(), r#""a\u009b\u202e\u200b\"\\b.sys""#);
+        assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), name);
+    }
 }

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use mkdump::report::ipt::{
-    FileStatus, FlowEntry, FlowReport, FlowSummary, IptReport, MissingModule, PlaceReport, QualityReport, ReachedBy,
-    ReachedModule, SnapshotFacts, UnknownPage,
+    FileStatus, FlowEntry, FlowReport, FlowSummary, IptReport, MissingModule, PieceReport, PlaceReport, QualityReport,
+    ReachedBy, ReachedModule, SnapshotFacts, UnknownPage,
 };
 
 use super::text::{Table, address, count, grouped, printable, size};
@@ -19,7 +19,7 @@ pub fn report(report: &IptReport, all: bool) -> String {
     if let Some(doubt) = report.doubt() {
         let _ = writeln!(out, "NOT RELIABLE: {doubt}\n");
     }
-    out += &snapshots(report);
+    out += &snapshots(report, all);
     if report.threads.len() > 1 {
         out += &threads(report);
     }
@@ -30,7 +30,7 @@ pub fn report(report: &IptReport, all: bool) -> String {
     out
 }
 
-fn snapshots(report: &IptReport) -> String {
+fn snapshots(report: &IptReport, all: bool) -> String {
     let mut table = Table::new(
         &["snapshot", "time", "cpu", "process", "thread", "event", "bytes", "psb", "addresses", "gaps", "followed"],
         &[0, 1, 2, 6, 7, 8, 9, 10],
@@ -61,6 +61,18 @@ fn snapshots(report: &IptReport) -> String {
         count(report.snapshots_total as u64, "snapshot"),
         size(bytes)
     );
+    for snapshot in report.snapshots.iter().filter(|snapshot| all && !snapshot.pieces.is_empty()) {
+        let piece = |piece: &PieceReport| format!("{} bytes, {:#x}", grouped(piece.bytes), piece.word28);
+        let pieces: Vec<String> = snapshot.pieces.iter().map(piece).collect();
+        let fits =
+            if snapshot.word28_fits.is_empty() { "nothing known".into() } else { snapshot.word28_fits.join(", ") };
+        let _ = writeln!(
+            out,
+            "snapshot {}: events with the word at offset 28: {}; it fits {fits}",
+            snapshot.facts.index,
+            pieces.join("; ")
+        );
+    }
     for snapshot in &report.snapshots {
         for remark in &snapshot.remarks {
             let _ = writeln!(out, "snapshot {}: {}", snapshot.facts.index, printable(remark));

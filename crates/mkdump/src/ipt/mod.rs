@@ -6,6 +6,7 @@ mod streams;
 
 pub(crate) use facts::facts;
 pub use ipt_analysis::choose;
+pub(crate) use snapshots::pieces;
 pub use snapshots::{InputError, Inputs, Saved, snapshots};
 pub(crate) use streams::StreamsQuality;
 

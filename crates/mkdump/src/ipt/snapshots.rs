@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use etl_file::IptSnapshot;
+use etl_file::{IptOptions, IptSnapshot};
 use intel_pt::sync_forward;
 use ipt_analysis::input::{HexError, IptData, Origin, from_bytes, from_events, from_hex, learn_prefix};
 use ipt_analysis::snapshot::{Logged, Snapshot};
 use ipt_analysis::touched::Thread;
+use ipt_analysis::word28::Piece;
 use kernel_snapshot::{FileBytes, FileKind, ReadError, Reading};
 
 /// Why saved data cannot be used.
@@ -114,9 +115,18 @@ fn logged(reading: &Reading<'_>, snapshot: &IptSnapshot<'_>) -> Logged {
         thread: Thread { pid: snapshot.pid, tid: snapshot.tid },
         hook: snapshot.trigger.map(|trigger| trigger.hook.0),
         trigger: snapshot.trigger.and_then(|trigger| trigger.name),
-        events: snapshot.pieces.len(),
+        pieces: pieces(snapshot),
+        buffer: IptOptions(snapshot.options).buffer_size(),
         declared: snapshot.declared,
     }
+}
+
+/// The pieces of a snapshot, with the words whose meaning they may tell.
+pub(crate) fn pieces(snapshot: &IptSnapshot<'_>) -> Vec<Piece> {
+    let events = snapshot.events.iter().zip(&snapshot.pieces);
+    events
+        .map(|(event, piece)| Piece { word: event.word28, declared: event.declared, bytes: piece.len() as u64 })
+        .collect()
 }
 
 fn by_hand<'a>(path: &Path, bytes: Cow<'a, [u8]>, origin: Origin) -> Snapshot<'a> {

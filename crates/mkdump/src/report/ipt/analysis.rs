@@ -7,12 +7,13 @@ use call_forms::{Answer, Evidence, How, MIN_VOTES, ModuleVerdict, RetpolineVotes
 use intel_pt::flow::Quality;
 use ipt_analysis::executed::Executed;
 use ipt_analysis::touched::{Reach, StreamFacts, Thread};
+use ipt_analysis::word28::Meaning;
 use kernel_code::{Evidence as SystemEvidence, System};
 use kernel_snapshot::{Progress, Reading};
 
 use super::{
-    EvidenceReport, FileStatus, FlowTotals, IptErrorReport, IptReport, ModuleVerdictReport, QualityReport, ReachedBy,
-    ReachedModule, RetpolineReport, SnapshotFacts, SnapshotReport, ThreadHits, ThreadReport, UnknownPage,
+    EvidenceReport, FileStatus, FlowTotals, IptErrorReport, IptReport, ModuleVerdictReport, PieceReport, QualityReport,
+    ReachedBy, ReachedModule, RetpolineReport, SnapshotFacts, SnapshotReport, ThreadHits, ThreadReport, UnknownPage,
     VerdictReport,
 };
 use crate::error::Result;
@@ -65,7 +66,7 @@ fn snapshot(chosen: &Chosen<'_>, index: usize, found: &StreamFacts, followed: Op
     if let Some(logged) = &snapshot.logged
         && snapshot.origin.prefix == 0
         && logged.declared > snapshot.bytes.len() as u64
-        && logged.events == 1
+        && logged.pieces.len() == 1
     {
         remarks.push(format!("The event declares {} bytes, {} are there.", logged.declared, snapshot.bytes.len()));
     }
@@ -78,6 +79,7 @@ fn snapshot(chosen: &Chosen<'_>, index: usize, found: &StreamFacts, followed: Op
     if found.psb == 0 && !snapshot.bytes.is_empty() {
         remarks.push("There is no synchronisation point (PSB), so nothing can be read.".into());
     }
+    let (pieces, buffer) = snapshot.logged.as_ref().map_or((&[][..], 0), |logged| (&logged.pieces[..], logged.buffer));
     SnapshotReport {
         facts: SnapshotFacts::of(chosen, index),
         psb: found.psb,
@@ -85,6 +87,15 @@ fn snapshot(chosen: &Chosen<'_>, index: usize, found: &StreamFacts, followed: Op
         gaps: found.overflows + found.gap_count,
         overflows: found.overflows,
         before_sync: found.before_sync,
+        pieces: pieces
+            .iter()
+            .map(|piece| PieceReport { bytes: piece.bytes, declared: piece.declared, word28: piece.word })
+            .collect(),
+        word28_fits: Meaning::ALL
+            .into_iter()
+            .filter(|meaning| meaning.fits(pieces, buffer))
+            .map(Meaning::name)
+            .collect(),
         quality: followed.map(|followed| QualityReport::from(&followed.quality)),
         remarks,
     }

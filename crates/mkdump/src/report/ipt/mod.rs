@@ -9,9 +9,11 @@ use super::{Hex, ModeReport, SourceReport};
 use crate::jobs::ipt::chosen::Chosen;
 
 mod analysis;
+mod diagnose;
 mod flow;
 
 pub use analysis::analyse;
+pub use diagnose::diagnose;
 pub use flow::{FlowEntry, FlowReport, FlowSummary, MissingModule, PlaceReport, trace_flow};
 
 /// What the Intel PT data of a trace says.
@@ -77,10 +79,25 @@ pub struct SnapshotReport {
     pub overflows: u64,
     /// Bytes before the first synchronisation point, which cannot be read.
     pub before_sync: u64,
+    /// The events that it was split over, in order; none for data from a file.
+    pub pieces: Vec<PieceReport>,
+    /// What the words at offset 28 of these events may mean: `ring-position`, `index`, `bytes-left`.
+    pub word28_fits: Vec<&'static str>,
     /// How well the flow could follow it. `None` when there is no code to follow it over.
     pub quality: Option<QualityReport>,
     /// What is odd about it.
     pub remarks: Vec<String>,
+}
+
+/// One of the events that a snapshot was split over.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+pub struct PieceReport {
+    /// Bytes of data that are there.
+    pub bytes: u64,
+    /// Bytes of data that the event declares.
+    pub declared: u32,
+    /// The word at offset 28 of the event, whose meaning is not known for sure.
+    pub word28: u32,
 }
 
 /// A kernel module that the data reaches.
