@@ -101,7 +101,9 @@ fn turned(snapshot: &IptSnapshot<'_>) -> String {
     if snapshot.ring_offset == 0 || u64::from(snapshot.ring_offset) >= length {
         return "nothing to turn".to_owned();
     }
-    match from_events(&pieces, snapshot.ring_offset, None).iter().any(|data| data.origin.rotated) {
+    let stored = pieces.concat();
+    let is_turned = |bytes: &[u8]| bytes.len() == stored.len() && *bytes != *stored;
+    match from_events(&pieces, snapshot.ring_offset, None).iter().any(|data| is_turned(&data.bytes)) {
         true => "reads as well or better".to_owned(),
         false => "reads worse".to_owned(),
     }
