@@ -56,7 +56,7 @@ const TASKS: &[Task] = &[
     Task {
         name: "windows",
         run: Run::Acceptance,
-        help: "mkdump.exe and its tests under Wine; it writes and prints what the command does here [--all: all tests]",
+        help: "mkdump.exe and its tests under Wine; it writes and prints what the command does here [--all | PACKAGE…]",
     },
     Task {
         name: "demo-data",
@@ -66,7 +66,7 @@ const TASKS: &[Task] = &[
     Task {
         name: "targets",
         run: Run::Here(targets::run),
-        help: "compiled only: the format crates for 32-bit Linux and WebAssembly, the command for Windows and macOS [TARGET]…",
+        help: "compiled only: the format crates for 32-bit Linux and WebAssembly, the command for MSVC [TARGET]…",
     },
     Task {
         name: "fuzz",

@@ -1,5 +1,5 @@
 //! The command built for Windows, run under Wine, and compared with the one built here: what both make of the same input
-//! must be the same bytes. The command's own tests run under Wine too, and with `--all` those of all libraries.
+//! must be the same bytes. The command's own tests run under Wine too, and on request those of the libraries.
 //!
 //! Wine is not Windows: files that other programs have open, a real console and short (8.3) names are not tried here.
 
@@ -11,7 +11,7 @@ mod wine;
 
 use std::fs;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use xtask::outcome::Outcome;
 use xtask::rust_source::RustSource;
 use xtask::tools;
@@ -54,19 +54,14 @@ pub fn prepare() -> Result<()> {
     Ok(())
 }
 
-/// `cargo xtask windows [--all]`.
+/// `cargo xtask windows [--all | PACKAGE…]`.
 pub fn run(arguments: &[String]) -> Result<Outcome> {
-    let all = match arguments {
-        [] => false,
-        [word] if word == "--all" => true,
-        _ => bail!("windows takes --all and nothing else, {arguments:?} given"),
-    };
+    let packages = suites::chosen(arguments)?;
     let rust = match RustSource::find()? {
         Ok(rust) => rust,
         Err(reason) => return Ok(Outcome::skip(format!("windows: {reason}"))),
     };
-    let packages = if all { suites::ALL } else { suites::COMMAND };
-    let wine = match wine::Wine::set_up(&rust, packages)? {
+    let wine = match wine::Wine::set_up(&rust, &packages)? {
         Ok(wine) => wine,
         Err(reason) => return Ok(Outcome::skip(format!("windows: {reason}"))),
     };

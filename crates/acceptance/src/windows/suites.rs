@@ -3,26 +3,26 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use xtask::outcome::Outcome;
 use xtask::program;
 
 use super::wine::{TestProgram, Wine};
 
-/// The package whose tests are always run.
-pub const COMMAND: &[&str] = &["mkdump-cli"];
+/// The package whose tests are always run: they have the command itself compiled along.
+const COMMAND: &str = "mkdump-cli";
 
 /// The packages whose tests are run on request.
-pub const ALL: &[&str] = &[
+const LIBRARIES: &[&str] = &[
     "address-map",
     "call-forms",
     "etl-file",
     "intel-pt",
     "ipt-analysis",
+    "kernel-code",
     "kernel-snapshot",
     "mdmp",
     "mkdump",
-    "mkdump-cli",
     "pe-image",
     "symstore",
 ];
@@ -39,6 +39,19 @@ struct Known {
 
 /// Tests that cannot pass under Wine. One that passes has to be taken off this list.
 const KNOWN: &[Known] = &[];
+
+/// The packages that the arguments ask for: those named, or all by `--all`; the command's is always among them.
+pub fn chosen(arguments: &[String]) -> Result<Vec<&'static str>> {
+    let mut packages = vec![COMMAND];
+    for word in arguments {
+        match LIBRARIES.iter().find(|name| *name == word) {
+            Some(name) => packages.push(name),
+            None if word == "--all" && arguments.len() == 1 => packages.extend(LIBRARIES),
+            None => bail!("windows takes --all, or some of {}; {word:?} given", LIBRARIES.join(", ")),
+        }
+    }
+    Ok(packages)
+}
 
 /// Runs the tests that were compiled; prints a table of them.
 pub fn run(wine: &Wine) -> Result<Outcome> {
@@ -122,7 +135,16 @@ fn said<'a>(printed: &'a str, name: &str) -> &'a str {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse, said};
+    use super::{chosen, parse, said};
+
+    #[test]
+    fn packages_are_chosen_by_name() {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(chosen(&words("")).unwrap(), ["mkdump-cli"]);
+        assert_eq!(chosen(&words("symstore")).unwrap(), ["mkdump-cli", "symstore"]);
+        assert!(chosen(&words("--all")).unwrap().len() > 10);
+        assert!(chosen(&words("--all symstore")).is_err() && chosen(&words("nothing")).is_err());
+    }
 
     #[test]
     fn the_harness_output_is_understood() {
