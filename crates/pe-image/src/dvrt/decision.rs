@@ -92,7 +92,7 @@ impl Bdd {
         if self.version != 1 {
             return fault("Version", self.version, "1".to_owned());
         }
-        if self.size == 0 || self.size % 8 != 0 {
+        if self.size == 0 || !self.size.is_multiple_of(8) {
             return fault("BDDSize", self.size, "a multiple of 8, not 0".to_owned());
         }
         let count = self.nodes.len();

@@ -124,7 +124,7 @@ impl<'a> FunctionOverride<'a> {
         if let Some(&outside) = self.alternatives.iter().find(|&&rva| !inside(rva, 4)) {
             return fault("Rva", outside.0, range(4));
         }
-        if self.blocks.is_empty() || self.blocks.len() % 4 != 0 {
+        if self.blocks.is_empty() || !self.blocks.len().is_multiple_of(4) {
             return fault("BaseRelocSize", self.blocks.len() as u32, "a multiple of 4, not 0".to_owned());
         }
         let mut left = self.blocks.len();
@@ -159,10 +159,10 @@ fn check_block(block: &Block<'_>, inside: impl Fn(Rva, u32) -> bool) -> Result<(
     const STRUCTURE: &str = "IMAGE_BASE_RELOCATION of a function override";
     let fault = |field, found: u32, allowed: &str| Err(Error::field(block.place, STRUCTURE, field, found, allowed));
     let size = (BLOCK_HEADER + block.records.len()) as u32;
-    if block.page.0 % PAGE_SIZE != 0 {
+    if !block.page.0.is_multiple_of(PAGE_SIZE) {
         return fault("VirtualAddress", block.page.0, "the start of a page");
     }
-    if block.records.is_empty() || size % 4 != 0 {
+    if block.records.is_empty() || !size.is_multiple_of(4) {
         return fault("SizeOfBlock", size, "a multiple of 4, more than 8");
     }
     // The first offset that does not overlap the site before.
