@@ -67,6 +67,9 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// Crates that do their work differently without their default features, so that their tests are run without them too.
+const TESTED_BARE: &[&str] = &["etl-file"];
+
 /// Every crate with each set of at most two of its features, none and all: one that compiles only together with another
 /// feature is found here. The command without its default features is among them.
 pub fn features() -> Result<Outcome> {
@@ -85,5 +88,24 @@ pub fn features() -> Result<Outcome> {
         return Ok(Outcome::fail(format!("features: {}\n{}", captured.ending(), captured.stderr)));
     }
     println!("ok      {sets} sets of features");
-    Ok(Outcome::pass())
+    let mut outcome = Outcome::pass();
+    for name in TESTED_BARE {
+        let mut cargo = paths::cargo();
+        cargo.args([
+            "test",
+            "--locked",
+            "-p",
+            name,
+            "--no-default-features",
+            "--features",
+            "serde",
+            "--lib",
+            "--tests",
+        ]);
+        match program::run(&mut cargo) {
+            Ok(()) => outcome.add_pass(),
+            Err(error) => outcome.add_failure(format!("{name} without its default features: {error:#}")),
+        }
+    }
+    Ok(outcome)
 }

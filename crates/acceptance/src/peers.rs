@@ -260,7 +260,7 @@ fn difference(ours: &Reading, theirs: &Reading) -> String {
 /// Our reader.
 fn read(file: &Path) -> Result<Reading> {
     let data = std::fs::read(file)?;
-    let trace = Trace::open(&data).with_context(|| file.display().to_string())?;
+    let trace = Trace::parse(&data).with_context(|| file.display().to_string())?;
     let mut reading = Reading::default();
     let mut scratch = Scratch::default();
     for buffer in trace.buffers() {

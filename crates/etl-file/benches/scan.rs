@@ -4,7 +4,7 @@
 //! `cargo bench -p etl-file` prints criterion's figures and then the ratios that the crate promises.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use etl_file::{CompressionFormat, Scratch, SurveyOptions, Trace, decompress, survey};
+use etl_file::{CompressionFormat, Scratch, SurveyOptions, Trace, decompress};
 use std::hint::black_box;
 use std::time::Instant;
 use testkit::trace::{BUFFER_HEADER, Compression, shaped_buffer, shaped_trace, xpress};
@@ -17,7 +17,7 @@ fn big_trace(compression: Compression, size: usize) -> Vec<u8> {
     let mut trace = shaped_trace(512);
     trace.compression = compression;
     let mut file = trace.finish();
-    let trace = Trace::open(&file).expect("the trace is sound");
+    let trace = Trace::parse(&file).expect("the trace is sound");
     let header = trace.buffers().nth(1).expect("there are 513 buffers").expect("all are sound").offset();
     let cycle = file[header as usize..].to_vec();
     while file.len() < size {
@@ -39,9 +39,9 @@ fn sum_of_two(bytes: &[u8], threads: &rayon::ThreadPool) -> u64 {
 }
 
 fn scan(file: &[u8], threads: &rayon::ThreadPool) -> usize {
-    let trace = Trace::open(file).expect("the trace is sound");
-    let options = SurveyOptions { processes: false, ..SurveyOptions::default() };
-    threads.install(|| survey(&trace, &options, &|_| ())).modules.len()
+    let trace = Trace::parse(file).expect("the trace is sound");
+    let options = SurveyOptions::default().processes(false);
+    threads.install(|| trace.survey(&options)).modules.len()
 }
 
 fn pool(threads: usize) -> rayon::ThreadPool {
@@ -110,7 +110,7 @@ fn ratios(file: &[u8], compressed: &[u8], rounds: usize) {
 
 /// Bytes of a trace once decompressed.
 fn compressed_output(file: &[u8]) -> u64 {
-    let trace = Trace::open(file).expect("the trace is sound");
+    let trace = Trace::parse(file).expect("the trace is sound");
     trace.buffers().flatten().map(|buffer| u64::from(buffer.header().filled)).sum()
 }
 

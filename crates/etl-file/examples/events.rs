@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let path = path.ok_or("usage: events [--list] TRACE.etl")?;
     let data = std::fs::read(&path)?;
-    let trace = Trace::open(&data)?;
+    let trace = Trace::parse(&data)?;
     let print = if list { print_in_order } else { print_counts };
     print(&path, &trace);
     Ok(())
@@ -45,7 +45,7 @@ fn name(event: &Event<'_>) -> String {
         EventId::Class { guid, opcode, .. } => format!("{{{guid}}} type {opcode}"),
         EventId::Provider(provider) => format!("{{{}}} id {}", provider.provider, provider.id),
         EventId::Message(message) => format!("WPP message {}", message.number),
-        EventId::Unknown => "unknown".to_owned(),
+        _ => "unknown".to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Lists the kernel modules of a trace, or with `--user` all modules: `cargo run --example modules -- trace.etl`.
 
-use etl_file::{SurveyOptions, Trace, survey};
+use etl_file::{SurveyOptions, Trace};
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -14,8 +14,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let path = path.ok_or("usage: modules [--user] TRACE.etl")?;
     let data = std::fs::read(&path)?;
-    let trace = Trace::open(&data)?;
-    let found = survey(&trace, &options, &|_| ());
+    let trace = Trace::parse(&data)?;
+    let found = trace.survey(&options);
     let system = &found.system;
     eprintln!(
         "Windows {}.{}.{}.{}, {} processors; {} events in {} buffers, started {}",

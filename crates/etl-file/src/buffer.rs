@@ -2,14 +2,16 @@
 
 use crate::bytes::{Bytes, is_zero};
 use crate::clock::Tick;
-use crate::compress::{self, Scratch};
+use crate::compress::{self, CompressionFormat, Scratch};
 use crate::error::{Error, Result};
 use crate::event::Events;
-use crate::file::{CompressionFormat, LogFileMode, LogHeader};
+use crate::log_header::{LogFileMode, LogHeader};
 use crate::raw::{BUFFER_HEADER, BufferFlags, BufferType, MAX_BUFFER, WmiBufferHeader};
+use std::ops::Range;
 
 /// What a buffer's header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BufferHeader {
     /// Distance to the next buffer, in bytes.
     pub size: u32,
@@ -128,13 +130,14 @@ impl<'a> Buffer<'a> {
     }
 }
 
-/// The buffers of a file, in file order. Damage comes as an error that says what was skipped; the walk goes on behind it.
+/// The buffers of a file, in file order. Damage comes as an error that says what was skipped; the walk goes on after it.
 #[derive(Clone, Debug)]
 pub struct Buffers<'a> {
     data: &'a [u8],
     at: usize,
     rules: Rules,
     pending: Option<Error>,
+    reserved_tail: Option<Range<u64>>,
 }
 
 /// What the log-file header says about every buffer.
@@ -164,12 +167,19 @@ impl<'a> Buffers<'a> {
             limit: if is_sane(declared) { declared } else { MAX_BUFFER },
             logger_id: Bytes(data).raw::<WmiBufferHeader>(0).map_or(0, |raw| raw.logger_id.get()),
         };
-        Self { data, at: 0, rules, pending: None }
+        Self { data, at: 0, rules, pending: None, reserved_tail: None }
     }
 
     /// File offset of what comes next.
     pub fn offset(&self) -> u64 {
         self.at as u64
+    }
+
+    /// The file's tail, as a range of file offsets, when nothing but zeros follows the last buffer: space that the session
+    /// had reserved and did not write, as in a file that was copied while the session ran. Known once the last buffer has
+    /// been passed.
+    pub fn reserved_tail(&self) -> Option<Range<u64>> {
+        self.reserved_tail.clone()
     }
 
     fn header_at(&self, at: usize) -> Option<&'a WmiBufferHeader> {
@@ -193,7 +203,7 @@ impl<'a> Buffers<'a> {
     }
 
     /// True when the buffer at `at` ends where another begins, where unused space does, or where the file ends. This is
-    /// how a buffer whose size may be anything is told from bytes that look like one.
+    /// how a buffer of any size is distinguished from bytes that look like one.
     fn is_followed(&self, at: usize, raw: &WmiBufferHeader) -> bool {
         let end = at.saturating_add(raw.buffer_size.get() as usize);
         match self.header_at(end) {
@@ -202,8 +212,8 @@ impl<'a> Buffers<'a> {
         }
     }
 
-    /// True when the buffer at the current position, where one is due, is one. If what follows it is none, then either
-    /// the file was cut, or the next header is damaged, or this size is wrong and may swallow every buffer behind it.
+    /// True when the buffer at the current position, where one is due, is one. If what follows it is not a buffer, then
+    /// either the file was cut, or the next header is damaged, or this size is wrong and may swallow every buffer after it.
     fn is_due(&self, raw: &WmiBufferHeader) -> bool {
         if !self.has_shape(raw) {
             return false;
@@ -220,8 +230,9 @@ impl<'a> Buffers<'a> {
         end > self.data.len() || readable()
     }
 
-    /// True when the scan for the next buffer may stop at `at`. In a compressed file nobody has said that one begins
-    /// there, so that it ends well is asked of it too, and that it be of this session and at rest, as all are (measured).
+    /// True when the scan for the next buffer may stop at `at`. In a compressed file nothing says where
+    /// buffers begin, so this one must also end where another begins, be of this session and have no references, which
+    /// holds for all buffers in files (measured).
     fn may_resume(&self, at: usize, raw: &WmiBufferHeader) -> bool {
         let is_ours = || raw.logger_id.get() == self.rules.logger_id && raw.reference_count.get() == 0;
         self.has_shape(raw) && (self.rules.stride.is_some() || is_ours() && self.is_followed(at, raw))
@@ -229,13 +240,13 @@ impl<'a> Buffers<'a> {
 
     /// Where the first buffer between `from` and `to` begins, in a file whose buffers may begin anywhere.
     fn find_header(&self, from: usize, to: usize) -> Option<usize> {
-        // A header's first word is not zero, so zeros can be leapt over, but for the last bytes of each leap.
-        const LEAP: usize = 4096;
+        // A header's first word is not zero, so zeros can be skipped, except for the last bytes of each step.
+        const STEP: usize = 4096;
         let to = to.min(self.data.len());
         let mut at = from;
         while at < to {
-            let next = at + LEAP - 3;
-            if !Bytes(self.data).slice(at, LEAP).is_some_and(is_zero) {
+            let next = at + STEP - 3;
+            if !Bytes(self.data).slice(at, STEP).is_some_and(is_zero) {
                 let is_header = |at: &usize| self.header_at(*at).is_some_and(|raw| self.may_resume(*at, raw));
                 if let Some(found) = (at..next.min(to)).find(is_header) {
                     return Some(found);
@@ -276,8 +287,9 @@ impl<'a> Buffers<'a> {
         }
     }
 
-    /// Steps over what is no buffer, to the next one that is, or to the end of the file.
-    fn resynchronise(&mut self) -> Error {
+    /// Steps over what is not a buffer, to the next one, or to the end of the file. Answers what was lost; nothing was in
+    /// a reserved tail.
+    fn resynchronise(&mut self) -> Option<Error> {
         let from = self.at;
         let mut zero = true;
         match self.rules.stride {
@@ -298,10 +310,10 @@ impl<'a> Buffers<'a> {
         }
         let length = (self.at - from) as u64;
         if zero && self.at == self.data.len() {
-            Error::note(from as u64, "file", "its tail was reserved and never written", 1).losing(length)
-        } else {
-            Error::lost(from as u64, length, "buffer", "no buffer header where one is due")
+            self.reserved_tail = Some(from as u64..self.at as u64);
+            return None;
         }
+        Some(Error::lost(from as u64, length, "buffer", "no buffer header where one is due"))
     }
 }
 
@@ -317,7 +329,7 @@ impl<'a> Iterator for Buffers<'a> {
         }
         match self.header_at(self.at) {
             Some(raw) if self.is_due(raw) => Some(Ok(self.take_buffer(raw))),
-            _ => Some(Err(self.resynchronise())),
+            _ => self.resynchronise().map(Err),
         }
     }
 }

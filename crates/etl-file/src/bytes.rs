@@ -57,7 +57,7 @@ impl<'d> Bytes<'d> {
         T::ref_from_prefix(self.0.get(at..)?).ok().map(|(value, _)| value)
     }
 
-    /// UTF-16 text at `at` up to a NUL or the end, and the offset behind its NUL.
+    /// UTF-16 text at `at` up to a NUL or the end, and the offset after its NUL.
     pub fn utf16(&self, at: usize) -> (String, usize) {
         let (units, _) = self.rest(at).as_chunks::<2>();
         let count = units.iter().position(|unit| *unit == [0, 0]).unwrap_or(units.len());
@@ -78,7 +78,7 @@ impl<'d> Bytes<'d> {
         Some(Bytes(self.slice(at, units.checked_mul(2)?)?).utf16(0).0)
     }
 
-    /// UTF-8 or ASCII text at `at` up to a NUL or the end, and the offset behind its NUL.
+    /// UTF-8 or ASCII text at `at` up to a NUL or the end, and the offset after its NUL.
     pub fn text(&self, at: usize) -> (String, usize) {
         let rest = self.rest(at);
         let count = rest.iter().position(|&byte| byte == 0).unwrap_or(rest.len());

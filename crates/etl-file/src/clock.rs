@@ -4,17 +4,46 @@
 //! 128-bit integers: nothing is rounded twice, and rounding is towards minus infinity.
 
 use std::fmt;
+use std::time::{Duration, SystemTime};
 
 /// A raw timestamp in ticks of the session's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Tick(pub i64);
 
 /// UTC in units of 100 ns since 1601-01-01, as Windows counts (FILETIME).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct FileTime(pub i64);
+
+impl FileTime {
+    /// 1970-01-01 UTC.
+    const UNIX_EPOCH: Self = Self(116_444_736_000_000_000);
+
+    /// The same time as the operating system's type; `None` where that cannot hold it, as on Windows before 1601.
+    pub fn to_system_time(self) -> Option<SystemTime> {
+        let distance = self.0.abs_diff(Self::UNIX_EPOCH.0);
+        let distance = Duration::new(distance / FILETIME_FREQUENCY, (distance % FILETIME_FREQUENCY) as u32 * 100);
+        if self < Self::UNIX_EPOCH {
+            SystemTime::UNIX_EPOCH.checked_sub(distance)
+        } else {
+            SystemTime::UNIX_EPOCH.checked_add(distance)
+        }
+    }
+
+    /// The same time, rounded down to 100 ns; `None` outside the years that a FILETIME can hold.
+    pub fn from_system_time(time: SystemTime) -> Option<Self> {
+        let units = match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => (after.as_nanos() / 100).try_into().ok()?,
+            Err(before) => i64::try_from(before.duration().as_nanos().div_ceil(100)).ok()?.checked_neg()?,
+        };
+        Self::UNIX_EPOCH.0.checked_add(units).map(Self)
+    }
+}
 
 /// What a session's timestamps count (ReservedFlags of TRACE_LOGFILE_HEADER; names after WNODE_HEADER's ClientContext).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ClockKind(pub u32);
 
 impl ClockKind {
@@ -132,6 +161,14 @@ impl Clock {
         Tick(saturate(up.saturating_add(self.start.0.into())))
     }
 
+    /// The tick nearest to `seconds` from the start; saturates. The inverse of [`Self::seconds`] for up to 2^50 ticks on
+    /// either side of the start, which are 3.5 years of a 10 MHz counter.
+    pub fn tick_at_seconds(&self, seconds: f64) -> Tick {
+        // A conversion of a float to an integer saturates, and takes what is not a number as 0.
+        let ticks = (seconds * self.frequency as f64).round() as i128;
+        Tick(saturate(ticks.saturating_add(self.start.0.into())))
+    }
+
     /// The first tick at or after a UTC time; saturates.
     pub fn tick_at_utc(&self, time: FileTime) -> Tick {
         self.tick_at_nanos((i128::from(time.0) - i128::from(self.start_time.0)) * 100)
@@ -199,6 +236,42 @@ mod tests {
         assert_eq!(cycles.utc(Tick(2500)), FileTime(10));
         let system = Clock::new(ClockKind::SYSTEM_TIME, Tick(77), FileTime(77), 0, 0);
         assert_eq!(system.utc(Tick(1_000_077)), FileTime(1_000_077));
+    }
+
+    #[test]
+    fn seconds_lead_back_to_their_tick() {
+        for frequency in [1, 3, 10_000_000, 2_998_765_432] {
+            let clock = Clock::new(ClockKind::QPC, Tick(-17), FileTime(0), frequency, 0);
+            for tick in [0, 1, -1, -17, 12_345_678_901, -12_345_678_901, 1 << 50, -(1 << 50)] {
+                assert_eq!(clock.tick_at_seconds(clock.seconds(Tick(tick))), Tick(tick), "{frequency} Hz");
+            }
+            assert_eq!(clock.tick_at_seconds(f64::INFINITY), Tick(i64::MAX));
+            assert_eq!(clock.tick_at_seconds(f64::NAN), Tick(-17));
+        }
+    }
+
+    #[test]
+    fn system_time_is_the_same_time() {
+        let check = |filetime: i64, seconds: i64, nanos: u32| {
+            let unsigned = Duration::from_secs(seconds.unsigned_abs());
+            let second =
+                if seconds < 0 { SystemTime::UNIX_EPOCH - unsigned } else { SystemTime::UNIX_EPOCH + unsigned };
+            let expected = second + Duration::from_nanos(nanos.into());
+            assert_eq!(FileTime(filetime).to_system_time(), Some(expected));
+            assert_eq!(FileTime::from_system_time(expected), Some(FileTime(filetime)));
+        };
+        check(116_444_736_000_000_000, 0, 0);
+        check(116_444_736_000_000_001, 0, 100);
+        check(116_444_735_999_999_999, -1, 999_999_900);
+        check(133_537_247_990_000_001, 1_709_251_199, 100);
+        check(0, -11_644_473_600, 0);
+        let odd = SystemTime::UNIX_EPOCH + Duration::from_nanos(199);
+        assert_eq!(FileTime::from_system_time(odd), Some(FileTime(116_444_736_000_000_001)));
+        let odd = SystemTime::UNIX_EPOCH - Duration::from_nanos(199);
+        assert_eq!(FileTime::from_system_time(odd), Some(FileTime(116_444_735_999_999_998)), "down, not towards 1970");
+        for extreme in [i64::MIN, i64::MAX] {
+            let _ = FileTime(extreme).to_system_time();
+        }
     }
 
     #[test]

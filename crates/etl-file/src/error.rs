@@ -1,4 +1,4 @@
-//! What went wrong: where, in which structure, what was found and what is allowed.
+//! Errors: where, in which structure, what was found and what is allowed; and what else a survey may report.
 
 use std::fmt;
 
@@ -12,13 +12,12 @@ pub struct Error {
     problem: Problem,
 }
 
-/// What is wrong; private, so that a new kind is no breaking change.
+/// What is wrong; private, so that a new kind is not a breaking change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Problem {
     Short { have: u64, need: u64 },
     Value { field: &'static str, found: u64, allowed: &'static str },
     Lost { what: &'static str },
-    Note { what: &'static str, count: u64 },
 }
 
 impl Error {
@@ -41,11 +40,6 @@ impl Error {
     /// A stretch of the file that could not be used.
     pub(crate) fn lost(offset: u64, length: u64, structure: &'static str, what: &'static str) -> Self {
         Self { offset, length, structure, problem: Problem::Lost { what } }
-    }
-
-    /// A fact that the reader of the trace should know although nothing in the file is broken; `count` says how often.
-    pub(crate) fn note(offset: u64, structure: &'static str, what: &'static str, count: u64) -> Self {
-        Self { offset, length: 0, structure, problem: Problem::Note { what, count } }
     }
 
     /// The same problem with the number of bytes that were lost because of it.
@@ -74,11 +68,6 @@ impl Error {
     pub fn is_truncation(&self) -> bool {
         matches!(self.problem, Problem::Short { .. })
     }
-
-    /// True for a remark about a healthy file, such as a tail that was reserved and never written.
-    pub fn is_note(&self) -> bool {
-        matches!(self.problem, Problem::Note { .. })
-    }
 }
 
 impl fmt::Display for Error {
@@ -88,8 +77,6 @@ impl fmt::Display for Error {
             Problem::Short { have, need } => write!(f, "{have} bytes there, {need} needed")?,
             Problem::Value { field, found, allowed } => write!(f, "{field} is {found:#x}, allowed: {allowed}")?,
             Problem::Lost { what } => f.write_str(what)?,
-            Problem::Note { what, count } if count > 1 => write!(f, "{what} ({count})")?,
-            Problem::Note { what, .. } => f.write_str(what)?,
         }
         if self.length > 0 { write!(f, " ({} bytes skipped)", self.length) } else { Ok(()) }
     }
@@ -99,3 +86,57 @@ impl std::error::Error for Error {}
 
 /// Result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a survey has to say about a file besides its contents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Diagnostic {
+    /// Something was damaged; reading went on after it.
+    Damage(Error),
+    /// The file ends with space that the session had reserved and did not write. The file is healthy; it was copied
+    /// while the session ran, or the system stopped before the session did.
+    ReservedTail {
+        /// File offset of the tail.
+        offset: u64,
+        /// Bytes up to the end of the file.
+        length: u64,
+    },
+}
+
+impl Diagnostic {
+    /// File offset of what it is about, in bytes.
+    pub fn offset(&self) -> u64 {
+        match self {
+            Self::Damage(error) => error.offset(),
+            Self::ReservedTail { offset, .. } => *offset,
+        }
+    }
+
+    /// Bytes of the file that were skipped.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::Damage(error) => error.length(),
+            Self::ReservedTail { length, .. } => *length,
+        }
+    }
+
+    /// The damage, if that is what it is about.
+    pub fn damage(&self) -> Option<&Error> {
+        match self {
+            Self::Damage(error) => Some(error),
+            Self::ReservedTail { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Damage(error) => error.fmt(f),
+            Self::ReservedTail { offset, length } => write!(
+                f,
+                "file at file offset {offset:#x}: its tail was reserved and never written ({length} bytes skipped)"
+            ),
+        }
+    }
+}

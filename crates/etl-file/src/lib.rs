@@ -10,20 +10,20 @@
 //!   trace started or ended.
 //!
 //! # Layers
-//! One may stop at any of them: [`Trace::buffers`], then [`Buffer::events`], then [`RawEvent::parse`], then
-//! [`Event::record`]. [`survey`] does the whole walk in parallel and answers with plain values;
-//! [`Trace::events_by_time`] merges the processors' events, [`Trace::walk_unordered`] is for those who need no order.
+//! You can stop at any of them: [`Trace::buffers`], then [`Buffer::events`], then [`RawEvent::parse`], then
+//! [`Event::record`]. [`Trace::survey`] does the whole walk in parallel and answers with plain values;
+//! [`Trace::events_by_time`] merges the processors' events, [`Trace::par_fold`] is for those who need no order.
 //!
 //! # Example
 //! ```
-//! use etl_file::{SurveyOptions, Trace, survey};
+//! use etl_file::{SurveyOptions, Trace};
 //! # let mut file = testkit::trace::TraceFile::new();
 //! # let base = 0xffff_f800_0000_0000;
 //! # file.module(0, 2_000_000, &testkit::trace::Module::kernel(r"\SystemRoot\system32\ntoskrnl.exe", base, 0x1000));
 //! # let data = file.finish();
 //! // `data` is the file: read, or mapped.
-//! let trace = Trace::open(&data)?;
-//! let found = survey(&trace, &SurveyOptions::default(), &|_bytes_done| ());
+//! let trace = Trace::parse(&data)?;
+//! let found = trace.survey(&SurveyOptions::default());
 //! for module in &found.modules {
 //!     println!("{:#x} {:#x} {}", module.base, module.size, module.path);
 //! }
@@ -34,7 +34,13 @@
 //!
 //! # Untrusted input
 //! No input panics or hangs. Damage is local: it is reported as an [`Error`] with its place and length, and reading goes
-//! on at the next buffer. Memory is what [`survey`] states.
+//! on at the next buffer. [`Trace::survey`] states how much memory it may take.
+//!
+//! # Features
+//! * `rayon` (default): [`Trace::survey`] and [`Trace::par_fold`] use all threads of rayon's pool. Without it they work
+//!   on the calling thread, with the same results.
+//! * `serde`: the plain values (modules, processes, the log-file header, records and others) can be serialised and
+//!   deserialised. GUIDs become text; ticks and file times become numbers.
 #![forbid(unsafe_code)]
 
 mod buffer;
@@ -43,22 +49,26 @@ mod clock;
 mod compress;
 mod error;
 mod event;
-mod file;
+mod fold;
 mod guid;
+mod log_header;
 mod merge;
+mod parallel;
 mod raw;
 mod records;
 mod survey;
 mod timeline;
+mod trace;
 
 pub use buffer::{Buffer, BufferHeader, Buffers};
 pub use clock::{Clock, ClockKind, Elapsed, FileTime, Tick};
-pub use compress::{Scratch, decompress};
-pub use error::{Error, Result};
+pub use compress::{CompressionFormat, Scratch, decompress};
+pub use error::{Diagnostic, Error, Result};
 pub use event::{Event, EventId, Events, ExtendedItem, ExtendedItems, Filter, ProviderEvent, RawEvent, WppMessage};
-pub use file::{CompressionFormat, LogFileMode, LogHeader, Trace};
-pub use guid::Guid;
-pub use merge::{Merged, Walked};
+pub use fold::Walked;
+pub use guid::{Guid, ParseGuidError};
+pub use log_header::{LogFileMode, LogHeader};
+pub use merge::Merged;
 pub use raw::{BufferFlags, BufferType, ExtendedType, HeaderKind, HookId, ProviderGuid};
 pub use records::{
     BuildInfo, ConfigCpu, ConfigProcessor, ContextSwitch, DebugId, DeviceFamily, FileVersion, Image, ImageAction,
@@ -67,6 +77,12 @@ pub use records::{
 };
 pub use survey::{
     Counts, CpuInfo, IptEvent, IptSnapshot, Losses, Part, Process, RingOrder, Survey, SurveyOptions, System, Thread,
-    Trigger, Volume, WARNINGS_KEPT, survey,
+    Trigger, Volume, WARNINGS_KEPT,
 };
 pub use timeline::{Module, Pdb};
+pub use trace::Trace;
+
+/// The README's example, compiled with the crate's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

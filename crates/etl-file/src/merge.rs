@@ -1,15 +1,14 @@
-//! All events in order of time, and all events in no order at all.
+//! All events in order of time.
 
 use crate::buffer::Buffer;
 use crate::clock::Tick;
 use crate::compress::Scratch;
 use crate::error::{Error, Result};
-use crate::event::{Event, Events, Filter, RawEvent};
-use crate::file::Trace;
-use rayon::prelude::*;
+use crate::event::{Event, Events, Filter};
+use crate::trace::Trace;
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
-use std::sync::Mutex;
 
 /// The events of a trace merged into order of time; see [`Trace::events_by_time`].
 ///
@@ -19,7 +18,7 @@ use std::sync::Mutex;
 ///
 /// * Events of one processor come in the order in which they were logged, always.
 /// * Events of different processors come in the order of their timestamps, as long as each processor's own timestamps
-///   do not decrease. One that does (seen with corrected clocks) comes right behind its predecessor, and an event
+///   do not decrease. One that does (seen with corrected clocks) comes right after its predecessor, and an event
 ///   without a timestamp likewise.
 /// * Equal timestamps: the lower processor number first.
 ///
@@ -30,15 +29,26 @@ use std::sync::Mutex;
 ///
 /// One buffer per processor is open at a time, so memory is that of the index of buffers (about 80 bytes for each) and
 /// of one decompressed buffer per processor: real ones have up to 1 MiB, but a file made for it can claim 2,048
-/// processors with 16 MiB each. [`survey`](crate::survey) has no such worst case.
+/// processors with 16 MiB each. [`Trace::survey`] has no such worst case.
 #[derive(Debug)]
 pub struct Merged<'a> {
     streams: Vec<Stream<'a>>,
     /// Time of each stream's head, and its number.
     heads: BinaryHeap<Reverse<(Tick, usize)>>,
-    /// The stream whose head was handed out last: it moves on when the next event is asked for.
-    out: Option<usize>,
+    state: State,
     damage: VecDeque<Error>,
+    filter: Cow<'static, Filter>,
+}
+
+/// What has to be done before the next event can be found.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// No stream has a head yet.
+    New,
+    /// All streams that have events left have a head.
+    Ready,
+    /// This stream's head was handed out last: it moves on when the next event is asked for.
+    Lent(usize),
 }
 
 /// One processor's buffers.
@@ -64,7 +74,7 @@ impl<'a> Trace<'a> {
     /// # let mut file = testkit::trace::TraceFile::new();
     /// # file.kernel_base(1, 2_000_030, 0).kernel_base(0, 2_000_020, 0);
     /// # let data = file.finish();
-    /// let trace = Trace::open(&data)?;
+    /// let trace = Trace::parse(&data)?;
     /// let mut events = trace.events_by_time();
     /// let mut times = Vec::new();
     /// while let Some(event) = events.next_event() {
@@ -86,61 +96,49 @@ impl<'a> Trace<'a> {
             buffers.sort_by_key(|buffer| (buffer.header().sequence, buffer.offset()));
             Stream { rest: buffers.into(), head: Tick(i64::MIN), ..Stream::default() }
         });
-        let mut merged = Merged { streams: streams.collect(), heads: BinaryHeap::new(), out: None, damage };
-        (0..merged.streams.len()).for_each(|stream| merged.advance(stream));
-        merged
+        let filter = Cow::Borrowed(Filter::all());
+        Merged { streams: streams.collect(), heads: BinaryHeap::new(), state: State::New, damage, filter }
     }
-
-    /// Calls `each` for every event that `filter` lets through, on all threads at once and in no order.
-    pub fn walk_unordered(&self, filter: &Filter, each: impl Fn(RawEvent<'_>) + Sync) -> Walked {
-        let damage = Mutex::new(Vec::new());
-        let report = |error| damage.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(error);
-        let sum = |a: (u64, u64), b: (u64, u64)| (a.0 + b.0, a.1 + b.1);
-        let (events, buffers) = self
-            .buffers()
-            .par_bridge()
-            .map_init(Scratch::default, |scratch, buffer| {
-                let Ok(buffer) = buffer.map_err(report) else { return (0, 0) };
-                let Ok(mut events) = buffer.events(scratch).map_err(report) else { return (0, 1) };
-                while let Some(event) = events.next_matching(filter) {
-                    match event {
-                        Ok(event) => each(event),
-                        Err(error) => report(error),
-                    }
-                }
-                (events.seen(), 1)
-            })
-            .reduce(|| (0, 0), sum);
-        let mut damage = damage.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        damage.sort_by_key(Error::offset);
-        Walked { events, buffers, damage }
-    }
-}
-
-/// What [`Trace::walk_unordered`] passed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Walked {
-    /// Events, those included that the filter held back.
-    pub events: u64,
-    /// Buffers whose header is there.
-    pub buffers: u64,
-    /// What was lost, in file order.
-    pub damage: Vec<Error>,
 }
 
 impl Merged<'_> {
+    /// The same events, only those that `filter` lets through. To be called before the first event is taken.
+    ///
+    /// What the filter holds back is not looked at, its timestamp included: an event after one with a later timestamp on
+    /// the same processor then comes at its own time.
+    ///
+    /// ```
+    /// use etl_file::{Filter, HookId, Trace};
+    /// # let mut file = testkit::trace::TraceFile::new();
+    /// # file.kernel_base(1, 2_000_030, 0).kernel_base(0, 2_000_020, 0);
+    /// # let data = file.finish();
+    /// let trace = Trace::parse(&data)?;
+    /// let mut bases = trace.events_by_time().filter(Filter::none().hooks(&[HookId::KERNEL_BASE]));
+    /// while let Some(event) = bases.next_event() {
+    ///     assert_eq!(event?.hook(), Some(HookId::KERNEL_BASE));
+    /// }
+    /// # Ok::<(), etl_file::Error>(())
+    /// ```
+    #[must_use]
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filter = Cow::Owned(filter);
+        self
+    }
+
     /// The next event. It is borrowed until the one after it is asked for.
     ///
     /// (An `Iterator` cannot lend its items, and an event of a compressed buffer has no other place to live.)
     pub fn next_event(&mut self) -> Option<Result<Event<'_>>> {
-        if let Some(stream) = self.out.take() {
-            self.advance(stream);
+        match std::mem::replace(&mut self.state, State::Ready) {
+            State::New => (0..self.streams.len()).for_each(|stream| self.advance(stream)),
+            State::Ready => {}
+            State::Lent(stream) => self.advance(stream),
         }
         if let Some(error) = self.damage.pop_front() {
             return Some(Err(error));
         }
         let Reverse((_, stream)) = self.heads.pop()?;
-        self.out = Some(stream);
+        self.state = State::Lent(stream);
         let stream = &self.streams[stream];
         // The head was found before; it is there.
         let raw = stream.events(stream.head_at)?.next()?;
@@ -150,7 +148,7 @@ impl Merged<'_> {
     /// Finds a stream's next head.
     fn advance(&mut self, index: usize) {
         let Some(stream) = self.streams.get_mut(index) else { return };
-        if let Some(head) = stream.advance(&mut self.damage) {
+        if let Some(head) = stream.advance(&self.filter, &mut self.damage) {
             self.heads.push(Reverse((head, index)));
         }
     }
@@ -163,10 +161,10 @@ impl Stream<'_> {
     }
 
     /// Moves to the next event, in this buffer or a later one, and answers its time.
-    fn advance(&mut self, damage: &mut VecDeque<Error>) -> Option<Tick> {
+    fn advance(&mut self, filter: &Filter, damage: &mut VecDeque<Error>) -> Option<Tick> {
         loop {
             let found = self.events(self.next).and_then(|mut events| {
-                let event = events.next()?;
+                let event = events.next_matching(filter)?;
                 let tick = event.as_ref().ok().and_then(|raw| raw.parse().ok()?.timestamp);
                 Some((event.map(|raw| raw.position as usize), tick, events.position()))
             });

@@ -18,15 +18,19 @@
 //!   checksum identify a module; the file name decides only where the events do not say them.
 //! * Two loggers (or the Loader events and Microsoft-Windows-Kernel-Process together) report each load and unload twice,
 //!   some ticks apart. A repeated unload belongs to the life that just ended: a new life begins with a load or a rundown.
+//! * Clocks may be coarse: an unload and the load of another module at the same base may have the same timestamp.
 //! * Anonymised traces replace file names by a row of `#`; the notes of a merge may still hold the original name.
 
 use crate::clock::Tick;
 use crate::guid::Guid;
 use crate::records::{DebugId, Image, ImageAction, ImageId};
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// A module: an image at an address for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Module {
     /// File name, such as `ntoskrnl.exe`.
     pub name: String,
@@ -61,10 +65,22 @@ impl Module {
     pub fn covers(&self, tick: Tick) -> bool {
         self.loaded.is_none_or(|loaded| loaded <= tick) && self.unloaded.is_none_or(|unloaded| tick < unloaded)
     }
+
+    /// The module's addresses; cut at the end of the address space.
+    pub fn range(&self) -> Range<u64> {
+        self.base..self.base.saturating_add(self.size)
+    }
+
+    /// True for an address in the module.
+    pub fn holds(&self, address: u64) -> bool {
+        address.checked_sub(self.base).is_some_and(|offset| offset < self.size)
+    }
 }
 
 /// Names a module's debug information (an RSDS record).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Pdb {
     /// As recorded: a file name, or now and then a whole path.
     pub name: String,
@@ -98,10 +114,17 @@ pub(crate) fn modules(
     let mut modules = Vec::new();
     for events in images.chunk_by(|a, b| key(a).0 == key(b).0) {
         let mut lives = Lives::default();
-        for (tick, image) in events {
-            let mut seen = mention(*tick, image, pointer_size);
-            notes.add_to(&mut seen, pointer_size);
-            lives.add(seen, image.action);
+        for at_once in events.chunk_by(|a, b| a.0 == b.0) {
+            let mut mentions = Vec::with_capacity(at_once.len());
+            for (tick, image) in at_once {
+                let mut seen = mention(*tick, image, pointer_size);
+                notes.add_to(&mut seen, pointer_size);
+                mentions.push((seen, image.action));
+            }
+            // Where one module makes room for another at one tick, the unload came first.
+            let (unloads, rest): (Vec<_>, Vec<_>) =
+                mentions.into_iter().partition(|(seen, action)| *action == ImageAction::Unload && lives.has_open(seen));
+            unloads.into_iter().chain(rest).for_each(|(seen, action)| lives.add(seen, action));
         }
         modules.extend(lives.settle());
     }
@@ -119,6 +142,11 @@ struct Lives {
 }
 
 impl Lives {
+    /// True when the module that is loaded can be the one mentioned.
+    fn has_open(&self, seen: &Module) -> bool {
+        self.open.as_ref().is_some_and(|open| same(open, seen))
+    }
+
     fn add(&mut self, seen: Module, action: ImageAction) {
         let this = Some((seen.first_seen, action, seen.size));
         let repeated = std::mem::replace(&mut self.last, this) == this;
@@ -191,8 +219,8 @@ impl Notes {
     }
 }
 
-/// True for an image in the kernel's half of the address space. A user process's mapping of a kernel file is none, and
-/// a driver may have any name, so names do not count.
+/// True for an image in the kernel's half of the address space. A user process's mapping of a kernel file is not
+/// one, and a driver may have any name, so names do not count.
 pub(crate) fn is_kernel(process: Option<u32>, base: u64, pointer_size: u8) -> bool {
     const KERNEL_HALF_64: u64 = 0xffff_8000_0000_0000;
     const KERNEL_HALF_32: u64 = 0x8000_0000;
@@ -205,7 +233,7 @@ fn said(value: u32) -> Option<u32> {
     (value != 0).then_some(value)
 }
 
-/// A module of which only one event is known.
+/// A module as a single event describes it.
 fn mention(tick: Tick, image: &Image, pointer_size: u8) -> Module {
     let kernel = is_kernel(image.process, image.base, pointer_size);
     Module {

@@ -1,6 +1,6 @@
-//! Damage stays local, is told once, and never costs more than it must.
+//! Damage stays local and is reported once.
 
-use etl_file::{CompressionFormat, Error, Scratch, Survey, SurveyOptions, Trace, decompress, survey};
+use etl_file::{CompressionFormat, Error, Scratch, Survey, SurveyOptions, Trace, decompress};
 use proptest::prelude::*;
 use testkit::trace::{Compression, Module, TraceFile, lznt1, shaped_buffer, xpress, xpress_huffman};
 
@@ -28,11 +28,11 @@ fn ten(compression: Compression) -> Vec<u8> {
 }
 
 fn scan(file: &[u8]) -> etl_file::Result<Survey<'_>> {
-    Ok(survey(&Trace::open(file)?, &SurveyOptions::default(), &|_| ()))
+    Ok(Trace::parse(file)?.survey(&SurveyOptions::default()))
 }
 
 fn bounds(file: &[u8]) -> Vec<usize> {
-    let trace = Trace::open(file).unwrap();
+    let trace = Trace::parse(file).unwrap();
     trace.buffers().map(|buffer| buffer.unwrap().offset() as usize).chain([file.len()]).collect()
 }
 
@@ -68,7 +68,7 @@ fn a_lost_buffer_is_one_warning_with_place_and_length() {
             damage(&mut file[from..to]);
             let found = scan(&file).unwrap();
             assert_eq!(found.modules.len(), 10 - lost_buffers, "{compression:?}: {:?}", found.warnings);
-            let warnings: Vec<&Error> = found.warnings.iter().collect();
+            let warnings: Vec<&Error> = found.warnings.iter().map(|warning| warning.damage().unwrap()).collect();
             assert_eq!(warnings.len(), 1, "{warnings:?}");
             if whole_buffer {
                 assert_eq!((warnings[0].offset(), warnings[0].length()), (from as u64, (to - from) as u64));
@@ -85,11 +85,11 @@ fn a_lost_buffer_is_one_warning_with_place_and_length() {
     // The marker of the first event.
     check(Compression::None, |buffer| buffer[0x4b] = 0, 1, false);
     check(Compression::None, |buffer| buffer[0x4c..0x4e].fill(0xff), 1, false);
-    // A body that is no stream any more: a match at its very start.
+    // A body that is not a valid stream: a match at its very start.
     check(Compression::Xpress, |buffer| buffer[0x48..0x4c].fill(0xff), 1, true);
 }
 
-/// Every flip of a bit behind the first buffer, or an even choice of them: all if `DAMAGE_STEP=1`.
+/// Every flip of a bit after the first buffer, or an evenly spaced choice of them: all if `DAMAGE_STEP=1`.
 #[test]
 fn a_flipped_bit_costs_at_most_its_buffer_and_two_warnings() {
     let step = std::env::var("DAMAGE_STEP").ok().and_then(|step| step.parse().ok()).unwrap_or(11);
@@ -142,7 +142,7 @@ fn the_stride_of_a_plain_file_survives_either_of_its_sizes() {
 #[test]
 fn what_is_no_trace_is_refused_with_a_reason() {
     let check = |file: &[u8], reason: &str| {
-        let error = Trace::open(file).unwrap_err();
+        let error = Trace::parse(file).unwrap_err();
         assert!(error.to_string().contains(reason), "{error}");
     };
     check(b"", "0 bytes there, 72 needed");

@@ -32,7 +32,7 @@ fn read(event: Event, check: impl FnOnce(&etl_file::Event<'_>)) {
     let mut trace = TraceFile::new();
     trace.log(0, event);
     let file = trace.finish();
-    let buffer = Trace::open(&file).unwrap().buffers().nth(1).unwrap().unwrap();
+    let buffer = Trace::parse(&file).unwrap().buffers().nth(1).unwrap().unwrap();
     check(&buffer.plain_events().unwrap().next().unwrap().unwrap().parse().unwrap());
 }
 
@@ -43,7 +43,7 @@ fn admitted(events: &[Event], filter: &Filter) -> usize {
         trace.log(0, event.clone());
     }
     let file = trace.finish();
-    let buffer = Trace::open(&file).unwrap().buffers().nth(1).unwrap().unwrap();
+    let buffer = Trace::parse(&file).unwrap().buffers().nth(1).unwrap().unwrap();
     let mut found = buffer.plain_events().unwrap();
     std::iter::from_fn(|| found.next_matching(filter)).count()
 }

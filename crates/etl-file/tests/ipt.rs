@@ -1,12 +1,12 @@
 //! Intel PT snapshots: put together, turned the right way round, and tied to what triggered them.
 
-use etl_file::{HookId, RingOrder, Survey, SurveyOptions, Trace, survey};
+use etl_file::{HookId, RingOrder, Survey, SurveyOptions, Trace};
 use testkit::trace::{Compression, Event, Header, Payload, TraceFile};
 
 const PSB: [u8; 16] = [2, 0x82, 2, 0x82, 2, 0x82, 2, 0x82, 2, 0x82, 2, 0x82, 2, 0x82, 2, 0x82];
 
 fn scan(file: &[u8]) -> Survey<'_> {
-    survey(&Trace::open(file).unwrap(), &SurveyOptions::default(), &|_| ())
+    Trace::parse(file).unwrap().survey(&SurveyOptions::default())
 }
 
 fn ipt(trigger: i64, owner: (u32, u32), data: &[u8]) -> Payload {
@@ -107,7 +107,7 @@ fn a_wrapped_ring_is_turned_where_its_boundaries_say_so() {
     // Offsets that are none leave the data as it stands.
     check(&stream, stream.len() as u32, RingOrder::Stored, &stream);
     check(&stream, u32::MAX, RingOrder::Stored, &stream);
-    // The word is no ring offset after all: a boundary lies across it, and none across the ends.
+    // The word is not a ring offset: a boundary lies across it, and no boundary across the ends.
     check(&stream, 8, RingOrder::Stored, &stream);
 }
 
@@ -121,7 +121,7 @@ fn a_snapshot_that_was_cut_keeps_what_is_there() {
     let found = scan(&file);
     assert_eq!((found.ipt[0].declared, found.ipt[0].stored().len()), (100, 60));
     assert_eq!(found.warnings.len(), 1);
-    assert!(found.warnings[0].is_truncation(), "{}", found.warnings[0]);
+    assert!(found.warnings[0].damage().is_some_and(etl_file::Error::is_truncation), "{}", found.warnings[0]);
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! Every kind of file and of event header, written by testkit and read back.
 
-use etl_file::{EventId, HeaderKind, HookId, Scratch, Survey, SurveyOptions, Trace, survey};
+use etl_file::{EventId, HeaderKind, HookId, Scratch, Survey, SurveyOptions, Trace};
 use testkit::trace::{Compression, Event, Header, Module, Payload, TraceFile};
 
 const KERNEL: u64 = 0xffff_f800_0000_0000;
 
 fn surveyed(file: &[u8]) -> Survey<'_> {
-    let options = SurveyOptions { user_modules: true, ..SurveyOptions::default() };
-    survey(&Trace::open(file).unwrap(), &options, &|_| ())
+    let options = SurveyOptions::default().user_modules(true);
+    Trace::parse(file).unwrap().survey(&options)
 }
 
 /// A small trace of everything a survey collects, over two processors.
@@ -77,7 +77,7 @@ fn check_sample(file: &[u8], warnings: usize) {
     assert_eq!((snapshot.processor, snapshot.pid, snapshot.tid, snapshot.trigger_time.0), (1, 1234, 5678, 1_000_700));
     assert_eq!(*snapshot.stored(), [0x02, 0x82, 0x02, 0x82, 0x99]);
     assert_eq!(snapshot.trigger.unwrap().hook, HookId::CONTEXT_SWITCH);
-    let trace = Trace::open(file).unwrap();
+    let trace = Trace::parse(file).unwrap();
     let mut scratch = Scratch::default();
     let mut events = 0;
     for buffer in trace.buffers().flatten() {
@@ -141,7 +141,7 @@ fn every_kind_of_header_is_read() {
         // What follows shows that the size was right.
         trace.kernel_base(2, 88, 1);
         let file = trace.finish();
-        let trace = Trace::open(&file).unwrap();
+        let trace = Trace::parse(&file).unwrap();
         let buffer = trace.buffers().nth(1).unwrap().unwrap();
         let mut events = buffer.plain_events().unwrap();
         let read = events.next().unwrap().unwrap().parse().unwrap();
@@ -158,7 +158,7 @@ fn every_kind_of_header_is_read() {
                 assert_eq!((provider.provider.data1(), provider.id, read.version), (0x1234_5678, 9, 3));
             }
             EventId::Message(message) => assert_eq!(message.number, 9),
-            EventId::Unknown => {}
+            _ => {}
         }
         assert_eq!(read.counters.len() / 8, event.counters.len());
         assert_eq!(read.pebs_index, event.pebs);

@@ -1,6 +1,6 @@
 //! What a trace says it lacks.
 
-use etl_file::{Losses, SurveyOptions, Trace, survey};
+use etl_file::{Losses, SurveyOptions, Trace};
 use testkit::trace::{Module, TraceFile};
 
 const SEQUENTIAL: u32 = 0x1;
@@ -19,7 +19,7 @@ fn trace(mode: u32, sequences: &[i64]) -> TraceFile {
 }
 
 fn losses(trace: &TraceFile) -> Losses {
-    survey(&Trace::open(&trace.finish()).unwrap(), &SurveyOptions::default(), &|_| ()).losses
+    Trace::parse(&trace.finish()).unwrap().survey(&SurveyOptions::default()).losses
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn buffers_that_follow_a_loss_are_counted() {
         let mut file = trace(SEQUENTIAL, &[1, 2]).finish();
         // BufferFlag of the second buffer.
         file[1024 + 0x34..1024 + 0x36].copy_from_slice(&flags.to_le_bytes());
-        let found = survey(&Trace::open(&file).unwrap(), &SurveyOptions::default(), &|_| ()).losses;
+        let found = Trace::parse(&file).unwrap().survey(&SurveyOptions::default()).losses;
         assert_eq!(found.marked, expected, "flags {flags:#x}");
     }
 }

@@ -1,6 +1,6 @@
-//! The module timeline: which intervals come of which events.
+//! The module timeline: which events give which intervals.
 
-use etl_file::{Module as Found, Survey, SurveyOptions, Trace, survey};
+use etl_file::{Module as Found, Survey, SurveyOptions, Trace};
 use testkit::trace::{Event, Header, Module, Payload, TraceFile};
 
 const BASE: u64 = 0xffff_f800_1000_0000;
@@ -21,8 +21,8 @@ fn modules(steps: &[Step]) -> Vec<Found> {
         trace.payload(processor, *tick, &Payload::Image { hook: *hook, version: 3, module: module.clone() });
     }
     let file = trace.finish();
-    let options = SurveyOptions { user_modules: true, ..SurveyOptions::default() };
-    survey(&Trace::open(&file).unwrap(), &options, &|_| ()).modules
+    let options = SurveyOptions::default().user_modules(true);
+    Trace::parse(&file).unwrap().survey(&options).modules
 }
 
 /// Name, loaded, unloaded of each module.
@@ -133,7 +133,7 @@ fn two_providers_that_report_a_load_give_one_module() {
         trace.log(1, kernel_process(id, tick, &a()));
     }
     let file = trace.finish();
-    let found = survey(&Trace::open(&file).unwrap(), &SurveyOptions::default(), &|_| ()).modules;
+    let found = Trace::parse(&file).unwrap().survey(&SurveyOptions::default()).modules;
     let found: Vec<_> = found.iter().map(|module| (module.loaded.unwrap().0, module.unloaded.unwrap().0)).collect();
     assert_eq!(found, [(2_000_000, 6_000_000)]);
 }
@@ -182,7 +182,7 @@ fn what_is_not_a_name_gives_way_to_the_original_one() {
             trace.payload(0, 20, &Payload::DebugId(pdb));
         }
         let file = trace.finish();
-        let found = survey(&Trace::open(&file).unwrap(), &SurveyOptions::default(), &|_| ()).modules;
+        let found = Trace::parse(&file).unwrap().survey(&SurveyOptions::default()).modules;
         let found: Vec<_> = found.iter().map(|module| (&*module.name, &*module.path)).collect();
         assert_eq!(found, [expected], "{path} {original} {pdb:?}");
     };
@@ -207,8 +207,8 @@ fn an_image_event_that_names_no_process_is_told_by_its_address() {
     let mut trace = TraceFile::new();
     trace.log(0, rundown(a())).log(0, rundown(user));
     let file = trace.finish();
-    let options = SurveyOptions { user_modules: true, ..SurveyOptions::default() };
-    let found = survey(&Trace::open(&file).unwrap(), &options, &|_| ()).modules;
+    let options = SurveyOptions::default().user_modules(true);
+    let found = Trace::parse(&file).unwrap().survey(&options).modules;
     let found: Vec<_> = found.iter().map(|module| (&*module.name, module.kernel, module.process)).collect();
     assert_eq!(found, [("a.sys", true, 0), ("tool.exe", false, 1234)]);
 }
@@ -224,7 +224,7 @@ fn an_event_header_with_the_classic_flag_is_of_a_class() {
         let mut trace = TraceFile::new();
         trace.log(0, event);
         let file = trace.finish();
-        let found = survey(&Trace::open(&file).unwrap(), &SurveyOptions::default(), &|_| ()).modules;
+        let found = Trace::parse(&file).unwrap().survey(&SurveyOptions::default()).modules;
         assert_eq!(found.len(), expected, "flags {flags:#x}");
     };
     check(CLASSIC, 1);
@@ -263,7 +263,7 @@ fn debug_information_is_joined_by_base_process_and_time() {
     trace.payload(2, 40, &Payload::DebugId(pdb("second.pdb").in_process(4)));
     trace.payload(2, 41, &Payload::DebugId(pdb("stray.pdb")));
     let file = trace.finish();
-    let found: Survey<'_> = survey(&Trace::open(&file).unwrap(), &SurveyOptions::default(), &|_| ());
+    let found: Survey<'_> = Trace::parse(&file).unwrap().survey(&SurveyOptions::default());
     let names: Vec<_> = found.modules.iter().map(|module| module.pdb.as_ref().unwrap().name.as_str()).collect();
     assert_eq!(names, ["first.pdb", "second.pdb"]);
 }

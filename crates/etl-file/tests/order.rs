@@ -2,12 +2,11 @@
 
 use etl_file::{Filter, HookId, Trace};
 use proptest::prelude::*;
-use std::sync::atomic::{AtomicU64, Ordering};
 use testkit::trace::{Compression, Event, Header, Payload, TraceFile};
 
 /// Processor and timestamp of every event, in merged order; the log-file header left out.
 fn merged(file: &[u8]) -> Vec<(u16, i64)> {
-    let trace = Trace::open(file).unwrap();
+    let trace = Trace::parse(file).unwrap();
     let mut events = trace.events_by_time();
     let mut order = Vec::new();
     while let Some(event) = events.next_event() {
@@ -52,7 +51,7 @@ fn a_clock_that_steps_back_keeps_its_processors_order() {
     for tick in [30, 55] {
         trace.kernel_base(1, tick, 0);
     }
-    // 20 stands right behind 50, its predecessor.
+    // 20 comes right after 50, its predecessor.
     assert_eq!(merged(&trace.finish()), [(0, 10), (1, 30), (0, 50), (0, 20), (1, 55), (0, 60)]);
 }
 
@@ -67,6 +66,65 @@ fn an_event_without_a_time_stays_where_it_was_logged() {
 }
 
 #[test]
+fn a_filtered_walk_is_the_whole_one_without_the_rest() {
+    let mut trace = TraceFile::new();
+    trace.start_tick = 0;
+    for tick in 0..40 {
+        let processor = (tick % 3) as u16;
+        match tick % 4 {
+            0 => trace.payload(processor, tick, &Payload::Volume { nt: "N".into(), dos: "D".into() }),
+            _ => trace.kernel_base(processor, tick, 0),
+        };
+        if tick % 7 == 0 {
+            trace.flush(processor);
+        }
+    }
+    let wanted = [(Filter::none().hooks(&[HookId::KERNEL_BASE]), 30), (Filter::none(), 0)];
+    for compression in [Compression::None, Compression::Xpress] {
+        trace.compression = compression;
+        let file = trace.finish();
+        for (filter, expected) in &wanted {
+            let trace = Trace::parse(&file).unwrap();
+            let mut all = trace.events_by_time();
+            let mut whole = Vec::new();
+            while let Some(event) = all.next_event() {
+                let event = event.unwrap();
+                if event.hook() == Some(HookId::KERNEL_BASE) && *expected > 0 {
+                    whole.push((event.processor, event.timestamp));
+                }
+            }
+            let mut some = trace.events_by_time().filter(filter.clone());
+            let mut filtered = Vec::new();
+            while let Some(event) = some.next_event() {
+                let event = event.unwrap();
+                filtered.push((event.processor, event.timestamp));
+            }
+            assert_eq!(filtered.len(), *expected);
+            assert_eq!(filtered, whole);
+        }
+    }
+}
+
+#[test]
+fn a_fold_joins_the_parts_of_a_file_in_its_order() {
+    let mut trace = TraceFile::new();
+    // More than one batch of buffers.
+    trace.buffer_size = 1024;
+    for tick in 0..3000 {
+        trace.kernel_base(0, 2_000_000 + tick, 0).flush(0);
+    }
+    let file = trace.finish();
+    let (ticks, walked) = Trace::parse(&file).unwrap().par_fold(
+        &Filter::none().hooks(&[HookId::KERNEL_BASE]),
+        Vec::new,
+        |ticks, raw| ticks.extend(raw.parse().unwrap().timestamp),
+        |ticks, later| ticks.extend(later),
+    );
+    assert_eq!((ticks.len(), walked.events, walked.buffers), (3000, 3001, 3001));
+    assert!(ticks.is_sorted());
+}
+
+#[test]
 fn damage_comes_between_the_events_and_costs_one_buffer() {
     let mut trace = TraceFile::new();
     trace.buffer_size = 4096;
@@ -76,7 +134,7 @@ fn damage_comes_between_the_events_and_costs_one_buffer() {
     let mut file = trace.finish();
     // The marker of the only event of the third buffer.
     file[3 * 4096 + 0x48 + 3] = 0x40;
-    let trace = Trace::open(&file).unwrap();
+    let trace = Trace::parse(&file).unwrap();
     let (mut whole, mut lost) = (0, Vec::new());
     let mut events = trace.events_by_time();
     while let Some(event) = events.next_event() {
@@ -86,7 +144,7 @@ fn damage_comes_between_the_events_and_costs_one_buffer() {
         }
     }
     assert_eq!((whole, lost), (10, vec![(3 * 4096 + 0x48, 24)]));
-    let walked = trace.walk_unordered(Filter::all(), |_| ());
+    let ((), walked) = trace.par_fold(Filter::all(), || (), |(), _| (), |(), ()| ());
     assert_eq!((walked.events, walked.buffers, walked.damage.len()), (10, 11, 1));
 }
 
@@ -115,12 +173,14 @@ proptest! {
         prop_assert!(order.is_sorted_by_key(|&(processor, tick)| (tick, processor)));
         prop_assert_eq!(order.len(), ticks.len());
 
-        let sum = AtomicU64::new(0);
         let filter = Filter::none().hooks(&[HookId::KERNEL_BASE]);
-        let walked = Trace::open(&file).unwrap().walk_unordered(&filter, |raw| {
-            sum.fetch_add(raw.parse().unwrap().timestamp.unwrap().0 as u64, Ordering::Relaxed);
-        });
+        let (sum, walked) = Trace::parse(&file).unwrap().par_fold(
+            &filter,
+            || 0,
+            |sum, raw| *sum += raw.parse().unwrap().timestamp.unwrap().0,
+            |sum, later| *sum += later,
+        );
         prop_assert_eq!(walked.events, ticks.len() as u64 + 1);
-        prop_assert_eq!(sum.into_inner(), ticks.iter().map(|&(_, tick)| tick as u64).sum::<u64>());
+        prop_assert_eq!(sum, ticks.iter().map(|&(_, tick)| tick).sum::<i64>());
     }
 }

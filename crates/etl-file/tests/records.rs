@@ -8,7 +8,7 @@ fn read(event: Event, check: impl FnOnce(Record<'_>)) {
     let mut trace = TraceFile::new();
     trace.log(0, event);
     let file = trace.finish();
-    let buffer = Trace::open(&file).unwrap().buffers().nth(1).unwrap().unwrap();
+    let buffer = Trace::parse(&file).unwrap().buffers().nth(1).unwrap().unwrap();
     let event = buffer.plain_events().unwrap().next().unwrap().unwrap().parse().unwrap();
     check(event.record().unwrap());
 }
@@ -172,7 +172,7 @@ fn what_is_not_known_is_passed_on() {
     read(Event::hook(Header::Perfinfo64, 0x7777, 1, 5, vec![1; 9]), |record| assert_eq!(record, Record::Other));
     let unknown = "00112233-4455-6677-8899-aabbccddeeff";
     read(Event::class(Header::Full64, unknown, 3, 1, 5, vec![1; 9]), |record| assert_eq!(record, Record::Other));
-    // A merge's note of a kind that nobody has explained.
+    // A merge's note of a kind whose meaning is not known.
     let notes = "b3e675d7-2554-4f18-830b-2762732560de";
     read(Event::class(Header::Full64, notes, 39, 1, 5, vec![1; 36]), |record| assert_eq!(record, Record::Other));
 }
@@ -194,7 +194,7 @@ fn payloads_that_are_too_short_are_errors_with_a_place() {
         event.payload.truncate(7);
         trace.log(0, event);
         let file = trace.finish();
-        let buffer = Trace::open(&file).unwrap().buffers().nth(1).unwrap().unwrap();
+        let buffer = Trace::parse(&file).unwrap().buffers().nth(1).unwrap().unwrap();
         let event = buffer.plain_events().unwrap().next().unwrap().unwrap().parse().unwrap();
         let error = event.record().unwrap_err();
         assert_eq!(error.offset(), buffer.offset() + 0x48, "{payload:?}: {error}");

@@ -209,6 +209,11 @@ impl Reading<'_> {
         }
     }
 
+    /// The tick nearest to a time in seconds from the start of the trace; `None` when the source is not a trace.
+    pub fn tick(&self, seconds: f64) -> Option<etl_file::Tick> {
+        self.clock.as_ref().map(|clock| clock.tick_at_seconds(seconds))
+    }
+
     /// Resolves a moment to seconds from the start of the trace; the end when none is named.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use etl_file::{SurveyOptions, Trace, survey};
+use etl_file::{SurveyOptions, Trace};
 use kernel_snapshot::FileBytes;
 use testkit::trace::{Module, TraceFile};
 
@@ -51,7 +51,7 @@ fn ten_gigabytes_take_less_than_64_megabytes() {
     drop(built);
     let bytes = FileBytes::open(file.path()).unwrap();
     let most = AtomicU64::new(0);
-    let found = survey(&Trace::open(&bytes).unwrap(), &SurveyOptions::default(), &|_| {
+    let found = Trace::parse(&bytes).unwrap().survey_with_progress(&SurveyOptions::default(), &|_| {
         most.fetch_max(anonymous().unwrap_or(0), Ordering::Relaxed);
     });
     let grown = most.into_inner().max(anonymous().unwrap_or(0)).saturating_sub(before);
@@ -59,7 +59,7 @@ fn ten_gigabytes_take_less_than_64_megabytes() {
     assert_eq!(found.counts.buffers, ISLANDS + 1);
     // Every hole is reported, the last one as a reserved tail.
     assert_eq!(found.warnings.len() as u64, ISLANDS);
-    let lost: u64 = found.warnings.iter().map(etl_file::Error::length).sum();
+    let lost: u64 = found.warnings.iter().map(etl_file::Diagnostic::length).sum();
     assert_eq!(lost, SIZE - (ISLANDS + 1) * buffer);
     assert!(grown < ALLOWED, "{grown} bytes of anonymous memory, {ALLOWED} allowed");
     println!("{} MiB of anonymous memory for a trace of {} GiB", grown >> 20, SIZE >> 30);

@@ -82,6 +82,7 @@ impl Memory for Fill {
 
 /// A range of virtual addresses that does not wrap around: its last address is at most `u64::MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct AddressRange {
     start: u64,
     size: u64,
@@ -130,6 +131,7 @@ impl AddressRange {
 
 /// Page protection, `PAGE_*` of winnt.h. Values without a name are kept as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Protection(pub u32);
 
 impl Protection {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use etl_file::{ImageAction, Record, Scratch, Survey, SurveyOptions, Trace, survey};
+use etl_file::{ImageAction, Record, Scratch, Survey, SurveyOptions, Trace};
 use xtask::outcome::Outcome;
 
 /// What is known of a trace (counted by hand, or by other readers).
@@ -101,8 +101,8 @@ pub fn run(data: &Path) -> Result<Outcome> {
 }
 
 fn scan(file: &[u8]) -> etl_file::Result<Survey<'_>> {
-    let options = SurveyOptions { user_modules: true, ..SurveyOptions::default() };
-    Ok(survey(&Trace::open(file)?, &options, &|_| ()))
+    let options = SurveyOptions::default().user_modules(true);
+    Ok(Trace::parse(file)?.survey(&options))
 }
 
 fn check_counts(known: &Known, file: &[u8]) -> Outcome {
@@ -138,7 +138,7 @@ fn check_counts(known: &Known, file: &[u8]) -> Outcome {
 /// Walks all events without a filter and reads every record.
 fn count_records(file: &[u8]) -> ([usize; 4], [usize; 2], Vec<String>) {
     let (mut images, mut notes, mut errors) = ([0; 4], [0; 2], Vec::new());
-    let Ok(trace) = Trace::open(file) else { return (images, notes, vec!["not a trace".to_owned()]) };
+    let Ok(trace) = Trace::parse(file) else { return (images, notes, vec!["not a trace".to_owned()]) };
     let mut scratch = Scratch::default();
     for buffer in trace.buffers().flatten() {
         let Ok(events) = buffer.events(&mut scratch) else { continue };
@@ -150,6 +150,7 @@ fn count_records(file: &[u8]) -> ([usize; 4], [usize; 2], Vec<String>) {
                         ImageAction::Unload => 1,
                         ImageAction::RundownStart => 2,
                         ImageAction::RundownEnd => 3,
+                        _ => continue,
                     };
                     images[place] += 1;
                 }
@@ -248,7 +249,7 @@ fn check_damage(name: &str, file: &[u8]) -> Outcome {
 
 /// File offsets of the buffers, and the end of the file.
 fn boundaries(file: &[u8]) -> Vec<usize> {
-    let trace = Trace::open(file).expect("the sample was opened before");
+    let trace = Trace::parse(file).expect("the sample was opened before");
     let starts = trace.buffers().flatten().map(|buffer| buffer.offset() as usize);
     starts.chain([file.len()]).collect()
 }

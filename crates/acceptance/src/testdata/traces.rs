@@ -1,7 +1,7 @@
 //! Traces: each kind of file and compression, and what can be wrong with one.
 
 use anyhow::{Result, ensure};
-use etl_file::{SurveyOptions, Trace, survey};
+use etl_file::{SurveyOptions, Trace};
 use testkit::pt::{Machine, Program, Shape};
 use testkit::trace::{Compression, Module, Payload, TraceFile};
 
@@ -77,7 +77,7 @@ fn with_packets() -> TraceFile {
 }
 
 fn found(file: &[u8]) -> Result<String> {
-    let survey = survey(&Trace::open(file)?, &SurveyOptions::default(), &|_| ());
+    let survey = Trace::parse(file)?.survey(&SurveyOptions::default());
     ensure!(survey.warnings.is_empty(), "{:?}", survey.warnings);
     let modules = survey.modules.iter().filter(|module| module.kernel).count();
     let mut text = format!("{modules} kernel modules, ");

@@ -66,7 +66,7 @@ fn file(input: &[u8]) -> Vec<u8> {
 /// Walks every buffer and event, reads every record, in file order, in order of time and in none: all must agree.
 pub fn walk(input: &[u8]) {
     let data = file(input);
-    let Ok(trace) = Trace::open(&data) else { return };
+    let Ok(trace) = Trace::parse(&data) else { return };
     let mut scratch = Scratch::default();
     let (mut events, mut buffers, mut lost, mut end) = (0, 0, 0, 0);
     for buffer in trace.buffers() {
@@ -78,7 +78,7 @@ pub fn walk(input: &[u8]) {
                 continue;
             }
         };
-        assert!(buffer.offset() >= end, "buffers lie one behind the other");
+        assert!(buffer.offset() >= end, "buffers follow each other");
         end = buffer.offset() + 0x48;
         buffers += 1;
         let Ok(found) = buffer.events(&mut scratch) else {
@@ -99,7 +99,9 @@ pub fn walk(input: &[u8]) {
             }
         }
     }
-    let walked = trace.walk_unordered(etl_file::Filter::all(), |_| ());
+    let (folded, walked) =
+        trace.par_fold(etl_file::Filter::all(), || 0, |count, _| *count += 1, |count, later| *count += later);
+    assert_eq!(folded, events);
     assert_eq!((walked.events, walked.buffers, walked.damage.len()), (events, buffers, lost));
     let (mut merged, mut damage) = (0, 0);
     let mut by_time = trace.events_by_time();
@@ -116,9 +118,9 @@ pub fn walk(input: &[u8]) {
 /// Surveys a hostile trace: modules are in order and covered by what the file says.
 pub fn survey(input: &[u8]) {
     let data = file(input);
-    let Ok(trace) = Trace::open(&data) else { return };
-    let options = SurveyOptions { user_modules: true, ..SurveyOptions::default() };
-    let found = etl_file::survey(&trace, &options, &|done| assert!(done <= data.len() as u64));
+    let Ok(trace) = Trace::parse(&data) else { return };
+    let options = SurveyOptions::default().user_modules(true);
+    let found = trace.survey_with_progress(&options, &|done| assert!(done <= data.len() as u64));
     for module in &found.modules {
         assert!(module.first_seen <= module.last_seen);
         let _ = (found.clock.seconds(module.first_seen), found.clock.utc(module.last_seen).to_string());
@@ -163,7 +165,7 @@ pub fn records(input: &[u8]) {
     let mut trace = TraceFile::new();
     trace.log(0, event);
     let data = trace.finish();
-    let trace = Trace::open(&data).expect("the header is sound");
+    let trace = Trace::parse(&data).expect("the header is sound");
     let buffer = trace.buffers().nth(1).expect("there are two buffers").expect("it is sound");
     for event in buffer.plain_events().expect("it is plain") {
         let event = event.expect("its size is right").parse().expect("its header is whole");

@@ -7,9 +7,36 @@ pub(crate) mod huffman;
 pub(crate) mod lznt1;
 pub(crate) mod xpress;
 
-use crate::file::CompressionFormat;
+use std::fmt;
 
-/// Bytes behind the expected output that decoders may scribble on, so that copies can go in whole words.
+/// The compression format of a file's compressed buffers (COMPRESSION_FORMAT_* of ntifs.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct CompressionFormat(pub u16);
+
+impl CompressionFormat {
+    /// Not compressed.
+    pub const NONE: Self = Self(0);
+    /// LZNT1.
+    pub const LZNT1: Self = Self(2);
+    /// Plain XPRESS: LZ77 without entropy coding.
+    pub const XPRESS: Self = Self(3);
+    /// XPRESS with Huffman coding.
+    pub const XPRESS_HUFFMAN: Self = Self(4);
+}
+
+impl fmt::Display for CompressionFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NONE => f.write_str("none"),
+            Self::LZNT1 => f.write_str("LZNT1"),
+            Self::XPRESS => f.write_str("XPRESS"),
+            Self::XPRESS_HUFFMAN => f.write_str("XPRESS Huffman"),
+            Self(other) => write!(f, "format {other}"),
+        }
+    }
+}
+
+/// Bytes after the expected output that decoders may overwrite, so that copies can go in whole words.
 pub(crate) const SLACK: usize = 64;
 
 /// Fills the first bytes of an output that is [`SLACK`] longer: input, output, how many bytes. Answers how many bytes of
@@ -63,7 +90,7 @@ pub(crate) fn fill(
         _ => return Err("compression format unknown"),
     };
     let out = &mut scratch.0;
-    // Growing only: what an earlier buffer left behind is overwritten or never looked at.
+    // It only grows: what an earlier buffer left there is overwritten or never looked at.
     if out.len() < expected + SLACK {
         out.resize(expected + SLACK, 0);
     }
@@ -71,7 +98,7 @@ pub(crate) fn fill(
 }
 
 /// Copies `length` bytes from `distance` before `at` to `at`, where the two may overlap: then the pattern repeats.
-/// `distance` is in `1..=at` and `at + length + SLACK <= out.len()`; bytes behind the copy may be scribbled on.
+/// `distance` is in `1..=at` and `at + length + SLACK <= out.len()`; bytes after the copy may be overwritten.
 #[inline(always)]
 pub(crate) fn copy_match(out: &mut [u8], at: usize, distance: usize, length: usize) {
     if distance < 8 {

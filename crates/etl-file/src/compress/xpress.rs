@@ -28,7 +28,7 @@ struct State {
     at: usize,
     /// Position in the output.
     to: usize,
-    /// The flags not used yet, from the top, and behind them a bit that marks their end.
+    /// The flags not used yet, from the top, followed by a bit that marks their end.
     flags: u64,
     /// The byte of nibbles last read; its high nibble is the next one if `nibble_left`.
     nibbles: u8,

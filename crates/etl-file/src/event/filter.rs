@@ -8,8 +8,8 @@ use std::mem::offset_of;
 use std::sync::LazyLock;
 
 /// A set of kernel event kinds, and of event classes and providers. A filter never asks for more than an event's first
-/// bytes, and may let through another class whose GUID begins with the same four bytes: what it lets through is still
-/// to be looked at.
+/// bytes, and may let through another class whose GUID begins with the same four bytes: callers must still
+/// check what it lets through.
 #[derive(Clone, Debug)]
 pub struct Filter {
     /// One bit per hook id.

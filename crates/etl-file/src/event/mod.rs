@@ -12,6 +12,7 @@ use crate::raw::{BUFFER_HEADER, HeaderKind};
 
 /// An event whose extent is known and whose header is not read yet.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct RawEvent<'d> {
     /// The kind of its header.
     pub kind: HeaderKind,
@@ -19,7 +20,7 @@ pub struct RawEvent<'d> {
     pub bytes: &'d [u8],
     /// File offset; for an event of a compressed buffer, that of the buffer.
     pub offset: u64,
-    /// Position in the buffer's events, for telling events of one buffer apart and putting them in order.
+    /// Position among the buffer's events in bytes: identifies an event in its buffer, and orders them.
     pub position: u32,
     /// Processor of the buffer.
     pub processor: u16,
@@ -35,7 +36,7 @@ impl<'d> RawEvent<'d> {
     }
 }
 
-/// The events of one buffer, in the order in which they were logged. Damage ends the buffer: nothing behind an event of
+/// The events of one buffer, in the order in which they were logged. Damage ends the buffer: nothing after an event of
 /// unknown length can be found, so the iterator yields one error that says how much is lost, and then ends.
 #[derive(Clone, Debug)]
 pub struct Events<'d> {
@@ -45,7 +46,7 @@ pub struct Events<'d> {
     buffer: u64,
     compressed: bool,
     processor: u16,
-    /// The file ends inside the buffer: an event cut there is no damage of its own.
+    /// The file ends inside the buffer: an event cut there is not further damage.
     cut: bool,
     seen: u64,
 }
@@ -76,13 +77,13 @@ impl<'d> Events<'d> {
         self.at
     }
 
-    /// Events passed so far, those that a filter held back included.
+    /// Events passed so far, including those that a filter held back.
     pub fn seen(&self) -> u64 {
         self.seen
     }
 
-    /// The next event that `filter` lets through. This is the fast path over a trace: an event of no interest costs a
-    /// load of its first 8 bytes, and a class event that of its GUID.
+    /// The next event that `filter` lets through. This is the fast path over a trace: an event that is not wanted costs
+    /// a load of its first 8 bytes, and a class event that of its GUID.
     #[inline]
     pub fn next_matching(&mut self, filter: &Filter) -> Option<Result<RawEvent<'d>>> {
         loop {
@@ -113,7 +114,7 @@ impl<'d> Events<'d> {
         }
     }
 
-    /// Counts the rest without looking at it.
+    /// Counts the remaining events.
     pub fn count_rest(&mut self) -> u64 {
         let before = self.seen;
         let nothing = Filter::none();
@@ -193,7 +194,7 @@ fn rare_step(word: u64, marker: u8, size: usize) -> Step {
     } else if marker & HEADER == 0 {
         Step::Damage
     } else if marker & EVENT != 0 {
-        // The other marker bits of an event have no published meaning; the type byte decides as ever.
+        // The other marker bits of an event have no published meaning; the type byte decides here too.
         step(word & !0xff00_0000 | 0xc000_0000)
     } else if marker & ULONG32_TIME == ULONG32_TIME {
         Step::Event(HeaderKind::ULONG32_TIME, size)

@@ -5,6 +5,7 @@ use std::fmt;
 /// Kind of a kernel event: group in the high byte, type in the low one (ntwmi.h in phnt, WMI_LOG_TYPE_* and
 /// PERFINFO_LOG_TYPE_*; Geoff Chappell's table of hook ids).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct HookId(pub u16);
 
 macro_rules! hooks {
@@ -81,7 +82,7 @@ hooks! {
     IPT = 0x1f20, "IntelProcessorTrace";
 }
 
-/// Kinds that need no constant here but are natural triggers of Intel PT snapshots, or frequent.
+/// Further kinds that are frequent or likely triggers of Intel PT snapshots, and have no constant.
 fn minor_name(hook: u16) -> Option<&'static str> {
     Some(match hook {
         0x0008 => "RundownComplete",

@@ -131,6 +131,7 @@ const _: () = assert!(size_of::<RawEventHeader>() == 80);
 /// The kind of an event's header: byte 2 of its marker (ntwmi.h in phnt, TRACE_HEADER_TYPE_*). WPP messages and the
 /// obsolete header with a 32-bit timestamp have no such byte and get values of their own above 255.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct HeaderKind(pub u16);
 
 impl HeaderKind {

@@ -7,6 +7,8 @@ use crate::event::Event;
 
 /// Hook 0x0B0A.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct ConfigCpu {
     /// Nominal speed in MHz.
     pub mhz: u32,
@@ -30,6 +32,8 @@ pub struct ConfigCpu {
 
 /// Hook 0x0B23, one per processor, Windows 10 1709 and later.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct ConfigProcessor {
     /// Which processor.
     pub index: u32,
@@ -45,6 +49,8 @@ pub struct ConfigProcessor {
 
 /// Hook 0x0B21, or SystemConfigEx 37.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct DeviceFamily {
     /// Major, minor, build and revision; all zero on Windows 8.
     pub version: [u16; 4],
@@ -56,6 +62,8 @@ pub struct DeviceFamily {
 
 /// SystemConfigEx 32.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct BuildInfo {
     /// Such as `9200.16384.amd64fre.win8_rtm.120725-1247`.
     pub build_lab: String,
@@ -65,6 +73,8 @@ pub struct BuildInfo {
 
 /// SystemConfigEx 35.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct VolumeMapping {
     /// Such as `\Device\HarddiskVolume3\`.
     pub nt_path: String,

@@ -24,6 +24,8 @@ use crate::raw::HookId;
 
 /// What happened to an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum ImageAction {
     /// It was loaded.
     Load,
@@ -49,6 +51,8 @@ impl ImageAction {
 
 /// An image in a process, or in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Image {
     /// What happened to it.
     pub action: ImageAction,

@@ -9,6 +9,8 @@ use crate::guid::Guid;
 
 /// Opcode 0: what an image's file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct ImageId {
     /// Address of the image.
     pub base: u64,
@@ -24,6 +26,8 @@ pub struct ImageId {
 
 /// Opcodes 36 and 37: an image's RSDS record.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct DebugId {
     /// Address of the image.
     pub base: u64,
@@ -41,6 +45,8 @@ pub struct DebugId {
 
 /// Opcode 64: a file's version resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct FileVersion {
     /// SizeOfImage in bytes.
     pub size: u32,

@@ -23,6 +23,7 @@ const FIXED: usize = 32;
 
 /// Intel PT data of one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Ipt<'d> {
     /// Timestamp of the event that triggered this one.
     pub trigger_time: Tick,
@@ -42,6 +43,7 @@ pub struct Ipt<'d> {
 
 /// The IPT options word (ionescu007/winipt, libipt.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct IptOptions(pub u64);
 
 impl IptOptions {

@@ -8,6 +8,7 @@ use crate::event::Event;
 
 /// The last branches that a processor took before an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LastBranches<'d> {
     /// Timestamp of the event that they belong to.
     pub event_time: Tick,

@@ -20,6 +20,8 @@ use crate::event::Event;
 
 /// What happened to a process or thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum LifeEvent {
     /// It started.
     Start,
@@ -45,6 +47,8 @@ impl LifeEvent {
 
 /// A process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct ProcessRecord {
     /// What happened to it.
     pub life: LifeEvent,
@@ -82,7 +86,7 @@ pub(super) fn parse<'d>(event: &Event<'d>, life: LifeEvent) -> Result<Record<'d>
             bytes.u32(at)?;
             at += 4;
         }
-        let (name, next) = bytes.text(behind_sid(bytes, at, width)?);
+        let (name, next) = bytes.text(after_sid(bytes, at, width)?);
         Some(Record::Process(ProcessRecord {
             life,
             pid: bytes.u32(width)?,
@@ -97,7 +101,7 @@ pub(super) fn parse<'d>(event: &Event<'d>, life: LifeEvent) -> Result<Record<'d>
 }
 
 /// Where the SID at `at` ends: 4 zero bytes, or a TOKEN_USER (two pointers) and a SID.
-fn behind_sid(bytes: Bytes<'_>, at: usize, width: usize) -> Option<usize> {
+fn after_sid(bytes: Bytes<'_>, at: usize, width: usize) -> Option<usize> {
     if bytes.u32(at)? == 0 {
         return Some(at + 4);
     }

@@ -9,6 +9,8 @@ use crate::event::Event;
 
 /// Hook 0x0524: a processor turned from one thread to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct ContextSwitch {
     /// The thread that runs from now on.
     pub new_thread: u32,
@@ -18,6 +20,8 @@ pub struct ContextSwitch {
 
 /// Hook 0x0F2E: where a thread was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct SampledProfile {
     /// Instruction pointer.
     pub address: u64,
@@ -29,6 +33,7 @@ pub struct SampledProfile {
 
 /// Hook 0x1820: the stack of an event, found by that event's timestamp, process and thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StackWalk<'d> {
     /// Timestamp of the event that this is the stack of.
     pub event_time: Tick,

@@ -6,6 +6,8 @@ use crate::event::Event;
 
 /// A thread.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct ThreadRecord {
     /// What happened to it.
     pub life: LifeEvent,

@@ -4,12 +4,11 @@ use super::{IptEvent, IptSnapshot, Trigger};
 use crate::buffer::Buffer;
 use crate::clock::Tick;
 use crate::event::{Event, Events, Filter};
-use crate::file::Trace;
 use crate::raw::HookId;
 use crate::records::{ContextSwitch, Ipt, Record};
+use crate::trace::Trace;
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 /// One event's data, and where in its processor's stream it stood.
 pub(super) struct Piece<'a> {
@@ -137,16 +136,18 @@ fn find_far_triggers(trace: &Trace<'_>, pieces: &mut [Piece<'_>]) {
         return;
     }
     let threads: Vec<u32> = pieces.iter().map(|piece| piece.tid).collect();
-    let found = Mutex::new(Vec::new());
-    trace.walk_unordered(Filter::all(), |raw| {
-        let Ok(event) = raw.parse() else { return };
-        let indexes = event.timestamp.and_then(|tick| wanted.get(&(event.processor, tick)));
-        for &index in indexes.into_iter().flatten() {
-            let candidate = candidate(&event, threads[index]).map(|candidate| (index, candidate));
-            found.lock().unwrap_or_else(PoisonError::into_inner).extend(candidate);
-        }
-    });
-    let found: Vec<(usize, Candidate)> = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (found, _) = trace.par_fold(
+        Filter::all(),
+        Vec::new,
+        |found: &mut Vec<(usize, Candidate)>, raw| {
+            let Ok(event) = raw.parse() else { return };
+            let indexes = event.timestamp.and_then(|tick| wanted.get(&(event.processor, tick)));
+            for &index in indexes.into_iter().flatten() {
+                found.extend(candidate(&event, threads[index]).map(|candidate| (index, candidate)));
+            }
+        },
+        |found, later| found.extend(later),
+    );
     for (index, candidate) in found {
         pieces[index].trigger = pieces[index].trigger.max(Some(candidate));
     }

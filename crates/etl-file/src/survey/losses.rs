@@ -1,6 +1,6 @@
 //! What a trace lacks, by the log-file header and by its buffers.
 
-use crate::file::{LogFileMode, LogHeader};
+use crate::log_header::{LogFileMode, LogHeader};
 
 /// What was logged and is not in the file, or could not be logged. Modules may be missing from a trace with losses, or
 /// be listed as loaded although they were unloaded.

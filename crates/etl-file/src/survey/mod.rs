@@ -3,151 +3,46 @@
 
 mod ipt;
 mod lives;
+mod lookup;
 mod losses;
+mod part;
 mod pass;
 mod system;
 
 use crate::clock::{Clock, Tick};
-use crate::error::Error;
-use crate::file::{LogHeader, Trace};
+use crate::error::Diagnostic;
+use crate::log_header::LogHeader;
 use crate::raw::{HeaderKind, HookId};
-use crate::timeline::{self, Module};
+use crate::timeline::Module;
+use crate::trace::Trace;
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 pub use ipt::RingOrder;
 pub use losses::Losses;
+pub use part::Part;
 
-/// Reads the whole trace once, in parallel over its buffers. `progress` is told now and then how many bytes of the file
-/// are done.
-///
-/// Damage does not stop it: what is lost is told by [`Survey::warnings`].
-///
-/// Memory is proportional to what is collected, not to the file: about ten times the bytes of the collected events, plus
-/// 16 MiB per thread at worst for decompression. Intel PT data is borrowed from the file, or copied when compressed.
-pub fn survey<'a>(trace: &Trace<'a>, options: &SurveyOptions, progress: &(dyn Fn(u64) + Sync)) -> Survey<'a> {
-    Part::read(trace, options, progress).alone()
-}
-
-/// What one file of a recording holds, before it is joined with others: the kernel's session and a user session are often
-/// in files of their own.
-pub struct Part<'a> {
-    /// The log-file header.
-    pub header: LogHeader,
-    /// How much there is.
-    pub counts: Counts,
-    /// What the file lacks.
-    pub losses: Losses,
-    /// Local damage, and facts worth knowing, as in [`Survey::warnings`].
-    pub warnings: Vec<Error>,
-    /// Warnings that were counted but not kept.
-    pub warnings_dropped: u64,
-    clock: Clock,
-    ipt: Vec<IptSnapshot<'a>>,
-    found: pass::Found<'a>,
-}
-
-impl<'a> Part<'a> {
-    /// Reads one file, as [`survey`] does.
-    pub fn read(trace: &Trace<'a>, options: &SurveyOptions, progress: &(dyn Fn(u64) + Sync)) -> Self {
-        let mut found = pass::run(trace, options, progress);
-        let header = trace.header().clone();
-        let counts = Counts {
-            events: found.events,
-            buffers: found.buffers,
-            ipt_events: found.ipt_events,
-            events_lost: header.events_lost,
-            buffers_lost: header.buffers_lost,
-        };
-        Self {
-            counts,
-            losses: Losses::count(&header, &mut found.sequences, found.marked_lost),
-            warnings: std::mem::take(&mut found.warnings.kept),
-            warnings_dropped: found.warnings.dropped,
-            clock: trace.clock(),
-            ipt: ipt::assemble(trace, std::mem::take(&mut found.ipt)),
-            header,
-            found,
-        }
-    }
-
-    /// The computer's name, if this file says it.
-    pub fn computer_name(&self) -> Option<&str> {
-        let cpu = self.found.system.cpu.as_ref()?;
-        Some(&*cpu.computer_name).filter(|name| !name.is_empty())
-    }
-
-    /// The survey of this file by itself.
-    pub fn alone(self) -> Survey<'a> {
-        self.with(Vec::new())
-    }
-
-    /// The survey of this file and others as one recording. Whether they belong together is for the caller to know: all
-    /// must be of one boot and count time by the same clock, so that a timestamp means the same moment in each.
+impl<'a> Trace<'a> {
+    /// Reads the whole trace once, in parallel over its buffers, and answers what it holds as plain values.
     ///
-    /// What two files say of the same module, process or thread is one; the survey's clock starts with the earliest file,
-    /// and its header is that of the session that saw most processors.
-    pub fn with(self, others: Vec<Self>) -> Survey<'a> {
-        let Self {
-            mut header,
-            mut counts,
-            mut losses,
-            mut warnings,
-            mut warnings_dropped,
-            mut clock,
-            mut ipt,
-            mut found,
-        } = self;
-        let is_joined = !others.is_empty();
-        for other in others {
-            if other.header.processors > header.processors {
-                header = other.header;
-            }
-            if other.clock.start() < clock.start() {
-                clock = other.clock;
-            }
-            counts.add(&other.counts);
-            losses.add(&other.losses);
-            warnings.extend(other.warnings);
-            warnings_dropped += other.warnings_dropped;
-            join_ipt(&mut ipt, other.ipt);
-            found.join(other.found);
-        }
-        if is_joined {
-            ipt.sort_by_key(|snapshot| snapshot.processor);
-        }
-        let system = system::describe(&header, &mut found.system);
-        let (processes, threads) = lives::settle(found.processes, found.threads);
-        Survey {
-            clock,
-            counts,
-            losses,
-            kernel_base: found.system.kernel_base,
-            modules: timeline::modules(found.images, found.image_ids, found.debug_ids, system.pointer_size),
-            system,
-            processes,
-            threads,
-            volumes: found.volumes,
-            ipt,
-            warnings,
-            warnings_dropped,
-            header,
-        }
+    /// Damage does not stop it: [`Survey::warnings`] says what was lost.
+    ///
+    /// Memory is proportional to what is collected, not to the file: about ten times the bytes of the collected events,
+    /// plus 16 MiB per thread at worst for decompression. Intel PT data is borrowed from the file, or copied when
+    /// compressed.
+    pub fn survey(&self, options: &SurveyOptions) -> Survey<'a> {
+        self.survey_with_progress(options, &|_| ())
+    }
+
+    /// The same; `progress` is called now and then, on any thread, with how many bytes of the file are done.
+    pub fn survey_with_progress(&self, options: &SurveyOptions, progress: &(dyn Fn(u64) + Sync)) -> Survey<'a> {
+        Part::read(self, options, progress).alone()
     }
 }
 
-/// Adds the Intel PT snapshots of another file, but for those that both hold.
-fn join_ipt<'a>(ipt: &mut Vec<IptSnapshot<'a>>, other: Vec<IptSnapshot<'a>>) {
-    let key = |found: &IptSnapshot<'_>| (found.trigger_time, found.processor, found.pid, found.tid);
-    let known: HashMap<_, usize> = ipt.iter().enumerate().map(|(number, found)| (key(found), number)).collect();
-    let is_new =
-        |found: &IptSnapshot<'_>| known.get(&key(found)).is_none_or(|&number| ipt[number].pieces != found.pieces);
-    let new: Vec<_> = other.into_iter().filter(is_new).collect();
-    ipt.extend(new);
-}
-
-/// What [`survey`] collects besides the kernel's modules. The default is everything but user modules.
+/// What [`Trace::survey`] collects besides the kernel's modules. The default is everything but user modules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct SurveyOptions {
     /// Modules of user processes too.
     pub user_modules: bool,
@@ -155,6 +50,26 @@ pub struct SurveyOptions {
     pub processes: bool,
     /// Intel PT snapshots; otherwise they are only counted.
     pub ipt: bool,
+}
+
+impl SurveyOptions {
+    /// Sets [`Self::user_modules`].
+    #[must_use]
+    pub fn user_modules(self, wanted: bool) -> Self {
+        Self { user_modules: wanted, ..self }
+    }
+
+    /// Sets [`Self::processes`].
+    #[must_use]
+    pub fn processes(self, wanted: bool) -> Self {
+        Self { processes: wanted, ..self }
+    }
+
+    /// Sets [`Self::ipt`].
+    #[must_use]
+    pub fn ipt(self, wanted: bool) -> Self {
+        Self { ipt: wanted, ..self }
+    }
 }
 
 impl Default for SurveyOptions {
@@ -165,14 +80,15 @@ impl Default for SurveyOptions {
 
 /// What one pass found.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Survey<'a> {
     /// The log-file header.
     pub header: LogHeader,
     /// The session's clock: turns every [`Tick`] here into seconds or UTC.
     pub clock: Clock,
-    /// How much there is.
+    /// How many events and buffers there are.
     pub counts: Counts,
-    /// What the file lacks.
+    /// What was lost.
     pub losses: Losses,
     /// The traced system.
     pub system: System,
@@ -181,16 +97,16 @@ pub struct Survey<'a> {
     /// Modules, by process, base and time: kernel ones first. One module is one (process, base) between its load or
     /// first mention and its unload.
     pub modules: Vec<Module>,
-    /// Processes, by id and time.
+    /// Processes, by id and first event.
     pub processes: Vec<Process>,
-    /// Threads, by id and time.
+    /// Threads, by id and first event.
     pub threads: Vec<Thread>,
-    /// Names of volumes, NT and DOS.
+    /// The volumes' NT and DOS names.
     pub volumes: Vec<Volume>,
     /// Intel PT snapshots, by processor and then in the order in which they were logged.
     pub ipt: Vec<IptSnapshot<'a>>,
-    /// Local damage, and facts worth knowing; at most [`WARNINGS_KEPT`], in file order.
-    pub warnings: Vec<Error>,
+    /// Local damage, and remarks about a healthy file; at most [`WARNINGS_KEPT`], in file order.
+    pub warnings: Vec<Diagnostic>,
     /// Warnings that were counted but not kept.
     pub warnings_dropped: u64,
 }
@@ -200,6 +116,8 @@ pub const WARNINGS_KEPT: usize = 1000;
 
 /// How much a trace holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Counts {
     /// Events with a whole header and body; the log-file header and WPP messages are events too.
     pub events: u64,
@@ -225,6 +143,8 @@ impl Counts {
 
 /// The traced system.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct System {
     /// Windows major version, such as 10.
     pub major: u8,
@@ -252,6 +172,8 @@ pub struct System {
 
 /// The processors' make, as far as the trace says.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct CpuInfo {
     /// Vendor string, such as `GenuineIntel`.
     pub vendor: Option<String>,
@@ -269,6 +191,8 @@ pub struct CpuInfo {
 
 /// A process.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Process {
     /// Process id.
     pub pid: u32,
@@ -282,6 +206,8 @@ pub struct Process {
     pub command_line: String,
     /// DirectoryTableBase: CR3 of the kernel's page tables, which PIP packets of Intel PT name.
     pub directory_table_base: Option<u64>,
+    /// The first event that names it.
+    pub first_seen: Tick,
     /// When it started, if the trace saw it.
     pub started: Option<Tick>,
     /// When it ended, if the trace saw it.
@@ -290,6 +216,8 @@ pub struct Process {
 
 /// A thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Thread {
     /// Thread id.
     pub tid: u32,
@@ -297,6 +225,8 @@ pub struct Thread {
     pub pid: u32,
     /// Name; empty when it has none.
     pub name: String,
+    /// The first event that names it.
+    pub first_seen: Tick,
     /// When it started, if the trace saw it.
     pub started: Option<Tick>,
     /// When it ended, if the trace saw it.
@@ -305,6 +235,8 @@ pub struct Thread {
 
 /// A volume's two names (SystemConfigEx VolumeMapping).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Volume {
     /// Such as `\Device\HarddiskVolume3\`.
     pub nt: String,
@@ -314,6 +246,7 @@ pub struct Volume {
 
 /// Intel PT data that was logged for one event: the trace of one processor and thread up to that event.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct IptSnapshot<'a> {
     /// Timestamp of the event that triggered it.
     pub trigger_time: Tick,
@@ -325,7 +258,7 @@ pub struct IptSnapshot<'a> {
     pub tid: u32,
     /// The IPT options word that the session was configured with.
     pub options: u64,
-    /// The word behind TraceSize, of the first piece: probably where the ring buffer's writer stood.
+    /// The word after TraceSize, of the first piece: probably where the ring buffer's writer stood.
     pub ring_offset: u32,
     /// The event that triggered it, if the trace holds it.
     pub trigger: Option<Trigger>,
@@ -352,6 +285,8 @@ pub struct IptEvent {
 
 /// The event that an Intel PT snapshot belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Trigger {
     /// Its kind.
     pub hook: HookId,

@@ -3,23 +3,18 @@
 use super::ipt::{self, Piece};
 use super::system::SystemFacts;
 use super::{SurveyOptions, Volume, WARNINGS_KEPT};
-use crate::buffer::{Buffer, Buffers};
+use crate::buffer::Buffer;
 use crate::clock::Tick;
 use crate::compress::Scratch;
-use crate::error::Error;
+use crate::error::{Diagnostic, Error};
 use crate::event::{Event, EventId, Events, Filter};
-use crate::file::Trace;
+use crate::parallel::scan_batches;
 use crate::raw::{BufferFlags, HookId, ProviderGuid};
 use crate::records::{DebugId, Image, ImageId, ProcessRecord, Record, ThreadRecord, image_base};
 use crate::timeline::is_kernel;
+use crate::trace::Trace;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Threads take this many bytes of events at a time: some 0.1 ms of work, much more than the taking costs.
-const BATCH_BYTES: u64 = 1 << 20;
-/// And at most this many buffers.
-const BATCH_BUFFERS: usize = 1024;
+use std::collections::HashSet;
 
 /// What a part of the trace holds.
 #[derive(Default)]
@@ -45,126 +40,53 @@ pub(super) struct Found<'a> {
 /// Warnings, as many as are kept.
 #[derive(Default)]
 pub(super) struct Warnings {
-    pub kept: Vec<Error>,
+    pub kept: Vec<Diagnostic>,
     pub dropped: u64,
 }
 
 impl Warnings {
-    pub fn push(&mut self, error: Error) {
+    pub fn push(&mut self, warning: Diagnostic) {
         // Events of a compressed buffer share its place, and one damaged byte there is copied into many of them.
-        if self.kept.last() == Some(&error) {
+        if self.kept.last() == Some(&warning) {
             return;
         }
         if self.kept.len() < WARNINGS_KEPT {
-            self.kept.push(error);
+            self.kept.push(warning);
         } else {
             self.dropped += 1;
         }
     }
 }
 
-/// Threads never wait for each other but to take buffers and to hand in what they found: where one is held up, by
-/// another program or by a buffer that is slow to read, the others go on.
+/// Goes over the trace once. Of several events that say the same, the first one in the file counts.
 pub(super) fn run<'a>(trace: &Trace<'a>, options: &SurveyOptions, progress: &(dyn Fn(u64) + Sync)) -> Found<'a> {
     let filter = filter(options);
     let pointer_size = if trace.header().pointer_size == 4 { 4 } else { 8 };
-    let source = Mutex::new(Source { buffers: trace.buffers(), taken: 0 });
-    let results = Mutex::new(Results::default());
-    let work = || {
-        let mut scratch = Scratch::default();
-        loop {
-            let batch = lock(&source).take();
-            if batch.is_empty() {
-                return;
-            }
+    let mut total = Found::default();
+    // Exact duplicates of image events are one event, and would otherwise fill memory if there were very many.
+    let mut images = HashSet::new();
+    let buffers = scan_batches(
+        trace.buffers(),
+        |batch, scratch| {
             let mut found = Found::default();
             for buffer in &batch.buffers {
-                found.buffer(buffer, &filter, options, pointer_size, &mut scratch);
+                found.buffer(buffer, &filter, options, pointer_size, scratch);
             }
-            lock(&results).add(batch, found, progress);
-        }
-    };
-    rayon::scope(|scope| (0..rayon::current_num_threads()).for_each(|_| scope.spawn(|_| work())));
-    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let mut total = results.total;
-    total.images = results.known_images.into_iter().collect();
-    total.warnings.kept.sort_by_key(Error::offset);
-    total
-}
-
-/// A thread that panicked has taken the whole pass with it, so a lock that it held does not matter.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Where threads take buffers from.
-struct Source<'a> {
-    buffers: Buffers<'a>,
-    /// Batches so far.
-    taken: usize,
-}
-
-/// Neighbouring buffers, scanned by one thread.
-struct Batch<'a> {
-    /// Its place in the file, counted in batches.
-    number: usize,
-    buffers: Vec<Buffer<'a>>,
-    damage: Vec<Error>,
-    /// File offset behind the last.
-    end: u64,
-}
-
-impl<'a> Source<'a> {
-    fn take(&mut self) -> Batch<'a> {
-        let mut batch = Batch { number: self.taken, buffers: Vec::new(), damage: Vec::new(), end: 0 };
-        self.taken += 1;
-        let mut bytes = 0;
-        // Damage counts as a buffer does, so that a file of nothing else is told in batches too.
-        while bytes < BATCH_BYTES && batch.buffers.len() + batch.damage.len() < BATCH_BUFFERS {
-            match self.buffers.next() {
-                Some(Ok(buffer)) => {
-                    bytes += u64::from(buffer.header().filled.max(buffer.header().size));
-                    batch.buffers.push(buffer);
-                }
-                Some(Err(error)) => batch.damage.push(error),
-                None => break,
-            }
-        }
-        batch.end = self.buffers.offset();
-        batch
-    }
-}
-
-impl Batch<'_> {
-    fn is_empty(&self) -> bool {
-        self.buffers.is_empty() && self.damage.is_empty()
-    }
-}
-
-/// What batches held, put together in file order whatever the order in which they were scanned: of several events that
-/// say the same, the first counts.
-#[derive(Default)]
-struct Results<'a> {
-    total: Found<'a>,
-    /// Exact duplicates of image events are one event, and would else fill memory if there were very many.
-    known_images: HashSet<(Tick, Image)>,
-    /// Batches in the total.
-    added: usize,
-    /// Batches that were scanned before an earlier one.
-    waiting: BTreeMap<usize, (Batch<'a>, Found<'a>)>,
-}
-
-impl<'a> Results<'a> {
-    fn add(&mut self, batch: Batch<'a>, found: Found<'a>, progress: &(dyn Fn(u64) + Sync)) {
-        self.waiting.insert(batch.number, (batch, found));
-        while let Some((batch, found)) = self.waiting.remove(&self.added) {
-            self.added += 1;
-            self.total.buffers += batch.buffers.len() as u64;
-            batch.damage.into_iter().for_each(|error| self.total.warnings.push(error));
-            self.total.absorb(found, &mut self.known_images);
+            found
+        },
+        |batch, found| {
+            total.buffers += batch.buffers.len() as u64;
+            batch.damage.into_iter().for_each(|error| total.warnings.push(Diagnostic::Damage(error)));
+            total.absorb(found, &mut images);
             progress(batch.end);
-        }
+        },
+    );
+    total.images = images.into_iter().collect();
+    if let Some(tail) = buffers.reserved_tail() {
+        total.warnings.push(Diagnostic::ReservedTail { offset: tail.start, length: tail.end - tail.start });
     }
+    total.warnings.kept.sort_by_key(Diagnostic::offset);
+    total
 }
 
 /// Everything a survey may collect.
@@ -209,7 +131,7 @@ impl<'a> Found<'a> {
                 self.scan(events.clone(), buffer, filter, options, pointer_size, |data| Cow::Owned(data.to_vec()));
                 ipt::find_triggers(Some(events), &mut self.ipt[ipt_before..]);
             }
-            Err(error) => self.warnings.push(error),
+            Err(error) => self.warnings.push(Diagnostic::Damage(error)),
         }
     }
 
@@ -242,7 +164,7 @@ impl<'a> Found<'a> {
                     }
                     if (record.data.len() as u64) < u64::from(record.declared) {
                         let missing = u64::from(record.declared) - record.data.len() as u64;
-                        self.warnings.push(
+                        self.warnings.push(Diagnostic::Damage(
                             Error::short(
                                 event.offset,
                                 "Intel PT event's trace data",
@@ -250,11 +172,11 @@ impl<'a> Found<'a> {
                                 record.declared.into(),
                             )
                             .losing(missing),
-                        );
+                        ));
                     }
                 }
                 Ok((event, record)) => self.record(&event, record, options, pointer_size),
-                Err(error) => self.warnings.push(error),
+                Err(error) => self.warnings.push(Diagnostic::Damage(error)),
             }
         }
         self.events += events.seen();

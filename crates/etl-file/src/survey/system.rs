@@ -1,7 +1,7 @@
 //! The traced system, put together from several events.
 
 use super::{CpuInfo, System};
-use crate::file::LogHeader;
+use crate::log_header::LogHeader;
 use crate::records::{BuildInfo, ConfigCpu, ConfigProcessor, DeviceFamily};
 
 /// What the pass found about the system.

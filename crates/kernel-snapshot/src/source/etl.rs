@@ -16,12 +16,12 @@ pub(super) fn read<'a>(
     wanted: Wanted,
     progress: &dyn Progress,
 ) -> Result<Reading<'a>, SourceError> {
-    let open = |file: &'a FileBytes| Trace::open(file).map_err(|error| SourceError::not_a_trace(file.path(), error));
+    let open = |file: &'a FileBytes| Trace::parse(file).map_err(|error| SourceError::not_a_trace(file.path(), error));
     let traces: Vec<Trace<'a>> = files.iter().map(open).collect::<Result<_, _>>()?;
     same_recording(files, |number| traces[number].header(), recording::same)?;
     let bytes: u64 = files.iter().map(|file| file.len() as u64).sum();
     progress.phase("reading the trace", Some(bytes));
-    let options = SurveyOptions { user_modules: wanted.user_modules, processes: wanted.ipt, ipt: wanted.ipt };
+    let options = SurveyOptions::default().user_modules(wanted.user_modules).processes(wanted.ipt).ipt(wanted.ipt);
     let mut parts: Vec<Part<'a>> =
         traces.iter().map(|trace| Part::read(trace, &options, &|amount| progress.advance(amount))).collect();
     same_recording(files, |number| parts[number].computer_name(), recording::same_computer)?;
@@ -187,7 +187,7 @@ impl Told {
     fn part(&mut self, part: &mut Part<'_>, path: &Path) {
         let path = path.display();
         for found in std::mem::take(&mut part.warnings) {
-            let list = if found.is_note() { &mut self.notes } else { &mut self.warnings };
+            let list = if found.damage().is_none() { &mut self.notes } else { &mut self.warnings };
             list.push(format!("{path}: {found}"));
         }
         if part.warnings_dropped > 0 {

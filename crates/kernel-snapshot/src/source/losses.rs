@@ -63,8 +63,8 @@ mod tests {
             trace.buffer(0, Some(sequence), Vec::new());
         }
         let file = trace.finish();
-        let trace = etl_file::Trace::open(&file).unwrap();
-        let survey = etl_file::survey(&trace, &etl_file::SurveyOptions::default(), &|_| ());
+        let trace = etl_file::Trace::parse(&file).unwrap();
+        let survey = trace.survey(&etl_file::SurveyOptions::default());
         let found = sentence(&survey.losses);
         match (&found, expected) {
             (Some(found), Some(expected)) => assert!(found.contains(expected), "{found}"),

@@ -130,7 +130,7 @@ pub(super) fn siblings(path: &Path, header: &LogHeader) -> Vec<String> {
     names.sort();
     let belongs = |name: &std::ffi::OsString| {
         let bytes = FileBytes::open(&directory.join(name)).ok()?;
-        let trace = Trace::open(&bytes).ok()?;
+        let trace = Trace::parse(&bytes).ok()?;
         let is_same = same(("", header), ("", trace.header())).is_ok() && overlap(header, trace.header());
         is_same.then(|| name.to_string_lossy().into_owned())
     };

@@ -12,6 +12,7 @@ pub(crate) const MAX_NAME: usize = 1024;
 
 /// A loaded kernel module. The first one of the list is the kernel: the debugger calls it `nt`, whatever its file name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Driver {
     /// Path as the kernel keeps it, for example `\SystemRoot\system32\ntoskrnl.exe`.
@@ -39,6 +40,7 @@ impl Driver {
 
 /// A driver that was loaded once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct UnloadedDriver {
     /// The first 12 UTF-16 characters of the file name: there is no room for more.

@@ -4,6 +4,7 @@ use std::fmt;
 
 /// `DUMP_HEADER64.DumpType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct DumpType(pub u32);
 
 impl DumpType {
@@ -45,6 +46,7 @@ impl fmt::Display for DumpType {
 
 /// `DUMP_HEADER64.MachineImageType`: `IMAGE_FILE_MACHINE_*` of winnt.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Machine(pub u32);
 
 impl Machine {

@@ -48,6 +48,7 @@ impl Default for System {
 
 /// Why the machine stopped. Code 0 in a synthetic dump: it did not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Bugcheck {
     /// The stop code, for example 0x1000007E.
     pub code: u32,

@@ -6,6 +6,7 @@ use crate::bytes::Bytes;
 
 /// `MINIDUMP_HEADER`, 32 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Header {
     /// Low word 0xA793, high word the writer's own.
@@ -24,6 +25,7 @@ pub struct Header {
 
 /// An entry of the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Entry {
     /// File offset of the entry.

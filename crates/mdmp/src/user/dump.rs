@@ -21,6 +21,7 @@ use crate::{Blob, BlobId, Error, Layout, MemoryRange, Plan};
 
 /// `MINIDUMP_TYPE` (minidumpapiset.h): what the dump says it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Flags(pub u64);
 
 impl Flags {
@@ -56,6 +57,7 @@ impl std::ops::BitOr for Flags {
 
 /// Which memory list a dump has. dbgeng takes one of them per file, never both (measured).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum MemoryListKind {
     /// `List32` while the memory is at most [`Dump::LIST32_LIMIT`], else `List64`.
@@ -236,8 +238,8 @@ impl<'a> Dump<'a> {
     fn header(&self, kind: MemoryListKind, streams: usize, directory: BlobId) -> Result<Blob, Error> {
         let full = if kind == MemoryListKind::List64 { Flags::FULL_MEMORY.0 } else { 0 };
         let mut blob = Blob::new("header");
-        // The high word of the version is the writer's own; the last of the four numbers behind is the flags, before
-        // them lie CheckSum, which is 0, and the time.
+        // The high word of the version is the writer's own; the last of the four numbers that follow is the flags;
+        // before them lie CheckSum, which is 0, and the time.
         blob.bytes(SIGNATURE).u16(VERSION).u16(0).u32(count32("header", streams)?).rva32(directory);
         blob.u32(0).u32(self.timestamp).u64(self.flags.0 & !Flags::FULL_MEMORY.0 | full);
         Ok(blob)

@@ -91,7 +91,7 @@ impl<'a> Stream<'a> for IptTrace<'a> {
     }
 }
 
-/// Sources one behind the other: the directory names one blob, and the data stays where it is until it is written.
+/// Sources in a row: the directory names one blob, and the data stays where it is until it is written.
 #[derive(Default)]
 struct Parts<'a> {
     /// Start, size and source; rising and without gaps.

@@ -22,6 +22,7 @@ pub enum MemoryInfo {
 
 /// `MEM_*` states (winnt.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RegionState(pub u32);
 
 impl RegionState {
@@ -35,6 +36,7 @@ impl RegionState {
 
 /// `MEM_*` types (winnt.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RegionKind(pub u32);
 
 impl RegionKind {
@@ -48,6 +50,7 @@ impl RegionKind {
 
 /// Pages of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Region {
     /// First address.

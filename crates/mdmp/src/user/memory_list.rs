@@ -32,7 +32,7 @@ impl MemoryIndex {
     }
 }
 
-/// The list; its memory is placed by the dump, behind all streams.
+/// The list; its memory is placed by the dump, after all streams.
 pub(super) struct MemoryList<'d, 'a> {
     pub(super) memory: &'d [MemoryRange<'a>],
     pub(super) ids: &'d [BlobId],

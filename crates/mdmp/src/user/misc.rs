@@ -34,6 +34,7 @@ pub struct MiscInfo {
 
 /// Process times: creation in seconds since 1970 UTC, the others in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ProcessTimes {
     /// Seconds since 1970 UTC.
     pub create: u32,
@@ -45,6 +46,7 @@ pub struct ProcessTimes {
 
 /// `PROCESSOR_POWER_INFORMATION`, the same for all processors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct PowerInfo {
     /// Highest clock rate, MHz.
     pub max_mhz: u32,
@@ -60,6 +62,7 @@ pub struct PowerInfo {
 
 /// `SYSTEMTIME`: in a time zone, the day on which it changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SystemTime {
     /// 0 in a rule that holds every year.
     pub year: u16,
@@ -81,6 +84,7 @@ pub struct SystemTime {
 
 /// `TIME_ZONE_INFORMATION` and its id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TimeZone {
     /// `TIME_ZONE_ID_*`: 0 unknown, 1 standard, 2 daylight.
     pub id: u32,

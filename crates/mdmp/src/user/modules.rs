@@ -6,6 +6,7 @@ use crate::{AddressRange, Blob, BlobId, Error, Layout};
 
 /// A loaded image.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Module {
     /// Path or file name. Debuggers name the module after the last part without its extension, other characters than
@@ -26,7 +27,7 @@ pub struct Module {
 }
 
 impl Module {
-    /// A module of which only the place is known.
+    /// A module with only its name and addresses known.
     pub fn new(name: impl Into<String>, base: u64, size: u32) -> Module {
         Module { name: name.into(), base, size, checksum: 0, timestamp: 0, version: None, codeview: None }
     }
@@ -39,6 +40,7 @@ impl Module {
 
 /// `VS_FIXEDFILEINFO` (verrsrc.h) without signature and structure version, which are constant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct FixedFileInfo {
     /// Major, minor, build, revision.
     pub file_version: [u16; 4],
@@ -60,6 +62,7 @@ pub struct FixedFileInfo {
 
 /// The CodeView record of a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum CodeView {
     /// PDB 7.0.

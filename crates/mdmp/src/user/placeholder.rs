@@ -1,14 +1,14 @@
-//! A thread and its memory for dumps of which no thread is known.
+//! A thread and its memory, for dumps without any known thread.
 
 use super::{Architecture, Dump, Module, Thread};
 use crate::context::{amd64, arm64, x86};
 use crate::{AddressRange, Context, Error, Fill, MemoryRange, Protection};
 
 impl Dump<'_> {
-    /// Adds a thread that stands at `instruction`, and its two pages: for dumps of which no thread is known.
+    /// Adds a thread that stands at `instruction`, and its two pages: for dumps without any known thread.
     ///
     /// # Errors
-    /// An architecture of which this crate has no context.
+    /// An architecture without a context type in this crate.
     pub fn add_placeholder(&mut self, id: u32, instruction: u64) -> Result<(), Error> {
         let Some(Placeholder { thread, memory }) = Placeholder::new(self, id, instruction) else {
             let found = format!("{:?}", self.system_info.architecture);
@@ -37,8 +37,8 @@ const PAGE: u64 = 0x1000;
 
 impl Placeholder {
     /// A thread `id` that stands at `instruction`, its pages at user addresses that neither the memory nor the modules
-    /// of `dump` use. Neither is added: see [`Dump::add_placeholder`]. `None` when the architecture has no context
-    /// here, or when there is no room.
+    /// of `dump` use. Neither is added: see [`Dump::add_placeholder`]. `None` when this crate has no context
+    /// for the architecture, or when there is no room.
     pub fn new(dump: &Dump<'_>, id: u32, instruction: u64) -> Option<Placeholder> {
         let taken: Vec<AddressRange> = (dump.memory.iter().filter_map(MemoryRange::range))
             .chain(dump.modules.iter().filter_map(Module::range))

@@ -6,6 +6,7 @@ use crate::{Blob, BlobId, Error, Layout, Memory};
 
 /// `MINIDUMP_STREAM_TYPE` (minidumpapiset.h). Microsoft keeps the numbers up to 0xFFFF for itself; above are others'.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct StreamType(pub u32);
 
 impl StreamType {

@@ -6,6 +6,7 @@ use crate::{BlobId, Context, Error, Layout};
 
 /// `PROCESSOR_ARCHITECTURE_*` (winnt.h).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Architecture(pub u16);
 
 impl Architecture {
@@ -56,6 +57,7 @@ impl std::fmt::Display for Architecture {
 
 /// `VER_NT_*` (winnt.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ProductType(pub u8);
 
 impl ProductType {
@@ -80,6 +82,7 @@ impl std::fmt::Display for ProductType {
 
 /// `CPU_INFORMATION`, a union in the file: x86 has CPUID values, all others two words of feature bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Cpu {
     /// Only for [`Architecture::X86`].
@@ -102,6 +105,7 @@ pub enum Cpu {
 
 /// What the dump says about the machine and its system.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct SystemInfo {
     /// Decides how readers take contexts and code.
@@ -120,7 +124,7 @@ pub struct SystemInfo {
     pub minor: u32,
     /// For example 19041.
     pub build: u32,
-    /// Service pack; dbgeng prints it in brackets behind the version. May be empty.
+    /// Service pack; dbgeng prints it in brackets after the version. May be empty.
     pub csd_version: String,
     /// `VER_SUITE_*` bits.
     pub suite_mask: u16,
@@ -129,7 +133,7 @@ pub struct SystemInfo {
 }
 
 impl SystemInfo {
-    /// A workstation with one processor of which nothing more is known.
+    /// A workstation with one processor, and nothing else known.
     pub fn new(architecture: Architecture, major: u32, minor: u32, build: u32) -> SystemInfo {
         let cpu = if architecture == Architecture::X86 {
             Cpu::X86 { vendor_id: [0; 12], version_information: 0, feature_information: 0, amd_extended_features: 0 }

@@ -1,4 +1,4 @@
-//! ThreadList (stream 3), `MINIDUMP_THREAD` of 48 bytes, and the stand-in for a thread that nobody recorded.
+//! ThreadList (stream 3), `MINIDUMP_THREAD` of 48 bytes, and the stand-in for a thread that was not recorded.
 
 use super::Architecture;
 use super::memory_list::MemoryIndex;

@@ -6,6 +6,7 @@ use crate::{AddressRange, BlobId, Error, Layout};
 
 /// `MINIDUMP_UNLOADED_MODULE`, 24 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct UnloadedModule {
     /// Path or file name.
@@ -21,7 +22,7 @@ pub struct UnloadedModule {
 }
 
 impl UnloadedModule {
-    /// A module of which only name and place are known.
+    /// A module with only its name and addresses known.
     pub fn new(name: impl Into<String>, base: u64, size: u32) -> UnloadedModule {
         UnloadedModule { name: name.into(), base, size, checksum: 0, timestamp: 0 }
     }

@@ -8,6 +8,7 @@ use crate::Error;
 
 /// Which kind of dump a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum Format {
     /// MDMP.
@@ -27,6 +28,7 @@ impl fmt::Display for Format {
 
 /// A place in a dump that breaks a rule.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Finding {
     /// The rule, with the readers that it is for.
@@ -46,6 +48,7 @@ impl fmt::Display for Finding {
 
 /// What [`validate`](super::validate) found.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Report {
     /// The kind of dump.

@@ -5,6 +5,7 @@ use std::fmt;
 
 /// What breaking a rule costs. Ordered: a later one is worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub enum Severity {
     /// Worth knowing; nothing is lost.
     Note,
@@ -26,6 +27,7 @@ impl fmt::Display for Severity {
 
 /// A rule that a dump must keep for the sake of some readers.
 #[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Rule {
     /// Short and stable, for scripts.

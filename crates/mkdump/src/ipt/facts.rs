@@ -1,6 +1,6 @@
 //! What a trace says about a snapshot of Intel PT data, with names for its process and thread.
 
-use etl_file::Tick;
+use etl_file::{Process, Thread};
 use ipt_analysis::choose::Facts;
 use ipt_analysis::snapshot::Snapshot;
 use kernel_snapshot::Reading;
@@ -16,15 +16,14 @@ pub(crate) fn facts(reading: &Reading<'_>, snapshot: &Snapshot<'_>) -> Facts {
     let Some(logged) = &snapshot.logged else { return Facts { file, tid: named, ..Facts::default() } };
     // A record of ipt.sys names its thread; the event's fixed part names the one that was running.
     let tid = named.unwrap_or(logged.thread.tid);
-    let alive = |started: Option<Tick>, ended: Option<Tick>| {
-        let seconds = |tick: Option<Tick>| tick.and_then(|tick| reading.seconds(tick));
-        seconds(started).is_none_or(|started| started <= logged.time)
-            && seconds(ended).is_none_or(|ended| logged.time <= ended)
-    };
-    let processes = reading.processes.iter().filter(|process| process.pid == logged.thread.pid);
-    let threads = reading.threads.iter().filter(|thread| thread.tid == tid);
-    let process = nearest(processes, |process| alive(process.started, process.ended));
-    let thread = nearest(threads, |thread| alive(thread.started, thread.ended));
+    let tick = reading.tick(logged.time);
+    // Data may have been logged after the process ended that it is of: then the last process that had the id.
+    let process = tick
+        .and_then(|tick| Process::at(&reading.processes, logged.thread.pid, tick))
+        .or_else(|| reading.processes.iter().rfind(|process| process.pid == logged.thread.pid));
+    let thread = tick
+        .and_then(|tick| Thread::at(&reading.threads, tid, tick))
+        .or_else(|| reading.threads.iter().rfind(|thread| thread.tid == tid));
     let hook = |hook| format!("hook {hook:#06x}");
     Facts {
         file,
@@ -36,12 +35,4 @@ pub(crate) fn facts(reading: &Reading<'_>, snapshot: &Snapshot<'_>) -> Facts {
         thread: thread.map(|thread| thread.name.clone()).filter(|name| !name.is_empty()),
         trigger: logged.trigger.map(str::to_owned).or_else(|| logged.hook.map(hook)),
     }
-}
-
-/// The one that was alive, else the last that had the id.
-fn nearest<'a, T>(
-    mut all: impl DoubleEndedIterator<Item = &'a T> + Clone,
-    alive: impl Fn(&T) -> bool,
-) -> Option<&'a T> {
-    all.clone().find(|one| alive(one)).or_else(|| all.next_back())
 }

@@ -9,6 +9,7 @@ use crate::raw::{ExtendedType, RawEventHeader};
 
 /// An event of a provider: a manifest's, or one that describes itself (TraceLogging).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ProviderEvent {
     /// The provider.
     pub provider: Guid,
@@ -76,6 +77,7 @@ pub(super) fn parse<'d>(raw: &RawEvent<'d>) -> Result<Event<'d>> {
 
 /// One extended item of an EVENT_HEADER.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExtendedItem<'d> {
     /// What it is.
     pub kind: ExtendedType,

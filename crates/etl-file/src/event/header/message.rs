@@ -8,6 +8,7 @@ use crate::guid::Guid;
 
 /// A WPP message: its arguments are the payload; the text belonging to them is in the binary's debug information.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WppMessage {
     /// Number of the message in its class.
     pub number: u16,

@@ -18,6 +18,7 @@ use crate::raw::{ExtendedType, HeaderKind, HookId};
 
 /// An event with its header read.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Event<'d> {
     /// The kind of its header.
     pub kind: HeaderKind,
@@ -51,6 +52,7 @@ pub struct Event<'d> {
 
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EventId {
     /// A kernel event as a session logs it.
     Hook(HookId),
