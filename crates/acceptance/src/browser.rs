@@ -23,7 +23,7 @@ const PACKAGE: &str = "chromium";
 /// A start takes a second or two; a busy machine gets its time.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// What the probe does: sorts by size, filters, measures.
+/// What the probe does: sorts by size, filters, picks a module, measures.
 const PROBE: &str = include_str!("browser/probe.js");
 
 /// Fetches the browser, and judges nothing.
@@ -59,7 +59,7 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
     };
     let mut backgrounds = BTreeMap::new();
     for scheme in [Scheme::Light, Scheme::Dark] {
-        let facts = browser.probe(&demo, scheme);
+        let facts = browser.probe(&demo, scheme, WIDE);
         if let Ok(facts) = &facts {
             backgrounds.insert(scheme.name(), facts["background"].to_string());
         }
@@ -69,9 +69,14 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         let differ = backgrounds.len() == 2 && backgrounds["light"] != backgrounds["dark"];
         differ.then_some(()).with_context(|| format!("backgrounds {backgrounds:?}"))
     });
-    let system = browser.probe(&work.join("system.html"), Scheme::Light).and_then(|facts| is_sound(&facts));
-    check("the page of a whole system", system);
-    let hostile = browser.probe(&work.join("hostile.html"), Scheme::Light).and_then(|facts| {
+    for (page, what) in [("system.html", "a whole system"), ("thousand.html", "a thousand modules")] {
+        for window in [WIDE, NARROW] {
+            let facts = browser.probe(&work.join(page), Scheme::Light, window);
+            let result = facts.and_then(|facts| is_sound(&facts).and_then(|()| fits(&facts, window)));
+            check(&format!("the page of {what} at {} pixels", window.0), result);
+        }
+    }
+    let hostile = browser.probe(&work.join("hostile.html"), Scheme::Light, WIDE).and_then(|facts| {
         ensure!(facts["alerts"] == 0, "a name ran as a script");
         ensure!(facts["images"] == 0, "a name became an image");
         is_sound(&facts)
@@ -103,11 +108,34 @@ fn demo_page(work: &Path) -> Result<(PathBuf, Value)> {
     Ok((page, serde_json::from_str(&captured.stdout)?))
 }
 
+/// Windows: width and height in pixels.
+const WIDE: (u32, u32) = (1280, 1640);
+const NARROW: (u32, u32) = (500, 1640);
+
+/// What holds for a page of many modules in a window.
+fn fits(facts: &Value, window: (u32, u32)) -> Result<()> {
+    let drawing = if window == WIDE { "wide" } else { "narrow" };
+    ensure!(facts["drawings"] == serde_json::json!([drawing]), "the drawings {} are shown", facts["drawings"]);
+    let label = facts["label"].as_f64().unwrap_or(0.0);
+    ensure!(label >= 10.0, "the map's labels are {label} pixels high");
+    // Tables scroll in themselves: the page stays one of a few screens.
+    let height = facts["height"].as_u64().unwrap_or(u64::MAX);
+    ensure!(height < 8_000, "the page is {height} pixels high");
+    let costs: Vec<u64> = facts["costs"].as_array().context("no costs")?.iter().filter_map(Value::as_u64).collect();
+    ensure!(costs.is_sorted_by(|a, b| a >= b), "what is missing is not in the order of its cost: {costs:?}");
+    Ok(())
+}
+
 /// What holds for every page.
 fn is_sound(facts: &Value) -> Result<()> {
     ensure!(facts["overflow"] == 0, "the page is wider than its window by {} pixels", facts["overflow"]);
     ensure!(facts["loaded"] == 0, "the page loaded {} other files", facts["loaded"]);
-    ensure!(facts["sorted"] == true, "a click on Size did not sort the table: {}", facts["sizes"]);
+    ensure!(facts["sorted"] == true, "a click on Size did not sort the tables");
+    ensure!(facts["above"] == true, "the search box is not at the top");
+    if let Some(first) = facts["first"].as_str() {
+        let picked = facts["picked"].as_str().unwrap_or("");
+        ensure!(picked.contains(first), "a module of the map does not say its numbers: {picked:?}");
+    }
     ensure!(facts["filtered"] == true, "the filter leaves other rows than those of the name: {}", facts["left"]);
     let mut scale: Option<f64> = None;
     for module in facts["map"].as_array().context("no map")? {
@@ -144,7 +172,7 @@ fn is_the_report(facts: &Value, report: &Value) -> Result<()> {
         let size = module["size"].as_str().and_then(|size| u64::from_str_radix(size.trim_start_matches("0x"), 16).ok());
         ensure!(boxed["size"].as_u64() == size, "{name}: {} bytes in the table, {size:?} in the report", boxed["size"]);
     }
-    for words in ["Import optimization", "Intel PT addresses", "vendorflt.sys", "no file of that name", "windbg -z"] {
+    for words in ["Import optimization", "Packet addresses", "vendorflt.sys", "no file of that name", "windbg -z"] {
         ensure!(text.contains(words), "the page does not say {words:?}");
     }
     let optimized: u64 = modules.iter().filter_map(|module| module["sites"]["import"]["optimized"].as_u64()).sum();
@@ -153,6 +181,11 @@ fn is_the_report(facts: &Value, report: &Value) -> Result<()> {
         "the page does not say that {optimized} are direct"
     );
     ensure!(facts["heat"].as_u64() > Some(0), "no module is warm");
+    for words in ["Snapshots", "Votes on import optimization", "SHA-256 of demo.etl", "mkdump 0."] {
+        ensure!(text.contains(words), "the page does not say {words:?}");
+    }
+    let wanted = modules.len();
+    ensure!(text.contains(&format!("of {wanted} modules are in the dump; 1 is missing.")), "no verdict");
     Ok(())
 }
 
@@ -193,11 +226,12 @@ fn browser() -> Result<Found<Browser>> {
 }
 
 impl Browser {
-    fn command(&self, scheme: Scheme) -> Command {
+    fn command(&self, scheme: Scheme, (width, height): (u32, u32)) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]);
         command.args(["--disable-background-networking", "--disable-component-update", "--disable-extensions"]);
-        command.args(["--hide-scrollbars", "--window-size=1280,1640", "--enable-logging=stderr", scheme.setting()]);
+        command.args(["--hide-scrollbars", "--enable-logging=stderr", scheme.setting()]);
+        command.arg(format!("--window-size={width},{height}"));
         let mut profile = std::ffi::OsString::from("--user-data-dir=");
         profile.push(&self.profile);
         command.arg(profile);
@@ -205,7 +239,7 @@ impl Browser {
     }
 
     /// Loads a page with the probe in it; what the probe found.
-    fn probe(&self, page: &Path, scheme: Scheme) -> Result<Value> {
+    fn probe(&self, page: &Path, scheme: Scheme, window: (u32, u32)) -> Result<Value> {
         let html = std::fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
         let copy = page.with_extension("probed.html");
         // In front: the page's own script must not have run before alert is watched.
@@ -213,7 +247,7 @@ impl Browser {
         let watch = "<script>window.alerts = 0; window.alert = () => { window.alerts += 1; };</script>";
         let (body, end) = rest.rsplit_once("</body>").context("the page has no end")?;
         std::fs::write(&copy, format!("{head}<head>{watch}{body}<script>{PROBE}</script></body>{end}"))?;
-        let mut command = self.command(scheme);
+        let mut command = self.command(scheme, window);
         let captured = program::capture(command.arg("--dump-dom").arg(address(&copy)?), PATIENCE)?;
         ensure!(captured.success(), "{}: {}\n{}", self.program, captured.ending(), captured.stderr);
         if let Some(line) = captured.stderr.lines().find(|line| line.contains("CONSOLE")) {
@@ -227,7 +261,7 @@ impl Browser {
     /// Takes a picture of the page's first screen.
     fn picture(&self, page: &Path, scheme: Scheme, picture: &Path) -> Result<()> {
         let _ = std::fs::remove_file(picture);
-        let mut command = self.command(scheme);
+        let mut command = self.command(scheme, WIDE);
         let mut screenshot = std::ffi::OsString::from("--screenshot=");
         screenshot.push(picture);
         let captured = program::capture(command.arg(screenshot).arg(address(page)?), PATIENCE)?;

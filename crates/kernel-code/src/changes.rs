@@ -135,7 +135,7 @@ pub fn import_optimization(choice: Choice, machine: &Machine, evidence: Option<&
     match evidence {
         Some(evidence) => decided(&evidence.verdict, &evidence.modules, default),
         None if default.on => {
-            ImportModes::same(Mode::new(true, format!("{}; no IPT data says otherwise", default.reason)))
+            ImportModes::same(Mode::new(true, format!("{}; there is no Intel PT data to decide it", default.reason)))
         }
         None => ImportModes::same(default),
     }
@@ -207,11 +207,11 @@ fn decided(verdict: &Verdict, modules: &[ModuleId], default: Mode) -> ImportMode
                         counted(neither, "import call")
                     )
                 }
-                0 => "no import call executed in the trace tells".to_owned(),
-                votes if votes < MIN_VOTES => format!("{calls} tell, {MIN_VOTES} are needed"),
+                0 => "no executed import call distinguishes the two forms".to_owned(),
+                votes if votes < MIN_VOTES => format!("{calls} decide, {MIN_VOTES} are needed"),
                 _ => format!("{calls} do not agree: {votes}"),
             };
-            let others = Mode::new(default.on, format!("{}; the IPT data does not decide: {why}", default.reason));
+            let others = Mode::new(default.on, format!("{}; the Intel PT data is inconclusive: {why}", default.reason));
             // One module may be decided by votes that are too few of all.
             let differ = decided.iter().flatten().any(|mode: &Mode| mode.on != others.on);
             let extent = if differ { Extent::Mixed } else { others.on.into() };
@@ -238,7 +238,7 @@ pub fn retpoline(choice: Choice, evidence: Option<&Evidence>) -> Mode {
             false,
             format!("decided from the trace: {} to calls as linked", counted(votes.linked_returns, "return")),
         ),
-        (Choice::Auto, _) => Mode::new(false, "nothing shows that it was on"),
+        (Choice::Auto, _) => Mode::new(false, "no evidence, assumed off"),
     }
 }
 
@@ -346,10 +346,10 @@ mod tests {
                 Answer::Undecided,
                 "on",
                 [true; 4],
-                "3 import calls executed in the trace tell, 4",
+                "3 import calls executed in the trace decide, 4",
             ),
             (&[(5, 5), (0, 0), (0, 0)], Answer::Undecided, "on", [true; 4], "do not agree: 5 direct, 5"),
-            (&[(0, 0), (0, 0), (0, 0)], Answer::Undecided, "on", [true; 4], "no import call executed"),
+            (&[(0, 0), (0, 0), (0, 0)], Answer::Undecided, "on", [true; 4], "no executed import call"),
             (&[(3, 2), (0, 4), (0, 0)], Answer::Undecided, "mixed", [true, true, false, true], "do not agree"),
         ];
         for (votes, overall, mode, on, words) in cases {
@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn retpoline_is_on_when_it_shows() {
         let mut evidence = evidence(&[(9, 0)], Answer::On);
-        assert_eq!(retpoline(Choice::Auto, Some(&evidence)).reason, "nothing shows that it was on");
+        assert_eq!(retpoline(Choice::Auto, Some(&evidence)).reason, "no evidence, assumed off");
         evidence.verdict.retpoline = Answer::On;
         evidence.verdict.retpoline_votes = RetpolineVotes { in_stubs: 1, rewritten_returns: 2, linked_returns: 0 };
         let mode = retpoline(Choice::Auto, Some(&evidence));

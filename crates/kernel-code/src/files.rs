@@ -15,6 +15,8 @@ pub struct Entry {
     pub inclusion: Inclusion,
     /// Where its file is, or the nearest one's in case of a mismatch.
     pub file: Option<String>,
+    /// The version of that nearest file, where its resources state one.
+    pub file_version: Option<String>,
     /// Why it is out, or a doubt about a file that is in.
     pub reason: Option<String>,
     /// Why its file may be the wrong one although it is taken.
@@ -117,33 +119,78 @@ fn misplaced(module: &Module) -> Option<String> {
 }
 
 fn open(module: &Module, index: &Index, loader: &Loader) -> (Entry, Option<ModuleBytes>) {
-    let mut entry =
-        Entry { module: module.clone(), inclusion: Inclusion::Missing, file: None, reason: None, doubts: Vec::new() };
+    let mut entry = Entry {
+        module: module.clone(),
+        inclusion: Inclusion::Missing,
+        file: None,
+        file_version: None,
+        reason: None,
+        doubts: Vec::new(),
+    };
     if let Some(reason) = misplaced(module) {
         entry.exclude(reason);
         return (entry, None);
     }
-    let bytes = match index.find(&crate::search::wanted(module)) {
-        Lookup::Found { file, doubts } => entry.load(file, doubts, loader),
-        Lookup::Mismatch { closest, differences } => {
+    let bytes = match Found::of(module, index, loader) {
+        Found::Fit(file, doubts) => entry.load(file, doubts, loader),
+        Found::Other { file, version, reason } => {
             entry.inclusion = Inclusion::Mismatch;
-            entry.file = Some(closest.location.to_string());
-            let differences: Vec<_> = differences.iter().map(ToString::to_string).collect();
-            entry.reason = Some(format!("{}: {}", closest.location, differences.join(", ")));
+            (entry.file, entry.file_version, entry.reason) = (file, version, Some(reason));
             None
         }
-        Lookup::Ambiguous { files } => {
-            entry.inclusion = Inclusion::Mismatch;
-            let places: Vec<_> = files.iter().map(|file| file.location.to_string()).collect();
-            entry.reason = Some(format!("several files fit equally well but differ: {}", places.join(", ")));
-            None
-        }
-        _ => {
-            entry.reason = Some("no file of that name or identity found".into());
+        Found::Nothing(reason) => {
+            entry.reason = Some(reason.to_owned());
             None
         }
     };
     (entry, bytes)
+}
+
+/// What there is of a module's file.
+#[derive(Clone, Debug)]
+pub enum Found<'i> {
+    /// The file.
+    Fit(&'i ModuleFile, Vec<Doubt>),
+    /// Files that are not it, or of which nothing says which is it.
+    Other {
+        /// The nearest one.
+        file: Option<String>,
+        /// Its version, where its resources state one.
+        version: Option<String>,
+        /// Why it is not taken.
+        reason: String,
+    },
+    /// Nothing.
+    Nothing(&'static str),
+}
+
+impl<'i> Found<'i> {
+    /// Looks a module up.
+    pub fn of(module: &Module, index: &'i Index, loader: &Loader) -> Self {
+        match index.find(&crate::search::wanted(module)) {
+            Lookup::Found { file, doubts } => Self::Fit(file, doubts),
+            Lookup::Mismatch { closest, differences } => {
+                let differences: Vec<_> = differences.iter().map(ToString::to_string).collect();
+                Self::Other {
+                    file: Some(closest.location.to_string()),
+                    version: loader.load(closest).ok().and_then(|bytes| version(&bytes)),
+                    reason: format!("{}: {}", closest.location, differences.join(", ")),
+                }
+            }
+            Lookup::Ambiguous { files } => {
+                let places: Vec<_> = files.iter().map(|file| file.location.to_string()).collect();
+                let reason = format!("several files fit equally well but differ: {}", places.join(", "));
+                Self::Other { file: None, version: None, reason }
+            }
+            _ => Self::Nothing("no file of that name or identity found"),
+        }
+    }
+}
+
+/// The version that a file's resources state.
+fn version(bytes: &[u8]) -> Option<String> {
+    let [major, minor, build, revision] = PeFile::parse(bytes).ok()?.version().ok()??.file_version()?;
+    Some(format!("{major}.{minor}.{build}.{revision}"))
 }
 
 fn joined(doubts: &[Doubt]) -> String {

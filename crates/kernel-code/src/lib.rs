@@ -28,7 +28,7 @@ pub use address_space::AddressSpace;
 pub use binding::{Bound, DirectImport, Exporter};
 pub use captured::{CapturedForms, FormCounts};
 pub use changes::{Choice, Evidence, Extent, ImportModes, Mode};
-pub use files::{Entry, Files, Inclusion, Parsed};
+pub use files::{Entry, Files, Found, Inclusion, Parsed};
 pub use image::Image;
 pub use search::{Search, SearchError, missing, wanted};
 pub use system::{Detect, Setting, System};

@@ -31,6 +31,10 @@ fn shown(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
+/// A file that only directories of raw memory have: arguments for libipt's programs. What lies beside it begins as module
+/// files do, but is an image in memory.
+const RAW_FILES: &str = "ptxed.args";
+
 /// Where module files are looked for.
 #[derive(Clone, Debug, Default)]
 pub struct Search {
@@ -64,6 +68,7 @@ impl Search {
         };
         let options = IndexOptions {
             roots: self.roots.clone(),
+            skip_beside: vec![RAW_FILES.to_owned()],
             symbol_path: self.symbol_path.clone(),
             wanted: modules.iter().map(wanted).collect(),
             cache: self.cache.clone(),

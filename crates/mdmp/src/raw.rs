@@ -32,6 +32,9 @@ pub struct RawDirectory<'a> {
 }
 
 impl<'a> RawDirectory<'a> {
+    /// The file of arguments for libipt's programs. No other program writes one of this name, so it marks a directory.
+    pub const ARGUMENTS: &'static str = "ptxed.args";
+
     /// Plans the directory.
     ///
     /// # Errors

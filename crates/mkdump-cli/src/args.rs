@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use mkdump::Moment;
 
 mod check;
+mod exit;
 mod ipt;
 mod ipt_input;
 mod threads;
@@ -25,8 +26,8 @@ Examples:
   mkdump modules --etl trace.etl                          which modules does the trace name?
   mkdump fetch --etl trace.etl --list                     where to get them
   mkdump --etl trace.etl --modules C:\\symbols -o out.dmp  build the dump
-  mkdump ipt --etl trace.etl --modules dir                what the IPT data says
-  mkdump check out.dmp                                    is it a dump that debuggers take?";
+  mkdump ipt --etl trace.etl --modules dir                what does the Intel PT data say?
+  mkdump check out.dmp                                    will debuggers open it?";
 
 /// Synthetic kernel memory dumps from Windows performance traces.
 ///
@@ -34,7 +35,7 @@ Examples:
 /// every kernel module lies at the address it had, with its code as the kernel ran it: relocated, and with import calls
 /// rewritten as the kernel's import optimization does. The dump opens in WinDbg and lldb and serves Intel PT decoders.
 #[derive(Debug, Parser)]
-#[command(name = "mkdump", version, after_help = EXAMPLES)]
+#[command(name = "mkdump", version, after_help = format!("{EXAMPLES}\n\n{}", exit::BUILD))]
 #[command(subcommand_negates_reqs = true, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
     /// The dump to build, when no subcommand is given.
@@ -147,8 +148,8 @@ pub struct ModulesArgs {
 /// Which of a source's modules.
 #[derive(Clone, Debug, Default, Args)]
 pub struct SelectArgs {
-    /// The moment to show: seconds from the start of the trace, or a raw timestamp [default: a dump shows the end, lists
-    /// name all that was ever loaded]
+    /// The moment to look at: seconds from the start of the trace, or a raw timestamp [default: a build takes the end of
+    /// the trace, lists have every module that was ever loaded]
     #[arg(long, value_name = "TIME", value_parser = values::moment, allow_negative_numbers = true)]
     pub at: Option<Moment>,
     /// Only modules whose name matches; repeatable
@@ -177,10 +178,10 @@ pub struct BuildArgs {
     /// Intel PT data besides the trace's own.
     #[command(flatten)]
     pub ipt: IptInputArgs,
-    /// Only modules that the IPT data touches, and those that they call directly
+    /// Only modules that the Intel PT data reaches, and those that they call directly
     #[arg(long)]
     pub touched: bool,
-    /// Whether the kernel had rewritten import calls: auto asks the IPT data, then the build number
+    /// Whether the kernel had rewritten import calls: auto asks the Intel PT data, then the build number
     #[arg(long, value_enum, default_value_t = Switch::Auto, value_name = "MODE")]
     pub import_optimization: Switch,
     /// Whether the kernel had rewritten indirect branches for retpoline
@@ -189,13 +190,13 @@ pub struct BuildArgs {
     /// What of each module goes into the dump
     #[arg(long, value_enum, default_value_t = Memory::Headers, value_name = "WHAT")]
     pub memory: Memory,
-    /// Kind of memory list in a minidump; debuggers accept one per file, and readers differ
+    /// Kind of memory list in a minidump; a minidump has only one, and readers differ
     #[arg(long, value_enum, default_value_t = MemoryList::Auto, value_name = "BITS")]
     pub memory_list: MemoryList,
     /// Kind of file
     #[arg(long, value_enum, default_value_t = Format::Minidump, value_name = "KIND")]
     pub format: Format,
-    /// With --from-dump: put all threads found in the dump into the output, not only the current one
+    /// With --from-dump and a triage dump: put all threads found in it into the minidump, not only the current one
     #[arg(long)]
     pub threads: bool,
     /// Fetch missing modules from this symbol server while building
@@ -206,7 +207,7 @@ pub struct BuildArgs {
     #[cfg(feature = "fetch")]
     #[arg(long, value_name = "DIR", requires = "symbol_server")]
     pub store: Option<PathBuf>,
-    /// Write a page that shows the result: the address space, what is missing, where Intel PT data was
+    /// Write a page that shows the result: what is missing, the address space, the code reached by Intel PT
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
     /// Exit with 1 when anything is missing or doubtful: a module without its file, a file that may be the wrong one, or
@@ -288,6 +289,7 @@ pub enum Command {
 
 /// `mkdump modules`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = exit::MODULES)]
 pub struct ModulesCommand {
     /// Where the modules are named.
     #[command(flatten)]
@@ -295,6 +297,13 @@ pub struct ModulesCommand {
     /// Which of them.
     #[command(flatten)]
     pub select: SelectArgs,
+    /// Look for the modules' files here and say which are there: a directory, symbol store, mounted Windows volume or zip
+    /// archive; repeatable
+    #[arg(short, long, value_name = "DIR")]
+    pub modules: Vec<PathBuf>,
+    /// Do not remember what was read of module files
+    #[arg(long, requires = "modules")]
+    pub no_cache: bool,
     /// User-mode modules too
     #[arg(long)]
     pub user: bool,
@@ -306,6 +315,7 @@ pub struct ModulesCommand {
 /// `mkdump fetch`.
 #[cfg(feature = "fetch")]
 #[derive(Clone, Debug, Args)]
+#[command(after_help = exit::FETCH)]
 pub struct FetchCommand {
     /// Where the modules are named.
     #[command(flatten)]
@@ -320,7 +330,7 @@ pub struct FetchCommand {
     #[arg(long, value_name = "URL")]
     pub symbol_server: Vec<String>,
     /// Symbol store that files go into [default: the cache in _NT_SYMBOL_PATH, else ./symbols]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "list")]
     pub store: Option<PathBuf>,
     /// Fetch the modules' PDBs too
     #[arg(long)]
@@ -328,10 +338,14 @@ pub struct FetchCommand {
     /// Print name, key and URL of each missing file, for fetching on another machine; no network
     #[arg(long)]
     pub list: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `mkdump request`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = exit::REQUEST)]
 pub struct RequestCommand {
     /// Where the modules are named.
     #[command(flatten)]
@@ -357,6 +371,7 @@ pub struct RequestCommand {
 
 /// `mkdump demo`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = exit::DEMO)]
 pub struct DemoCommand {
     /// Directory to put the demo's trace, modules and dump into
     #[arg(default_value = "mkdump-demo", value_name = "DIR")]

@@ -1,7 +1,7 @@
 //! The command `mkdump`, as a library so that its manual pages and completions can be made from its definition.
 //!
 //! Arguments are parsed in [`args`], a command resolves them and calls the `mkdump` library, `show` prints plain values.
-//! Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 done with something amiss that was asked about, 2 not done.
+//! Data goes to stdout, messages to stderr. Exit codes: 0 done, 1 done but the result is not good, 2 not done.
 #![forbid(unsafe_code)]
 
 use std::io::{self, Write};
@@ -9,14 +9,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-/// Talk that nobody listens to is no failure; the macros of the standard library panic when stderr is closed. Defined
-/// before the modules, these are the ones that they mean.
-macro_rules! eprint {
-    ($($arg:tt)*) => {{
-        use std::io::Write as _;
-        let _ = write!(std::io::stderr(), $($arg)*);
-    }};
-}
+/// A closed stderr is not a failure, but the macro of the standard library panics then. This one is defined before the
+/// modules, so that the modules use it.
 macro_rules! eprintln {
     ($($arg:tt)*) => {{
         use std::io::Write as _;
@@ -36,6 +30,10 @@ mod show;
 pub fn main() -> ExitCode {
     let cli = args::Cli::of(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let talk = cli.talk;
+    let takes = match &cli.command {
+        Some(args::Command::Threads(_) | args::Command::Check(_)) => show::advice::Takes::Dumps,
+        _ => show::advice::Takes::Sources,
+    };
     interrupt::watch();
     match run(cli) {
         Ok(outcome) => {
@@ -45,7 +43,7 @@ pub fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             log::line("error", &format!("{error:#}"));
-            let _ = writeln!(io::stderr(), "{}", show::text::error(&error, talk));
+            let _ = writeln!(io::stderr(), "{}", show::text::error(&error, takes, talk));
             ExitCode::from(2)
         }
     }
@@ -59,7 +57,7 @@ fn run(cli: args::Cli) -> anyhow::Result<commands::Outcome> {
     commands::run(cli)
 }
 
-/// A reader that stopped reading what was printed (`mkdump modules | head`) is no failure. A dump that broke off is one.
+/// A reader that stopped reading what was printed (`mkdump modules | head`) is not a failure. A dump that broke off is.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -69,36 +69,73 @@ pub fn check(outputs: &[Named<'_>], inputs: &[&Path]) -> Result<()> {
         if let Some((_, (other, _))) = others.iter().find(|(other, _)| *other == own) {
             bail!("{option} {}: {other} names the same file; nothing was written", path.display());
         }
-        if path.is_file() && matches!(FileKind::of(path), Some(FileKind::Image | FileKind::Trace)) {
-            bail!(
-                "{option} {}: a module file or a trace is there, and is not replaced; nothing was written",
-                path.display()
-            );
+        if let Some(what) = precious(path) {
+            bail!("{option} {}: {what} is there and is not replaced; nothing was written", path.display());
         }
         others.push((own, (option, path)));
     }
     Ok(())
 }
 
-/// Refuses a default name that would replace a dump that this program did not write.
+/// What a file is if it is an input by its nature, so that it is not replaced whether it is one of this run or not.
+fn precious(path: &Path) -> Option<&'static str> {
+    if !path.is_file() {
+        return None;
+    }
+    match FileKind::of(path)? {
+        FileKind::Image => Some("a module file"),
+        FileKind::Trace => Some("a trace"),
+        // Module files are looked for in these, wherever they lie below a directory that is looked through.
+        FileKind::Zip | FileKind::Cabinet | FileKind::SevenZip | FileKind::Gzip => Some("an archive"),
+        FileKind::Pdb => Some("a PDB"),
+        _ => is_szdd(path).then_some("a compressed file"),
+    }
+}
+
+/// Whether a file is compressed as `compress.exe` does it (`name.sy_`).
+fn is_szdd(path: &Path) -> bool {
+    let mut start = [0; 4];
+    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok_and(|()| start == *b"SZDD")
+}
+
+/// Refuses a directory for the format `raw` that is there: what others put there is not replaced.
 ///
 /// # Errors
-/// When there is such a dump.
+/// When something is there.
+pub fn check_directory(path: &Path) -> Result<()> {
+    if path.symlink_metadata().is_ok() {
+        bail!(
+            "{}: this exists already; --format raw writes a new directory, so remove it or name another",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a default name that would replace a file that this program did not write.
+///
+/// # Errors
+/// When there is such a file.
 pub fn check_default(path: &Path) -> Result<()> {
-    /// Every dump that this program writes says so in a comment, which lies near the start.
-    const LOOKED_AT: u64 = 64 << 10;
-    const MARK: &[u8] = b"mkdump ";
-    let mut start = Vec::new();
-    let Ok(file) = File::open(path) else { return Ok(()) };
-    let is_own =
-        file.take(LOOKED_AT).read_to_end(&mut start).is_ok() && start.windows(MARK.len()).any(|bytes| bytes == MARK);
-    if !is_own && matches!(FileKind::of(path), Some(kind) if kind != FileKind::Empty) {
+    if !is_own(path) && matches!(FileKind::of(path), Some(kind) if kind != FileKind::Empty) {
         bail!(
             "{}: this file was there and was not written by mkdump, so it is not replaced; name the output with -o",
             path.display()
         );
     }
     Ok(())
+}
+
+/// Whether this program wrote a file: every dump says so in a comment and every page in its head, near the start.
+pub fn is_own(path: &Path) -> bool {
+    const LOOKED_AT: u64 = 64 << 10;
+    const MARKS: [&[u8]; 2] = [b"mkdump ", b"mkdump</title>"];
+    let mut start = Vec::new();
+    let Ok(file) = File::open(path) else { return false };
+    if file.take(LOOKED_AT).read_to_end(&mut start).is_err() {
+        return false;
+    }
+    MARKS.into_iter().any(|mark| start.windows(mark.len()).any(|bytes| bytes == mark))
 }
 
 /// The files that a source is read from.

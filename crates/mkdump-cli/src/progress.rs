@@ -44,6 +44,18 @@ impl Bars {
         }
     }
 
+    /// Shows a line of text in place of a bar.
+    pub fn status(&self, text: &str) {
+        if let Some(phase) = self.lock().as_mut() {
+            if !phase.shown {
+                let style = ProgressStyle::with_template("{spinner} {wide_msg}");
+                phase.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            }
+            phase.bar.set_message(text.to_owned());
+        }
+        self.advance(0);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Phase>> {
         // A panic in another thread leaves at worst a half-drawn bar.
         self.phase.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -90,8 +102,86 @@ impl Progress for Bars {
     }
 }
 
+/// The progress of a download: files, bytes, rate, time left.
+#[cfg(feature = "fetch")]
+pub struct Fetching<'b> {
+    bars: &'b Bars,
+    began: Instant,
+    files: u64,
+    state: Mutex<FetchState>,
+}
+
+#[cfg(feature = "fetch")]
+#[derive(Default)]
+struct FetchState {
+    finished: u64,
+    /// Bytes of each file so far.
+    received: std::collections::HashMap<String, u64>,
+}
+
+#[cfg(feature = "fetch")]
+impl<'b> Fetching<'b> {
+    /// A download of so many files.
+    pub fn new(bars: &'b Bars, files: u64) -> Self {
+        bars.phase("fetching", None);
+        Self { bars, began: Instant::now(), files, state: Mutex::default() }
+    }
+
+    /// So many bytes of a file are there.
+    pub fn received(&self, file: &str, bytes: u64) {
+        self.change(|state| match state.received.get_mut(file) {
+            Some(known) => *known = bytes.max(*known),
+            None => drop(state.received.insert(file.to_owned(), bytes)),
+        });
+    }
+
+    /// A file is done with.
+    pub fn finished(&self) {
+        self.change(|state| state.finished += 1);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut FetchState)) {
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        change(&mut state);
+        let bytes = state.received.values().sum::<u64>();
+        self.bars.status(&told(state.finished, self.files, bytes, self.began.elapsed()));
+    }
+}
+
+/// `fetching 12 of 251 files, 34.5 MiB, 2.1 MiB/s, about 1 m 20 s left`.
+#[cfg(feature = "fetch")]
+fn told(finished: u64, files: u64, bytes: u64, elapsed: Duration) -> String {
+    use crate::show::text::{duration, grouped, size};
+
+    let seconds = elapsed.as_secs_f64();
+    let mut text = format!("fetching {} of {} files, {}", grouped(finished), grouped(files), size(bytes));
+    if seconds >= 1.0 {
+        text += &format!(", {}/s", size((bytes as f64 / seconds) as u64));
+    }
+    // Sizes are known only once a file begins, so files are what the time is estimated by.
+    if finished > 0 && finished < files && seconds >= 1.0 {
+        let left = seconds / finished as f64 * (files - finished) as f64;
+        text += &format!(", about {} left", duration(left.ceil()));
+    }
+    text
+}
+
 impl Drop for Bars {
     fn drop(&mut self) {
         self.finish();
+    }
+}
+
+#[cfg(all(test, feature = "fetch"))]
+mod tests {
+    use std::time::Duration;
+
+    #[test]
+    fn a_download_says_files_bytes_rate_and_time_left() {
+        let told = |finished, bytes, seconds| super::told(finished, 250, bytes, Duration::from_secs(seconds));
+        assert_eq!(told(0, 0, 0), "fetching 0 of 250 files, 0 bytes");
+        assert_eq!(told(0, 3 << 20, 3), "fetching 0 of 250 files, 3.0 MiB, 1.0 MiB/s");
+        assert_eq!(told(50, 80 << 20, 20), "fetching 50 of 250 files, 80.0 MiB, 4.0 MiB/s, about 1 m 20 s left");
+        assert_eq!(told(250, 400 << 20, 100), "fetching 250 of 250 files, 400.0 MiB, 4.0 MiB/s");
     }
 }

@@ -31,7 +31,9 @@ fn run(dir: &Path, arguments: &str) -> (i32, String, String) {
     let mut command = Command::cargo_bin("mkdump").unwrap();
     command.current_dir(dir).env_remove("_NT_SYMBOL_PATH").env_remove("_NT_EXECUTABLE_IMAGE_PATH");
     let output = command.args(["check", "--no-cache"]).args(arguments.split(' ')).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    // Sentences are broken where the width asks for it; JSON means the same with other blanks.
+    let text =
+        |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
 
@@ -42,9 +44,9 @@ fn exit_codes_tell_the_result() {
     put(dir);
     // Arguments, exit code, what stdout and stderr have.
     let cases = [
-        ("other.dmp", 0, "every rule kept", ""),
+        ("other.dmp", 0, "no rule is broken", ""),
         ("broken.dmp", 1, "memory32-flag: dbgeng", ""),
-        ("other.dmp --against other.dmp", 0, "every difference explained", ""),
+        ("other.dmp --against other.dmp", 0, "every difference is explained", ""),
         ("ours.dmp --against real.dmp --modules modules", 1, "UNEXPLAINED", ""),
         ("other.dmp --against real.dmp", 2, "nothing in common", "hold no byte of the same module"),
         ("text.dmp", 2, "", "text.dmp"),
@@ -85,7 +87,7 @@ fn a_dump_of_another_system_is_called_so() {
     recipe.platform = 0x8101;
     std::fs::write(dir.join("mac.dmp"), recipe.build()).unwrap();
     let (_, out, err) = run(dir, "mac.dmp");
-    assert!(out.contains("mac.dmp: minidump of macOS 10.") && err.contains("not of Windows"), "{out}\n{err}");
+    assert!(out.contains("mac.dmp: a user minidump of macOS 10.") && err.contains("not of Windows"), "{out}\n{err}");
     let (_, out, _) = run(dir, "mac.dmp --json");
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert!(report["dump"]["other_system"].as_str().unwrap().starts_with("macOS 10."), "{out}");
@@ -113,13 +115,16 @@ fn sites_in_the_other_form_are_a_failure() {
     let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/modules");
     let modules = modules.to_str().unwrap();
     for (ours, real, options) in [
-        ("plain", "imports", "rebuild with --import-optimization on\n"),
-        ("imports", "plain", "rebuild with --import-optimization off\n"),
+        ("plain", "imports", "rebuild with --import-optimization on"),
+        ("imports", "plain", "rebuild with --import-optimization off"),
     ] {
         let arguments = format!("{ours}.dmp --against {real}.dmp -m {modules}");
         let (code, out, err) = run(dir, &arguments);
         let told = out.contains(" sites have another form than in the other dump: ") && out.contains(options);
-        assert!(code == 1 && told && !out.contains("every difference explained"), "{arguments}: {code}\n{out}\n{err}");
+        assert!(
+            code == 1 && told && !out.contains("every difference is explained"),
+            "{arguments}: {code}\n{out}\n{err}"
+        );
         let (code, out, _) = run(dir, &format!("{arguments} --json"));
         let report: serde_json::Value = serde_json::from_str(&out).unwrap();
         let forms = &report["comparison"]["other_forms"];

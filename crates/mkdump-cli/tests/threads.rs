@@ -25,7 +25,7 @@ fn threads_are_listed_on_stdout() {
     assert_eq!(lines.len(), 5, "{list}");
     assert!(lines[0].starts_with("thread "), "{list}");
     assert!(lines[1].contains("ffffc08b`de9e1640") && lines[1].contains("current"), "{list}");
-    assert!(lines[1].contains("ffff8504`29890ee8") && lines[1].contains(" 120 "), "{list}");
+    assert!(lines[1].contains("ffff8504`29890ee8") && lines[1].contains(" 0x120 "), "{list}");
     assert!(lines[2].starts_with("ffffc08b`f0000040  listed?"), "{list}");
     assert!(lines[4].contains("ffffc08b`dea1a080  scanned"), "{list}");
     // The current directory need not hold modules, so the build alone would not work.

@@ -32,6 +32,15 @@ impl WriteError {
     }
 }
 
+/// An error of `tempfile` without the path of the temporary file, which the user does not know.
+fn without_path(error: io::Error) -> io::Error {
+    match error.kind() {
+        // The kind says nothing more than that there is an error.
+        kind if error.get_ref().is_none() || io::Error::from(kind).to_string() == "other error" => error,
+        kind => kind.into(),
+    }
+}
+
 /// Shorthand for results of this module.
 type Result<T> = std::result::Result<T, WriteError>;
 
@@ -85,7 +94,7 @@ impl Output {
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
         let (file, unfinished) = Unfinished::create(|| {
-            let file = builder.tempfile_in(parent(&place))?;
+            let file = builder.tempfile_in(parent(&place)).map_err(without_path)?;
             let name = file.path().to_owned();
             Ok((file, name))
         })
@@ -157,7 +166,7 @@ impl OutputDirectory {
             builder.permissions(std::fs::Permissions::from_mode(0o777));
         }
         let (directory, unfinished) = Unfinished::create(|| {
-            let directory = builder.tempdir_in(parent(path))?;
+            let directory = builder.tempdir_in(parent(path)).map_err(without_path)?;
             let name = directory.path().to_owned();
             Ok((directory, name))
         })

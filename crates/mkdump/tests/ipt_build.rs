@@ -108,7 +108,7 @@ fn check(optimization: Optimization, retpoline: bool) {
         modes.push((report.import_optimization.mode, report.import_optimization.reason.clone()));
         // A trace in which no stub is interrupted and no return tells may leave retpoline open, but never wrong.
         let retpoline_right = (report.retpoline.mode == "on") == retpoline;
-        assert!(retpoline_right || report.retpoline.reason == "nothing shows that it was on", "{context}");
+        assert!(retpoline_right || report.retpoline.reason == "no evidence, assumed off", "{context}");
         stubs += u32::from(report.retpoline.mode == "on");
         for (built, module) in report.modules.iter().zip(&recorded.system.program.modules) {
             assert_eq!((&built.name, built.base.0, built.status), (&module.name, module.base, Status::Included));
@@ -195,8 +195,8 @@ fn too_few_witnesses_leave_it_to_the_build() {
         (mode.mode, &*mode.reason),
         (
             "on",
-            "Windows build 26100 has it on unless switched off; the IPT data does not decide: no import call executed in \
-             the trace tells"
+            "Windows build 26100 has it on unless switched off; the Intel PT data is inconclusive: no executed \
+             import call distinguishes the two forms"
         )
     );
     let module = report.modules[1].import_optimization.as_ref().unwrap();
@@ -272,7 +272,7 @@ fn data_saved_by_hand_counts_like_the_traces_own() {
     let runs = runs(&system.program, 4, 5000);
     let with_data = Recorded::new(system.clone(), &runs).build();
     let recorded = Recorded::new(system, &[]);
-    assert!(recorded.build().import_optimization.reason.contains("no IPT data says otherwise"));
+    assert!(recorded.build().import_optimization.reason.contains("there is no Intel PT data to decide it"));
     let mut ipt = Inputs::default();
     for (number, run) in runs.iter().enumerate() {
         let path = recorded.path(&format!("{number}.ipt"));

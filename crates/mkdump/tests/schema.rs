@@ -4,8 +4,8 @@ use std::path::Path;
 
 use mkdump::report::ipt::FlowEntry;
 use mkdump::report::{
-    BuildReport, BuiltModule, HeatReport, Hex, ImportSites, ModeReport, ModuleReport, ModulesReport, OsReport,
-    PdbReport, RewrittenSites, SitesReport, SourceReport, Status, UnresolvedReport,
+    BuildReport, BuiltModule, FileStatus, HeatReport, Hex, ImportSites, ModeReport, ModuleReport, ModulesReport,
+    OsReport, PdbReport, RewrittenSites, SCHEMA_VERSION, SitesReport, SourceReport, Status, UnresolvedReport,
 };
 use recorded::{Recorded, runs};
 use serde_json::{Value, json};
@@ -89,9 +89,29 @@ fn modules() {
         image_key: Some("0D8333E61046000".into()),
         loaded: None,
         unloaded: Some(0.25),
+        status: Some(FileStatus::Mismatch),
+        file: Some("modules/ntoskrnl.exe".into()),
+        file_version: Some("10.0.19041.1".into()),
+        reason: Some("another build".into()),
     };
-    let silent = ModuleReport { timestamp: None, checksum: None, pdb: None, image_key: None, ..full.clone() };
-    let report = ModulesReport { source: source(), modules: vec![full, silent], warnings: vec!["lost".into()] };
+    let silent = ModuleReport {
+        timestamp: None,
+        checksum: None,
+        pdb: None,
+        image_key: None,
+        status: None,
+        file: None,
+        file_version: None,
+        reason: None,
+        ..full.clone()
+    };
+    let report = ModulesReport {
+        schema_version: SCHEMA_VERSION,
+        source: source(),
+        moment: Some(1.5),
+        modules: vec![full, silent],
+        warnings: vec!["lost".into()],
+    };
     let value = serde_json::to_value(report).unwrap();
     check("modules", &value);
     let mut first = value.clone();
@@ -124,8 +144,10 @@ fn build() {
         base: Hex(0xffff_f804_8000_0000),
         size: Hex(0x2e_d000),
         image_key: Some("BD3342AC2ed000".into()),
+        pdb: Some(PdbReport { name: "tcpip.pdb".into(), guid: "ED706A38-6592-40A0-66E6-FB19B994BAAA".into(), age: 1 }),
         status: Status::Included,
         file: Some("modules/tcpip.sys".into()),
+        file_version: None,
         reason: None,
         ranges: vec![[Hex(0xffff_f804_8000_0000), Hex(0xffff_f804_8000_1000)]],
         import_optimization: Some(ModeReport { mode: "on", reason: "asked for".into() }),
@@ -134,6 +156,8 @@ fn build() {
         unresolved: vec![UnresolvedReport { dll: "NDIS.SYS".into(), name: "#7".into(), reason: "not found".into() }],
     };
     let report = BuildReport {
+        schema_version: SCHEMA_VERSION,
+        moment: Some(100.0),
         source_files: vec![mkdump::SourceFile { name: "trace.etl".into(), sha256: "00".repeat(32) }],
         shortcomings: vec!["1 module is missing".into()],
         output: "out.dmp".into(),
@@ -146,6 +170,7 @@ fn build() {
         ipt_quality: None,
         warnings: vec![],
         heat: Some(HeatReport::default()),
+        votes: Vec::new(),
     };
     let value = serde_json::to_value(&report).unwrap();
     check("build", &value);

@@ -164,7 +164,7 @@ fn other_dumps_are_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let full = write(&dir.path().join("MEMORY.DMP"), &Machine::sample().full());
     let error = list(&full, &ThreadListOptions::default()).unwrap_err().to_string();
-    assert!(error.contains("MEMORY.DMP") && error.contains("kernel-full") && error.contains("triage"), "{error}");
+    assert!(error.contains("MEMORY.DMP") && error.contains("full kernel dump") && error.contains("triage"), "{error}");
 }
 
 #[test]

@@ -29,6 +29,9 @@ pub struct IndexOptions<'a> {
     /// Directories, read with all below them; single files; archives; the roots of mounted Windows volumes, where
     /// only the places for kernel modules are read.
     pub roots: Vec<PathBuf>,
+    /// Names of files that mark a directory as something else: one that holds such a file is not looked through, nor is
+    /// anything below it.
+    pub skip_beside: Vec<String>,
     /// Directories of a symbol path. They can be huge, so only the names and keys in `wanted` are looked up in them.
     pub symbol_path: Vec<PathBuf>,
     /// What will be asked for. Needed to look into volumes by path and into the directories of a symbol path.
@@ -121,7 +124,7 @@ impl Index {
             if metadata.is_dir() {
                 fs::read_dir(root).map_err(|error| Error::root(root, error))?;
             }
-            let mut walk = Walk::default();
+            let mut walk = Walk::skipping(&options.skip_beside);
             let mut volume = Volume::detect(root);
             match &mut volume {
                 Some(volume) => volume.parts().iter().for_each(|part| walk.add(&part.dir, part.recursive)),
@@ -283,9 +286,10 @@ impl Index {
 
 impl fmt::Debug for IndexOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { roots, symbol_path, wanted, cache, progress: _ } = self;
+        let Self { roots, skip_beside, symbol_path, wanted, cache, progress: _ } = self;
         f.debug_struct("IndexOptions")
             .field("roots", roots)
+            .field("skip_beside", skip_beside)
             .field("symbol_path", symbol_path)
             .field("wanted", wanted)
             .field("cache", cache)

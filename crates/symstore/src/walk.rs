@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 /// What a walk has found so far.
 #[derive(Debug, Default)]
-pub(crate) struct Walk {
+pub(crate) struct Walk<'n> {
+    /// Names of files: a directory that holds one of them is left out with all below it.
+    skip_beside: &'n [String],
     /// Regular files, or links to them, in no particular order; a file may be there twice.
     pub(crate) files: Vec<PathBuf>,
     /// Directories that could not be read, and why.
@@ -16,7 +18,12 @@ pub(crate) struct Walk {
     seen: HashMap<Visited, bool>,
 }
 
-impl Walk {
+impl<'n> Walk<'n> {
+    /// A walk that leaves out directories with a file of one of these names.
+    pub(crate) fn skipping(names: &'n [String]) -> Self {
+        Self { skip_beside: names, ..Self::default() }
+    }
+
     /// Adds the files of `root`, which is a directory or a single file.
     pub(crate) fn add(&mut self, root: &Path, recursive: bool) {
         if root.is_file() {
@@ -37,6 +44,9 @@ impl Walk {
                 continue;
             }
             *known = recursive;
+            if self.skip_beside.iter().any(|name| dir.join(name).is_file()) {
+                continue;
+            }
             let entries = match fs::read_dir(&dir) {
                 Ok(entries) => entries,
                 Err(error) => {
@@ -114,6 +124,22 @@ mod tests {
         names.sort();
         assert_eq!(names, ["1", "2", "3"]);
         assert!(walk.unreadable.is_empty(), "{:?}", walk.unreadable);
+    }
+
+    #[test]
+    fn a_marked_directory_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        fs::create_dir_all(root.join("marked/below")).unwrap();
+        for file in ["1.sys", "marked/mark", "marked/2.sys", "marked/below/3.sys"] {
+            fs::write(root.join(file), "x").unwrap();
+        }
+        let names = ["mark".to_owned()];
+        for (root, found) in [(root.to_owned(), 1), (root.join("marked"), 0), (root.join("marked/below"), 1)] {
+            let mut walk = Walk::skipping(&names);
+            walk.add(&root, true);
+            assert_eq!(walk.files.len(), found, "{}: {:?}", root.display(), walk.files);
+        }
     }
 
     #[test]

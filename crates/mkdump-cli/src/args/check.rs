@@ -4,14 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-const EXIT: &str = "\
-Exit codes: 0 all rules kept and every difference explained; 1 a rule is broken that some reader minds, a difference is
-unexplained, or import or retpoline sites have another form than in REAL, so that the dump is not the code that ran there;
-2 the check could not be done, or the two dumps hold no byte of the same module.";
+use super::exit;
 
 /// `mkdump check`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = EXIT)]
+#[command(after_help = exit::CHECK)]
 pub struct CheckCommand {
     /// The dump: user minidump, or kernel triage, full or bitmap dump
     #[arg(value_name = "DUMP")]

@@ -5,10 +5,11 @@ use std::ops::RangeInclusive;
 use clap::Args;
 
 use super::values::{id, range};
-use super::{IptInputArgs, ModulesArgs, SourceArgs, Switch};
+use super::{IptInputArgs, ModulesArgs, SourceArgs, Switch, exit};
 
 /// `mkdump ipt`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = exit::IPT)]
 pub struct IptCommand {
     /// Where the modules are named.
     #[command(flatten)]

@@ -4,26 +4,23 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::exit;
 use super::values::number;
 
+/// One line a paragraph: clap breaks lines where the terminal's width asks for it.
 const AFTER: &str = "\
-A triage dump is of one thread, but Windows captures memory around the pointers in registers and on stacks, and other
-threads' objects are among it. They are found by the pointer to their process at KTHREAD.Process, whose offset is in the
-kernel's PDB. Without a PDB the offsets of Windows 10 19041 to 19045 (x64) are taken. The PDB is looked for by its GUID in
-the symbol stores among --modules and _NT_SYMBOL_PATH; one that lies anywhere else is named with --pdb.
+A triage dump shows one thread, but Windows also captures memory around the pointers in registers and on stacks, which often includes other threads' objects. They are found by the pointer to their process, KTHREAD.Process, whose offset is in the kernel's PDB. Without a PDB the offsets of Windows 10 19041 to 19045 (x64) are used. The PDB is looked up by its GUID in the symbol stores of --modules and _NT_SYMBOL_PATH; to use one from anywhere else, pass --pdb.
 
-Columns: where the thread object is; how it was found (current; cpuN: it ran there; bugcheckN: a bugcheck parameter;
-listed: by --address; scanned: a pointer to its process, with ? when nothing but that pointer shows it); process and thread
-id; the process object; the stack pointer; how much of the stack was captured from there on; the limits of the stack.
+Columns: the thread object's address; how it was found (current; cpuN: it was running there; bugcheckN: a bugcheck parameter; listed: by --address; scanned: a pointer to its process, with ? when nothing but that pointer shows it); process and thread id; the process object; the stack pointer; how much of the stack was captured from there on; the limits of the stack.
 
 Examples:
   mkdump threads 010126-9000-01.dmp
   mkdump threads mini.dmp --pdb ntkrnlmp.pdb --address ffffc08b`dea1a080
-  mkdump --from-dump mini.dmp --modules dir --threads -o out.dmp    puts them into a dump";
+  mkdump --from-dump mini.dmp --modules dir --threads -o out.dmp";
 
 /// `mkdump threads`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = AFTER)]
+#[command(after_help = format!("{AFTER}\n\n{}", exit::THREADS))]
 pub struct ThreadsCommand {
     /// A kernel triage dump; several of one boot are merged
     #[arg(required = true, value_name = "DUMP")]

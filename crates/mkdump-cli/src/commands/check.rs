@@ -1,35 +1,28 @@
 //! `mkdump check`: is it a dump that debuggers take, and what a real one holds?
 
 use anyhow::{Result, bail};
-use mkdump::Search;
 use mkdump::check::{CheckOptions, Verdict, check};
-use symstore::{Cache, SymbolPath};
 
-use super::{Outcome, print, print_json, warn};
-use crate::args::{CheckCommand, TalkArgs};
-use crate::progress::Bars;
-use crate::show;
+use super::session::{print, print_json, search_given};
+use super::{Outcome, Session};
+use crate::args::{CheckCommand, ModulesArgs};
+use crate::show::{self, width};
 
 /// Checks a dump, and shows what was found.
-pub fn run(command: &CheckCommand, talk: TalkArgs) -> Result<Outcome> {
-    let bars = Bars::new(talk.quiet, talk.verbose);
+pub fn run(command: &CheckCommand, session: &Session) -> Result<Outcome> {
     // Unlike when building, the current directory is not looked through unasked: a dump is often checked next to others.
-    let search = Search {
-        roots: command.modules.clone(),
-        symbol_path: SymbolPath::from_environment().directories(),
-        cache: if command.no_cache { Cache::Off } else { Cache::Default },
-    };
-    let options = CheckOptions { dump: command.dump.clone(), against: command.against.clone(), search };
-    let report = check(&options, &bars)?;
-    bars.finish();
-    warn(&report.warnings, talk);
+    let modules = ModulesArgs { modules: command.modules.clone(), no_cache: command.no_cache };
+    let options =
+        CheckOptions { dump: command.dump.clone(), against: command.against.clone(), search: search_given(&modules) };
+    let report = check(&options, &session.bars)?;
+    session.finish(&report.warnings);
     if let Some(comparison) = &report.comparison {
-        warn(&comparison.warnings, talk);
+        session.warn(&comparison.warnings);
     }
     if command.json {
         print_json(&report)?;
-    } else if !talk.quiet {
-        print(&show::check::report(&report, talk.verbose))?;
+    } else if !session.talk.quiet {
+        print(&show::check::report(&report, session.talk.verbose, width::stdout()))?;
     }
     match report.verdict() {
         Verdict::Fine => Ok(Outcome::Done),

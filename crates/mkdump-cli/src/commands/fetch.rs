@@ -1,94 +1,114 @@
 //! `mkdump fetch`: missing modules from a symbol server, or where they are.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use mkdump::Wanted;
 use mkdump::snapshot::Module;
-use mkdump::{Progress, Wanted};
 use symstore::fetch::{FetchOptions, FetchProgress, Outcome as Fetched, fetch};
-use symstore::{Doubt, Lookup, MICROSOFT_SERVER, ServerFile, SymbolPath, Wanted as WantedFile};
+use symstore::{FileKind, Lookup, MICROSOFT_SERVER, ServerFile, SymbolPath, Wanted as WantedFile};
 
-use super::{Outcome, explain_no_modules, is_built, kernel_modules, open, print, search, suggest, warn};
-use crate::args::{FetchCommand, TalkArgs};
-use crate::progress::Bars;
+use super::session::{is_built, kernel_modules, open, print, print_json, search};
+use super::{Outcome, Session};
+use crate::args::FetchCommand;
+use crate::progress::{Bars, Fetching};
+use crate::show::fetch::{FetchReport, FetchResult, FileReport, summary};
 use crate::show::next::{Job, Next};
-use crate::show::text::{self, Table};
+use crate::show::{text, width};
 
 /// Fetches what is missing, or lists it.
-pub fn run(command: &FetchCommand, talk: TalkArgs) -> Result<Outcome> {
-    let bars = Bars::new(talk.quiet, talk.verbose);
+pub fn run(command: &FetchCommand, session: &Session) -> Result<Outcome> {
+    let bars = &session.bars;
     let source = open(&command.source)?;
-    let reading = source.read(Wanted::default(), &bars).map_err(mkdump::Error::from)?;
-    let modules = kernel_modules(&reading, &command.select)?;
-    warn(&reading.warnings, talk);
-    if modules.is_empty() {
-        explain_no_modules(&reading);
-        return Ok(Outcome::Done);
-    }
-    let job = Job { source: &command.source, modules: Some(&command.modules), select: &command.select };
-    let index = search(&command.modules).index(&modules, &bars).map_err(mkdump::Error::from)?;
-    let missing = mkdump::missing(&modules, &index);
-    let mut files = Vec::new();
-    let mut amiss = false;
-    let mut take = |file: Result<ServerFile, symstore::Unfetchable>| match file {
-        Ok(file) => files.push(file),
-        Err(error) => {
-            amiss = true;
-            warn(&[error.to_string()], talk);
-        }
-    };
-    for module in &missing {
-        take(ServerFile::image(&mkdump::wanted(module)));
-    }
-    if command.pdbs {
-        for wanted in modules.iter().filter_map(|module| with_pdb(module, &index)) {
-            take(ServerFile::pdb(&wanted));
-        }
-    }
+    let reading = session.read(&source, Wanted::default())?;
+    let modules = kernel_modules(&source, &reading, &command.select)?;
+    let mut warnings = reading.warnings.clone();
+    session.warn(&warnings);
+    let index = search(&command.modules).index(&modules, bars).map_err(mkdump::Error::from)?;
+    let (files, unfetchable) = wanted_files(command, &modules, &index);
+    session.warn(&unfetchable);
     let environment = SymbolPath::from_environment();
     let servers = servers(&command.symbol_server, &environment);
+    warnings.extend(unfetchable.iter().cloned());
     if command.list {
-        let lines = files.iter().flat_map(|file| servers.iter().flat_map(|server| file.listing(server)));
-        print(&lines.map(|line| format!("{line}\n")).collect::<String>())?;
+        bars.finish();
+        if command.json {
+            let files = files.iter().map(|file| FileReport::listed(file, &servers)).collect();
+            print_json(&FetchReport::new(servers.clone(), None, files, warnings))?;
+        } else {
+            let lines = files.iter().flat_map(|file| servers.iter().flat_map(|server| file.listing(server)));
+            print(&lines.map(|line| format!("{line}\n")).collect::<String>())?;
+        }
         return Ok(Outcome::Done);
     }
     let store = store(command.store.clone(), &environment);
-    let outcomes = fetch_all(&files, &servers, store.clone(), &bars)?;
+    let outcomes = fetch_all(&files, &servers, store.clone(), bars)?;
     bars.finish();
-    let mut table = Table::new(&["file", "key", "result"], &[]);
-    let mut here = 0;
-    for (file, outcome) in files.iter().zip(&outcomes) {
-        let (there, words) = describe(outcome);
-        here += usize::from(there);
-        amiss |= !there;
-        table.row([file.name().to_string(), file.key().to_owned(), words]);
+    let reports: Vec<FileReport> =
+        files.iter().zip(&outcomes).map(|(file, outcome)| FileReport::of(file, &servers, outcome)).collect();
+    let no_way = unreachable(&outcomes);
+    session.warn(&no_way);
+    warnings.extend(no_way.iter().cloned());
+    let report = FetchReport::new(servers, Some(&store), reports, warnings);
+    if command.json {
+        print_json(&report)?;
+    } else {
+        let is_cut_off = report.here() == 0 && !no_way.is_empty();
+        if !is_cut_off {
+            session.say(&summary(&report, session.talk.verbose, width::stderr()));
+        }
+        let mut next = next(command, &report, &store, is_cut_off);
+        next.retain(|next| is_built(&reading) || next.what != BUILD);
+        session.suggest(&next);
     }
-    let unreachable = unreachable(&outcomes);
-    let no_way = |(server, reason): (&&str, &&str)| format!("{server} cannot be reached: {}", text::printable(reason));
-    warn(&unreachable.iter().map(no_way).collect::<Vec<_>>(), talk);
-    if here == 0 && !unreachable.is_empty() {
-        let list = job.command("fetch").line() + " --list";
-        suggest(&[Next::new("list the addresses", list)], talk);
-        return Ok(Outcome::Amiss);
-    }
-    if !talk.quiet && !files.is_empty() {
-        eprint!("{}", table.render(2));
-        eprintln!("{here} of {} files are in {}", files.len(), store.display());
-    } else if !talk.quiet {
-        eprintln!("nothing is missing");
+    let done = report.here() == files.len() && unfetchable.is_empty();
+    Ok(if done { Outcome::Done } else { Outcome::Amiss })
+}
+
+/// The step after everything is there.
+const BUILD: &str = "build the dump";
+
+/// What there is to do after fetching.
+fn next(command: &FetchCommand, report: &FetchReport, store: &Path, is_cut_off: bool) -> Vec<Next> {
+    let job = Job { source: &command.source, modules: Some(&command.modules), select: &command.select };
+    if is_cut_off {
+        return vec![Next::new("list the addresses", job.command("fetch").line() + " --list")];
     }
     let mut next = Vec::new();
-    if here < files.len() {
-        let request = job.command("request").option("-m", &store).option("-o", "mkdump-request.ps1");
-        next.push(Next::new("ask the trace's owner", request.line()));
+    // A script asks for modules that no server has. PDBs are nowhere but on servers, and a server that failed may still
+    // have the file.
+    if report.files.iter().any(|file| file.kind == "image" && file.result.is_nowhere()) {
+        let mut request = job.command("request");
+        if !job.covers(store) {
+            request = request.option("-m", store);
+        }
+        next.push(Next::new("ask the trace's owner", request.option("-o", "mkdump-request.ps1").line()));
     }
-    if (here > 0 || files.is_empty()) && is_built(&reading) {
-        next.push(Next::new("build the dump", job.build_with(&store, None)));
+    if report.files.iter().any(|file| file.result == FetchResult::Failed) {
+        next.push(Next::new("try again", job.command("fetch").option("--store", store).line()));
     }
-    suggest(&next, talk);
-    Ok(if amiss { Outcome::Amiss } else { Outcome::Done })
+    if report.here() > 0 || report.files.is_empty() {
+        next.push(Next::new(BUILD, job.build_with(store, None)));
+    }
+    next
+}
+
+/// The files to fetch, and what cannot be asked for.
+fn wanted_files(command: &FetchCommand, modules: &[Module], index: &symstore::Index) -> (Vec<ServerFile>, Vec<String>) {
+    let (mut files, mut unfetchable) = (Vec::new(), Vec::new());
+    let mut take = |file: Result<ServerFile, symstore::Unfetchable>| match file {
+        Ok(file) => files.push(file),
+        Err(error) => unfetchable.push(error.to_string()),
+    };
+    for module in mkdump::missing(modules, index) {
+        take(ServerFile::image(&mkdump::wanted(module)));
+    }
+    if command.pdbs {
+        for wanted in modules.iter().filter_map(|module| with_pdb(module, index)) {
+            take(ServerFile::pdb(&wanted));
+        }
+    }
+    (files, unfetchable)
 }
 
 /// The module with its PDB's identity, from the source or else from its file.
@@ -119,47 +139,38 @@ pub(super) fn store(given: Option<PathBuf>, environment: &SymbolPath) -> PathBuf
     given.or_else(|| environment.download_store().cloned()).unwrap_or_else(|| PathBuf::from("symbols"))
 }
 
-/// Fetches files with a progress bar.
+/// Fetches files, and shows how far it is.
 pub(super) fn fetch_all(files: &[ServerFile], servers: &[String], store: PathBuf, bars: &Bars) -> Result<Vec<Fetched>> {
-    bars.phase("fetching", None);
-    let received = AtomicU64::new(0);
-    let progress = |now: FetchProgress<'_>| {
-        bars.advance(now.received.saturating_sub(received.fetch_max(now.received, Ordering::Relaxed)));
+    let fetching = Fetching::new(bars, files.len() as u64);
+    let piece = |now: FetchProgress<'_>| fetching.received(&place(now.file), now.received);
+    let finished = |_: &ServerFile, _: &Fetched| fetching.finished();
+    let options = FetchOptions {
+        servers: servers.to_vec(),
+        progress: Some(&piece),
+        finished: Some(&finished),
+        ..FetchOptions::new("", store)
     };
-    let options = FetchOptions { servers: servers.to_vec(), progress: Some(&progress), ..FetchOptions::new("", store) };
     Ok(fetch(files, &options)?)
 }
 
-/// Whether the file is there now, and what happened.
-fn describe(outcome: &Fetched) -> (bool, String) {
-    match outcome {
-        Fetched::Present { doubts, .. } => (true, with_doubts("was there".into(), doubts, None)),
-        Fetched::Fetched { url, doubts, damage, .. } => {
-            (true, with_doubts(format!("fetched from {url}"), doubts, damage.as_deref()))
-        }
-        Fetched::Unreachable { .. } => (false, "not asked for".into()),
-        Fetched::NotThere => (false, "no server has it".into()),
-        Fetched::Discarded { url, reason } => (false, format!("{url} is another file: {reason}")),
-        Fetched::Failed { url, reason } => (false, format!("{url}: {}", text::printable(reason))),
-        _ => (false, "not fetched".into()),
-    }
-}
-
-fn with_doubts(mut words: String, doubts: &[Doubt], damage: Option<&str>) -> String {
-    for doubt in doubts {
-        words += &format!("; {doubt}");
-    }
-    if let Some(damage) = damage {
-        words += &format!("; it came twice like this: {damage}");
-    }
-    words
+/// What tells one file from another.
+fn place(file: &ServerFile) -> String {
+    let kind = match file.kind() {
+        FileKind::Image(_) => "image",
+        FileKind::Pdb(_) => "pdb",
+    };
+    format!("{kind} {} {}", file.name(), file.key())
 }
 
 /// The servers that could not be reached, each once, with the reason.
-fn unreachable(outcomes: &[Fetched]) -> BTreeMap<&str, &str> {
-    let servers = outcomes.iter().filter_map(|outcome| match outcome {
-        Fetched::Unreachable { server, reason } => Some((server.as_str(), reason.as_str())),
-        _ => None,
-    });
-    servers.collect()
+fn unreachable(outcomes: &[Fetched]) -> Vec<String> {
+    let servers: std::collections::BTreeMap<&str, &str> = outcomes
+        .iter()
+        .filter_map(|outcome| match outcome {
+            Fetched::Unreachable { server, reason } => Some((server.as_str(), reason.as_str())),
+            _ => None,
+        })
+        .collect();
+    let told = |(server, reason): (&&str, &&str)| format!("{server} cannot be reached: {}", text::printable(reason));
+    servers.iter().map(told).collect()
 }

@@ -11,15 +11,15 @@ use mkdump::report::ipt::{analyse, diagnose, trace_flow};
 use mkdump::{Reading, Wanted};
 use serde::Serialize;
 
-use super::{Outcome, escaped, explain_no_modules, open, print, print_json, search, suggest, warn};
-use crate::args::{IptCommand, SelectArgs, SnapshotArgs, TalkArgs};
-use crate::progress::Bars;
+use super::session::{open, print, print_json, search};
+use super::{Outcome, Session};
+use crate::args::{IptCommand, SelectArgs, SnapshotArgs};
+use crate::show::json::escaped;
 use crate::show::next::{Job, Next};
-use crate::show::{advice, ipt, text};
+use crate::show::{ipt, width};
 
 /// Shows what the data says, or the flow.
-pub fn run(command: &IptCommand, talk: TalkArgs) -> Result<Outcome> {
-    let bars = Bars::new(talk.quiet, talk.verbose);
+pub fn run(command: &IptCommand, session: &Session) -> Result<Outcome> {
     let options = IptOptions {
         search: search(&command.modules),
         inputs: (&command.ipt).into(),
@@ -29,38 +29,33 @@ pub fn run(command: &IptCommand, talk: TalkArgs) -> Result<Outcome> {
         evidence: command.evidence,
     };
     let source = open(&command.source)?;
-    let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &bars).map_err(mkdump::Error::from)?;
+    let reading = session.read(&source, Wanted { ipt: true, ..Wanted::default() })?;
     if command.diagnose {
-        bars.finish();
+        session.bars.finish();
         print(&diagnose(&reading))?;
         return Ok(Outcome::Done);
     }
     if command.trace_flow {
-        return flow(command, &reading, &options, &bars, talk);
+        return flow(command, &reading, &options, session);
     }
-    let report = analyse(&reading, &options, &bars)?;
-    bars.finish();
-    warn(&report.warnings, talk);
+    let report = analyse(&reading, &options, &session.bars)?;
+    session.finish(&report.warnings);
     let outcome = if command.strict && report.doubt().is_some() { Outcome::Amiss } else { Outcome::Done };
     if command.json {
         print_json(&report)?;
-        return Ok(outcome);
+    } else {
+        session.introduce(&reading);
     }
-    if !talk.quiet {
-        eprintln!("{}: {}", text::printable(&report.source.name), text::source(&report.source));
-        if report.snapshots.is_empty() {
-            eprintln!("{}: {}", text::printable(&report.source.name), why_no_data(&reading));
-            for line in advice::HOW_TO_RECORD_IPT.lines() {
-                eprintln!("  {line}");
-            }
-        }
-        if reading.snapshot.modules.iter().all(|module| !module.kernel) {
-            explain_no_modules(&reading);
-        }
+    if report.snapshots.is_empty() {
+        let name = reading.summary.name.clone();
+        return Err(mkdump::Error::NoIpt { name, why: why_no_data(&reading) }.into());
     }
-    if !report.snapshots.is_empty() {
-        print(&ipt::report(&report, talk.verbose))?;
-        suggest(&after_report(command, &report), talk);
+    if reading.snapshot.modules.iter().all(|module| !module.kernel) {
+        session.warn(&[format!("{}: {}", reading.summary.name, mkdump::why_no_modules(&reading))]);
+    }
+    if !command.json {
+        print(&ipt::report(&report, session.talk.verbose, width::stdout()))?;
+        session.suggest(&after_report(command, &report));
     }
     Ok(outcome)
 }
@@ -97,13 +92,7 @@ fn choice(args: &SnapshotArgs) -> SnapshotChoice {
 }
 
 /// Prints the flow as it comes: it may be far larger than memory.
-fn flow(
-    command: &IptCommand,
-    reading: &Reading<'_>,
-    options: &IptOptions,
-    bars: &Bars,
-    talk: TalkArgs,
-) -> Result<Outcome> {
+fn flow(command: &IptCommand, reading: &Reading<'_>, options: &IptOptions, session: &Session) -> Result<Outcome> {
     let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let mut first = true;
     let mut sink = |report: &FlowReport| {
@@ -124,19 +113,19 @@ fn flow(
     let mut sink = |report: &FlowReport| {
         sink(report).inspect_err(|error: &io::Error| is_closed = error.kind() == io::ErrorKind::BrokenPipe)
     };
-    let summary = match trace_flow(reading, options, bars, &mut sink) {
+    let summary = match trace_flow(reading, options, &session.bars, &mut sink) {
         // The reader has seen enough, as `head` has.
         Err(_) if is_closed => return Ok(Outcome::Done),
         summary => summary?,
     };
-    bars.finish();
+    session.bars.finish();
     if command.json {
         end_json(&mut out, &summary)?;
     }
     out.flush()?;
-    warn(&summary.warnings, talk);
-    if !talk.quiet && !command.json {
-        eprint!("{}", ipt::flow_summary(&summary));
+    session.warn(&summary.warnings);
+    if !command.json {
+        session.say(&ipt::flow_summary(&summary, width::stderr()));
     }
     Ok(Outcome::Done)
 }

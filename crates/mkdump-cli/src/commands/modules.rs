@@ -2,76 +2,63 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use mkdump::{ListOptions, NameFilter, Reading, Wanted};
 
-use super::{Outcome, explain_no_modules, is_built, open, print, print_json, suggest, warn};
-use crate::args::{ModulesCommand, TalkArgs};
-use crate::progress::Bars;
+use super::session::{is_built, no_modules, open, print, print_json, search};
+use super::{Outcome, Session};
+use crate::args::{ModulesArgs, ModulesCommand};
 use crate::show::next::{Job, Next};
-use crate::show::{summary, text};
+use crate::show::{modules, width};
 
 /// Lists the modules of a source.
-pub fn run(command: &ModulesCommand, talk: TalkArgs) -> Result<Outcome> {
-    let bars = Bars::new(talk.quiet, talk.verbose);
+pub fn run(command: &ModulesCommand, session: &Session) -> Result<Outcome> {
     let source = open(&command.source)?;
-    let reading =
-        source.read(Wanted { user_modules: command.user, ..Wanted::default() }, &bars).map_err(mkdump::Error::from)?;
+    let reading = session.read(&source, Wanted { user_modules: command.user, ..Wanted::default() })?;
+    let places = ModulesArgs { modules: command.modules.clone(), no_cache: command.no_cache };
     let options = ListOptions {
         names: NameFilter::new(&command.select.include, &command.select.exclude)?,
         at: command.select.at,
         user: command.user,
+        search: (!command.modules.is_empty()).then(|| search(&places)),
     };
-    let report = mkdump::list_modules(&reading, &options)?;
-    bars.finish();
-    warn(&report.warnings, talk);
+    let report = mkdump::list_modules(&reading, &options, &session.bars)?;
+    session.finish(&report.warnings);
     if command.json {
         print_json(&report)?;
-        return Ok(Outcome::Done);
+    } else {
+        session.introduce(&reading);
     }
-    if !talk.quiet {
-        eprintln!("{}: {}", text::printable(&report.source.name), text::source(&report.source));
-        eprintln!(
-            "{:<width$}  {}",
-            "",
-            summary::machine(&reading.snapshot.machine),
-            width = report.source.name.chars().count()
-        );
-    }
-    if !report.modules.is_empty() {
-        print(&text::modules(&report))?;
-    }
-    if report.modules.is_empty() && !talk.quiet {
-        let kernel = reading.snapshot.modules.iter().any(|module| module.kernel);
-        match kernel {
-            true => eprintln!("no module matches"),
-            false => {
-                explain_no_modules(&reading);
-                if !command.user {
-                    eprintln!("--user lists modules of user processes, if the trace names any.");
-                }
-            }
+    if report.modules.is_empty() {
+        let is_there = reading.snapshot.modules.iter().any(|module| module.kernel || command.user);
+        match command.select.at {
+            Some(at) if is_there => bail!("--at: none of the modules was loaded at {at}"),
+            _ => return Err(no_modules(&source, &reading)),
         }
-    } else if report.modules.iter().any(|module| module.kernel) {
-        // Files are fetched, and dumps are built, of kernel modules only.
-        suggest(&after_modules(command, &reading), talk);
+    }
+    if !command.json {
+        print(&modules::table(&report, session.talk.verbose, width::stdout()))?;
+        session.say(&modules::remarks(&report));
+        session.suggest(&after_modules(command, &places, &reading));
     }
     Ok(Outcome::Done)
 }
 
-/// After a list: get the files, then build.
-fn after_modules(command: &ModulesCommand, reading: &Reading<'_>) -> Vec<Next> {
-    let job = Job { source: &command.source, modules: None, select: &command.select };
+/// After a list: get the files, then build. Files are fetched, and dumps are built, of kernel modules only.
+fn after_modules(command: &ModulesCommand, places: &ModulesArgs, reading: &Reading<'_>) -> Vec<Next> {
+    if reading.snapshot.modules.iter().all(|module| !module.kernel) {
+        return Vec::new();
+    }
+    let places = (!places.modules.is_empty()).then_some(places);
+    let job = Job { source: &command.source, modules: places, select: &command.select };
     let mut next = Vec::new();
-    let is_built = is_built(reading);
+    let mut store = Path::new(".");
     if cfg!(feature = "fetch") {
-        let store = Path::new("symbols");
+        store = Path::new("symbols");
         next.push(Next::new("get the files", job.command("fetch").option("--store", store).line()));
-        if is_built {
-            next.push(Next::new("build the dump", job.build_with(store, None)));
-        }
-    } else if is_built {
-        next.push(Next::new("build the dump", job.build_with(Path::new("."), None)));
+    }
+    if is_built(reading) {
+        next.push(Next::new("build the dump", job.build_with(store, None)));
     }
     next
 }

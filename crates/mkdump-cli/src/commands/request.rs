@@ -8,58 +8,43 @@ use mkdump::request::{Request, RequestItem, Why};
 use mkdump::snapshot::Module;
 use mkdump::{Output, Wanted};
 
-use super::{Outcome, kernel_modules, open, print, search, suggest, warn};
-use crate::args::{RequestCommand, TalkArgs};
+use super::session::{kernel_modules, open, print, search};
+use super::{Outcome, Session};
+use crate::args::RequestCommand;
 use crate::outputs;
 use crate::progress::Bars;
 use crate::show::next::{Job, Next};
 use crate::show::text::{count, printable};
+use crate::show::{request as shown, width};
 
 /// Writes the script, and says which modules it asks for.
-pub fn run(command: &RequestCommand, talk: TalkArgs) -> Result<Outcome> {
-    let bars = Bars::new(talk.quiet, talk.verbose);
+pub fn run(command: &RequestCommand, session: &Session) -> Result<Outcome> {
     let named: Vec<_> = command.output.as_deref().map(|path| ("--output", path)).into_iter().collect();
     outputs::check(&named, &outputs::of_source(&command.source))?;
     let source = open(&command.source)?;
-    let reading = source.read(Wanted::default(), &bars).map_err(mkdump::Error::from)?;
-    mkdump::require_kernel_modules(&source, &reading)?;
-    let modules = kernel_modules(&reading, &command.select)?;
-    warn(&reading.warnings, talk);
-    let index = search(&command.modules).index(&modules, &bars).map_err(mkdump::Error::from)?;
+    let reading = session.read(&source, Wanted::default())?;
+    let modules = kernel_modules(&source, &reading, &command.select)?;
+    session.warn(&reading.warnings);
+    let index = search(&command.modules).index(&modules, &session.bars).map_err(mkdump::Error::from)?;
     let missing = mkdump::missing(&modules, &index);
-    let items = items(&missing, command, &bars)?;
-    bars.finish();
+    let items = items(&missing, command, &session.bars)?;
+    session.bars.finish();
     let request = Request::new(&items);
     if items.is_empty() {
-        if !talk.quiet {
-            eprintln!("nothing is missing, so there is nothing to ask for");
-        }
+        session.say("No file is missing, so there is nothing to ask for.\n");
         return Ok(Outcome::Done);
     }
-    if !talk.quiet {
-        for (name, why) in request.modules() {
-            let why = match why {
-                Why::NotOnServer => "the symbol server does not have it",
-                Why::NotAsked => "no server was asked; the script leaves it out if it is Microsoft's",
-            };
-            eprintln!("  {}: {why}", printable(name));
-        }
-        for (name, why) in request.left_out() {
-            eprintln!("  {} cannot be asked for: {why}", printable(name));
-        }
-    }
+    session.say(&shown::asked_for(&request, session.talk.verbose, width::stderr()));
     match &command.output {
         None => print(&request.script())?,
         Some(path) => {
             let mut output = Output::create(path).map_err(mkdump::Error::from)?;
             output.write_all(request.script().as_bytes())?;
             output.commit().map_err(mkdump::Error::from)?;
-            let asked = request.modules().count();
-            if !talk.quiet {
-                eprintln!("{}: {} asked for", printable(&path.to_string_lossy()), count(asked as u64, "module"));
-            }
-            if asked > 0 {
-                suggest(&after_request(command, path), talk);
+            let asked = count(request.modules().count() as u64, "module");
+            session.say(&format!("{}: asks for {asked}\n", printable(&path.to_string_lossy())));
+            if request.modules().next().is_some() {
+                session.suggest(&after_request(command, path));
             }
         }
     }

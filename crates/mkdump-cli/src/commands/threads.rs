@@ -3,48 +3,38 @@
 use std::path::Path;
 
 use anyhow::Result;
-use mkdump::{Search, Source, Wanted};
+use mkdump::{Source, Wanted};
 use mkdump::{ThreadListOptions, list_threads};
 use symstore::SymbolPath;
 
-use super::{Outcome, print, print_json, suggest, warn};
-use crate::args::{ModulesArgs, SelectArgs, SourceArgs, TalkArgs, ThreadsCommand};
-use crate::progress::Bars;
+use super::session::{print, print_json, search_given};
+use super::{Outcome, Session};
+use crate::args::{ModulesArgs, SelectArgs, SourceArgs, ThreadsCommand};
 use crate::show::next::{Job, Next};
-use crate::show::{text, threads};
+use crate::show::{threads, width};
 
 /// Lists the threads of a dump.
-pub fn run(command: &ThreadsCommand, talk: TalkArgs) -> Result<Outcome> {
-    let bars = Bars::new(talk.quiet, talk.verbose);
+pub fn run(command: &ThreadsCommand, session: &Session) -> Result<Outcome> {
     let source = Source::open_dumps(&command.dumps).map_err(mkdump::Error::from)?;
-    let reading = source.read(Wanted::default(), &bars).map_err(mkdump::Error::from)?;
+    let reading = session.read(&source, Wanted::default())?;
     let options = ThreadListOptions {
         pdb: command.pdb.clone(),
-        // No default here: the current directory is no symbol store, and looking through it would take its time.
-        search: Search {
-            roots: command.modules.clone(),
-            symbol_path: SymbolPath::from_environment().directories(),
-            ..Search::default()
-        },
+        // Without a default: the current directory is not a symbol store, and looking through it would take its time.
+        search: search_given(&ModulesArgs { modules: command.modules.clone(), no_cache: false }),
         process_offset: command.process_offset,
         addresses: command.address.clone(),
         processes: command.process.clone(),
     };
-    let report = list_threads(&reading, &options, &bars)?;
-    bars.finish();
-    warn(&report.warnings, talk);
+    let report = list_threads(&reading, &options, &session.bars)?;
+    session.finish(&report.warnings);
     if command.json {
         print_json(&report)?;
         return Ok(Outcome::Done);
     }
-    if !talk.quiet {
-        eprintln!("{}: {}", text::printable(&report.source.name), text::source(&report.source));
-    }
-    print(&threads::table(&report))?;
-    if !talk.quiet {
-        eprint!("{}", threads::remarks(&report));
-    }
-    suggest(&after_list(command), talk);
+    session.introduce(&reading);
+    print(&threads::table(&report, width::stdout()))?;
+    session.say(&threads::remarks(&report));
+    session.suggest(&after_list(command));
     Ok(Outcome::Done)
 }
 

@@ -16,9 +16,14 @@ Record the loaded modules, as administrator, with one of:
 Both log what is loaded when the recording starts or stops, and merge the files' identities into the trace.
 If the recording is in several files, name each with --etl.";
 
+/// Which dumps name kernel modules.
+const WHICH_DUMPS_NAME_MODULES: &str = "\
+A user minidump names the modules of one process. Kernel modules are named by kernel dumps: a small memory dump \
+(C:\\Windows\\Minidump) or MEMORY.DMP.";
+
 /// How to get Intel PT data into a trace.
 pub const HOW_TO_RECORD_IPT: &str = "\
-Windows 1803 and later attach it to up to four kinds of events of a kernel session, when a program asks for it:
+Windows 1803 and later attach it to up to four kinds of events of a kernel session when a program asks for it:
   NtSetSystemInformation(SystemPerformanceTraceInformation) with the classes
   EventTraceProcessorTraceConfigurationInformation and EventTraceProcessorTraceEventListInformation.
 Neither wpr nor xperf has a public option for it. Record the Loader events in the same session.
@@ -51,9 +56,21 @@ pub fn option(error: &Error) -> Option<String> {
     })
 }
 
+/// What a command works on: advice must not name an option that it does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// A trace or a dump, by option.
+    Sources,
+    /// Dumps, as its arguments.
+    Dumps,
+}
+
 /// What to do about an error, in lines of their own that hold nothing from a file; `None` when the error says it all.
-pub fn of(error: &Error) -> Option<String> {
+pub fn of(error: &Error, takes: Takes) -> Option<String> {
     match error {
+        Error::NoModules { path, .. } if FileKind::of(path) == Some(FileKind::Dump) => {
+            Some(WHICH_DUMPS_NAME_MODULES.to_owned())
+        }
         Error::NoModules { .. } | Error::NoCode { .. } => Some(HOW_TO_RECORD.to_owned()),
         Error::NoIpt { .. } => Some(HOW_TO_RECORD_IPT.to_owned()),
         Error::Search(SearchError::NoFiles { .. }) => Some(WHERE_MODULES_ARE.to_owned()),
@@ -64,7 +81,7 @@ pub fn of(error: &Error) -> Option<String> {
         Error::Format { .. } => Some("Use --format minidump.".to_owned()),
         Error::Source(error) => match error.kind() {
             SourceErrorKind::NotATrace => not_a_trace(FileKind::of(error.path())?),
-            SourceErrorKind::NotADump => not_a_dump(FileKind::of(error.path())?),
+            SourceErrorKind::NotADump => not_a_dump(FileKind::of(error.path())?, takes),
             SourceErrorKind::Unreadable => unreadable(error.path()),
             _ => None,
         },
@@ -113,10 +130,11 @@ fn not_a_trace(kind: FileKind) -> Option<String> {
     })
 }
 
-fn not_a_dump(kind: FileKind) -> Option<String> {
+fn not_a_dump(kind: FileKind, takes: Takes) -> Option<String> {
     Some(match kind {
         FileKind::Dump => return None,
-        FileKind::Trace => "Pass an ETW trace with --etl.".to_owned(),
+        FileKind::Trace if takes == Takes::Sources => "Pass an ETW trace with --etl.".to_owned(),
+        FileKind::Trace => "This command takes dumps only: a trace holds no thread's stack and no memory.".to_owned(),
         kind => after(kind, "A dump is a .dmp file: MEMORY.DMP, one of the Minidump directory, or a user minidump."),
     })
 }

@@ -7,11 +7,13 @@ use mkdump::check::{
     Relation, SeverityReport, SitesFound, ValidationReport, Verdict,
 };
 
-use super::text::{Table, address, count, grouped, printable, size};
+use super::summary::labelled;
+use super::table::Table;
+use super::text::{address, count, dump_kind, grouped, printable, size};
 
-/// The whole report. Notes are told when `verbose`.
-pub fn report(report: &CheckReport, verbose: bool) -> String {
-    let mut out = String::new();
+/// The whole report in lines of `width` columns, with notes when `verbose`.
+pub fn report(report: &CheckReport, verbose: bool, width: usize) -> String {
+    let mut out = Lines { text: String::new(), width };
     line(&mut out, "dump", &dump(&report.dump));
     line(&mut out, "sites", &sites(&report.dump.sites));
     if let Some(provenance) = &report.provenance {
@@ -26,15 +28,21 @@ pub fn report(report: &CheckReport, verbose: bool) -> String {
         compared(&mut out, comparison, verbose);
     }
     line(&mut out, "result", &result(report));
-    out
+    out.text
 }
 
-fn line(out: &mut String, label: &str, text: &str) {
-    let _ = writeln!(out, "  {label:<10} {text}");
+/// The report in the making.
+struct Lines {
+    text: String,
+    width: usize,
+}
+
+fn line(out: &mut Lines, label: &str, text: &str) {
+    out.text += &labelled(label, text, out.width);
 }
 
 fn dump(dump: &DumpReport) -> String {
-    let kind = dump.kind.unwrap_or("cannot be opened");
+    let kind = dump.kind.map_or("cannot be opened", dump_kind);
     let system = dump.other_system.iter().map(|system| format!(" of {}", printable(system))).collect::<String>();
     format!("{}: {kind}{system}, {}, {}", printable(&dump.name), size(dump.bytes), count(dump.modules, "module"))
 }
@@ -60,7 +68,7 @@ fn sites(sites: &SitesFound) -> String {
     text
 }
 
-fn made(out: &mut String, made: &ProvenanceReport) {
+fn made(out: &mut Lines, made: &ProvenanceReport) {
     let text =
         format!("{} from {} (SHA-256 {}), {}", made.tool, made.source, made.source_sha256, files(made.files.len()));
     line(out, "made by", &printable(&text));
@@ -73,18 +81,19 @@ fn files(number: usize) -> String {
     count(number as u64, "module file")
 }
 
-fn rules(out: &mut String, validation: &ValidationReport, verbose: bool) {
+fn rules(out: &mut Lines, validation: &ValidationReport, verbose: bool) {
     let of = |severity| validation.findings.iter().filter(move |finding| finding.severity == severity).count();
     let (refused, degraded, notes) =
         (of(SeverityReport::Refused), of(SeverityReport::Degraded), of(SeverityReport::Note));
     let mut parts = Vec::new();
-    for (number, cost) in [(refused, "for which a reader refuses the dump"), (degraded, "that cost a reader something")]
+    for (number, cost) in
+        [(refused, "that make a reader refuse the dump"), (degraded, "that a reader has a disadvantage from")]
     {
         if number > 0 {
             parts.push(format!("{} {cost}", count(number as u64, "finding")));
         }
     }
-    let mut text = if parts.is_empty() { "all kept".to_owned() } else { parts.join(", ") };
+    let mut text = if parts.is_empty() { "no rule is broken".to_owned() } else { parts.join(", ") };
     if notes > 0 {
         let _ = write!(text, "; {}", count(notes as u64, "note"));
         text += if verbose { "" } else { " (-v shows them)" };
@@ -111,7 +120,7 @@ fn rules(out: &mut String, validation: &ValidationReport, verbose: bool) {
     }
 }
 
-fn compared(out: &mut String, comparison: &ComparisonReport, verbose: bool) {
+fn compared(out: &mut Lines, comparison: &ComparisonReport, verbose: bool) {
     line(out, "against", &dump(&comparison.against));
     line(out, "", &sites(&comparison.against.sites));
     let totals = &comparison.totals;
@@ -123,7 +132,8 @@ fn compared(out: &mut String, comparison: &ComparisonReport, verbose: bool) {
     line(out, "bytes", &text);
     let shown: Vec<_> = comparison.modules.iter().filter(|module| module.bytes > 0).collect();
     if !shown.is_empty() {
-        let mut table = Table::new(&["module", "base", "both hold", "differ", "file", "why"], &[2, 3]);
+        let mut table =
+            Table::new(&["module", "base", "both hold", "differ", "file", "why"], &[2, 3]).wrapping(&[0, 5]);
         for module in &shown {
             table.row([
                 module.name.clone(),
@@ -134,7 +144,7 @@ fn compared(out: &mut String, comparison: &ComparisonReport, verbose: bool) {
                 classes(&module.differences),
             ]);
         }
-        let _ = write!(out, "\n{}\n", table.render(2));
+        let _ = write!(out.text, "\n{}\n", table.render(2, out.width));
     }
     for module in shown {
         listed(out, module, verbose);
@@ -153,9 +163,9 @@ fn classes(differences: &Differences) -> String {
 }
 
 /// A module's places that differ: all when `verbose`, else what nothing explains.
-fn listed(out: &mut String, module: &CommonModule, verbose: bool) {
+fn listed(out: &mut Lines, module: &CommonModule, verbose: bool) {
     let wanted = |class| verbose || class == Class::Unexplained;
-    let mut table = Table::new(&["place", "address", "bytes", "here", "there", "why"], &[2]);
+    let mut table = Table::new(&["place", "address", "bytes", "here", "there", "why"], &[2]).wrapping(&[0, 3, 4, 5]);
     let mut any = false;
     for place in module.places.iter().filter(|place| wanted(place.class)) {
         any = true;
@@ -169,13 +179,13 @@ fn listed(out: &mut String, module: &CommonModule, verbose: bool) {
         ]);
     }
     if any {
-        let _ = writeln!(out, "{}", table.render(2));
+        let _ = writeln!(out.text, "{}", table.render(2, out.width));
     }
     if module.omitted > 0 && any {
-        let _ = writeln!(out, "  {} more of {} not listed\n", grouped(module.omitted), printable(&module.name));
+        let _ = writeln!(out.text, "  {} more of {} not listed\n", grouped(module.omitted), printable(&module.name));
     }
     if let Some(note) = module.note.as_ref().filter(|_| any || module.differing > 0) {
-        let _ = writeln!(out, "  {}: {}\n", printable(&module.name), printable(note));
+        let _ = writeln!(out.text, "  {}: {}\n", printable(&module.name), printable(note));
     }
 }
 
@@ -202,7 +212,7 @@ fn result(report: &CheckReport) -> String {
     if verdict == Verdict::NothingInCommon {
         return "nothing in common: the dumps hold no byte of the same module".into();
     }
-    let mut parts = vec![if verdict == Verdict::Broken { "a rule is broken" } else { "every rule kept" }.to_owned()];
+    let mut parts = vec![if verdict == Verdict::Broken { "a rule is broken" } else { "no rule is broken" }.to_owned()];
     if let Some(comparison) = comparison {
         let unexplained = comparison.totals.differences.unexplained;
         let forms = &comparison.other_forms;
@@ -214,7 +224,7 @@ fn result(report: &CheckReport) -> String {
             parts.push(other_forms(forms));
         }
         if unexplained.bytes == 0 && forms.sites() == 0 {
-            parts.push("every difference explained".into());
+            parts.push("every difference is explained".into());
         }
         parts.extend(comparison.relation.map(|relation| relation_of(relation).to_owned()));
     }

@@ -1,15 +1,21 @@
 //! A report as one HTML page that needs nothing else: no network, no fonts, no images. What it shows is plain values, so
 //! that a test can build any page by hand; text from traces and files is escaped wherever it stands.
 
+mod head;
+mod intel_pt;
 mod map;
 mod tables;
 mod text;
 
 use std::fmt::{self, Write};
 
-use mkdump::report::{BuildReport, ModeReport, OsReport, Status};
+use mkdump::report::ipt::SnapshotFacts;
+use mkdump::report::{BuildReport, HeatReport, ModeReport, OsReport, Status};
 
-use text::{Grouped, Size, Text};
+use super::summary::word;
+use super::text::{duration, time};
+pub use intel_pt::{Snapshot, Votes};
+use text::{Grouped, Text};
 
 /// A page's contents.
 #[derive(Clone, Debug, Default)]
@@ -26,12 +32,22 @@ pub struct Page {
     pub facts: Vec<(String, String)>,
     /// What was assumed of load-time changes, and why.
     pub choices: Vec<Choice>,
+    /// The files of the source: name and SHA-256.
+    pub hashes: Vec<(String, String)>,
+    /// What keeps the dump from being all that ran.
+    pub shortcomings: Vec<String>,
     /// Modules in any order.
     pub modules: Vec<Module>,
     /// True when there was Intel PT data: then modules without hits are shown as cold, and not as unknown.
     pub has_ipt: bool,
-    /// Pages outside of all modules that Intel PT packets name: address and hits.
+    /// Pages outside of all modules that Intel PT packets name: address and number of packet addresses.
     pub unknown: Vec<(u64, u64)>,
+    /// Snapshots of Intel PT data.
+    pub snapshots: Vec<Snapshot>,
+    /// The votes of the verdict on import optimization, by module.
+    pub votes: Vec<Votes>,
+    /// Intel PT data that could not be read, each with its place.
+    pub gaps: Vec<String>,
     /// What went wrong on the way.
     pub warnings: Vec<String>,
     /// What to do next: a description and the line to type.
@@ -64,13 +80,17 @@ pub struct Module {
     pub reason: Option<String>,
     /// The file that its bytes are from.
     pub file: Option<String>,
+    /// The version of the file of another build that was found.
+    pub have: Option<String>,
     /// The symbol server's key.
     pub key: Option<String>,
+    /// Its PDB's name, GUID and age.
+    pub pdb: Option<String>,
     /// Bytes of it in the dump.
     pub included: u64,
     /// Import call sites.
     pub sites: Sites,
-    /// Hits of Intel PT packets by 4 KiB page: the page's number in the module, and how many.
+    /// Packet addresses by 4 KiB page: the page's number in the module, and how many.
     pub heat: Vec<(u64, u64)>,
 }
 
@@ -84,8 +104,14 @@ pub struct Sites {
 }
 
 impl Module {
+    /// Packet addresses in it.
     fn hits(&self) -> u64 {
         sum(self.heat.iter().map(|page| page.1))
+    }
+
+    /// Whether it should be in the dump and is not.
+    fn is_absent(&self) -> bool {
+        matches!(self.status, Status::Missing | Status::Mismatch)
     }
 }
 
@@ -98,12 +124,14 @@ impl From<&BuildReport> for Page {
         let mut facts = vec![("Windows".to_owned(), format!("{major}.{minor}.{build}{revision}"))];
         let mut fact = |name: &str, value: Option<String>| facts.extend(value.map(|value| (name.to_owned(), value)));
         fact("Processors", source.processors.map(|count| count.to_string()));
-        fact("Recorded", source.start.clone());
-        fact("Covers", source.duration.map(|seconds| format!("{seconds:.1} s")));
-        fact("Events", (source.events > 0).then(|| format!("{}, {} lost", Grouped(source.events), source.events_lost)));
-        if !report.shortcomings.is_empty() {
-            facts.push(("Not complete".to_owned(), report.shortcomings.join("; ")));
-        }
+        fact("Recorded", source.start.as_deref().map(time));
+        fact("Covers", source.duration.map(duration));
+        fact("Shown", report.moment.map(|seconds| format!("{seconds:.6} s after the start")));
+        fact(
+            "Events",
+            (source.events > 0).then(|| format!("{}, {} lost", Grouped(source.events), Grouped(source.events_lost))),
+        );
+        fact("Written by", Some(format!("mkdump {}", env!("CARGO_PKG_VERSION"))));
         let choice = |name: &str, mode: &ModeReport| Choice {
             name: name.to_owned(),
             mode: mode.mode.to_owned(),
@@ -111,9 +139,9 @@ impl From<&BuildReport> for Page {
         };
         let heat = report.heat.clone().unwrap_or_default();
         if report.heat.is_some() {
-            let snapshots = format!("{} snapshots, {}", Grouped(heat.snapshots), Size(heat.bytes));
-            facts.push(("Intel PT".to_owned(), snapshots));
+            facts.push(("Intel PT".to_owned(), intel_pt::total(heat.snapshots, heat.bytes)));
         }
+        let (snapshots, gaps) = pieces(&heat);
         let mut heats = heat.modules.into_iter();
         let modules = report.modules.iter().map(|module| (module, heats.next().unwrap_or_default()));
         let modules = modules.map(|(module, heat)| Module {
@@ -123,7 +151,9 @@ impl From<&BuildReport> for Page {
             status: module.status,
             reason: module.reason.clone(),
             file: module.file.clone(),
+            have: module.file_version.clone(),
             key: module.image_key.clone(),
+            pdb: module.pdb.as_ref().map(|pdb| format!("{} {} {:x}", pdb.name, pdb.guid, pdb.age)),
             included: sum(module.ranges.iter().map(|[start, end]| end.0.saturating_sub(start.0))),
             sites: Sites {
                 optimized: module.sites.import.optimized,
@@ -144,10 +174,54 @@ impl From<&BuildReport> for Page {
             modules: modules.collect(),
             has_ipt: report.heat.is_some(),
             unknown: heat.unknown,
+            snapshots,
+            votes: votes(report),
+            gaps,
+            hashes: report.source_files.iter().map(|file| (file.name.clone(), file.sha256.clone())).collect(),
+            shortcomings: report.shortcomings.clone(),
             warnings: report.warnings.clone(),
             next: Vec::new(),
         }
     }
+}
+
+/// The snapshots of a build, and what could not be read of them.
+fn pieces(heat: &HeatReport) -> (Vec<Snapshot>, Vec<String>) {
+    let named = |name: Option<&str>, id: Option<u32>| match (name, id) {
+        (Some(name), Some(id)) => format!("{name} ({id})"),
+        (None, Some(id)) => id.to_string(),
+        _ => String::new(),
+    };
+    let snapshots = heat.pieces.iter().map(|piece| {
+        let SnapshotFacts { index, time, cpu, pid, tid, process, thread, trigger, file, bytes } = &piece.facts;
+        Snapshot {
+            number: *index,
+            time: *time,
+            cpu: *cpu,
+            process: named(process.as_deref(), *pid),
+            thread: named(thread.as_deref(), *tid),
+            event: trigger.as_ref().or(file.as_ref()).cloned().unwrap_or_default(),
+            bytes: *bytes,
+            hits: piece.hits,
+            gaps: piece.gaps,
+        }
+    });
+    let gaps = heat.pieces.iter().flat_map(|piece| {
+        piece.errors.iter().map(|(offset, what)| format!("snapshot {}, offset {offset:#x}: {what}", piece.facts.index))
+    });
+    (snapshots.collect(), gaps.collect())
+}
+
+fn votes(report: &BuildReport) -> Vec<Votes> {
+    let votes = report.votes.iter().map(|votes| Votes {
+        module: votes.name.clone(),
+        verdict: votes.import_optimization.to_owned(),
+        on: votes.votes_on,
+        off: votes.votes_off,
+        either: votes.ambiguous,
+        neither: votes.contradictory,
+    });
+    votes.collect()
 }
 
 /// The page.
@@ -168,84 +242,25 @@ fn write_page(out: &mut String, page: &Page) -> fmt::Result {
         Text(&page.output),
         include_str!("html/page.css"),
     )?;
-    header(out, page)?;
-    tiles(out, page)?;
-    next(out, page)?;
-    map::section(out, page)?;
-    heat(out, page)?;
+    head::header(out, page)?;
+    head::verdict(out, page)?;
     tables::absent(out, page)?;
+    head::next(out, page)?;
+    head::tiles(out, page)?;
+    map::section(out, page)?;
+    intel_pt::heat(out, page)?;
+    intel_pt::votes(out, page)?;
+    intel_pt::snapshots(out, page)?;
     tables::table(out, page)?;
-    tables::unknown(out, page)?;
+    intel_pt::unknown(out, page)?;
     tables::warnings(out, page)?;
+    head::facts(out, page)?;
     writeln!(
         out,
         "<footer>Addresses are hexadecimal. The page is complete in itself and loads nothing.</footer>\n\
          </main>\n<script>\n{}</script>\n</body>\n</html>",
         include_str!("html/page.js")
     )
-}
-
-fn header(out: &mut String, page: &Page) -> fmt::Result {
-    write!(
-        out,
-        "<header>\n<p class=\"kicker\">mkdump report</p>\n<h1>{}</h1>\n<p class=\"lead\">{}, {}, made from <b>{}</b></p>\n<dl class=\"facts\">",
-        Text(&page.output),
-        Text(&page.format),
-        Size(page.bytes),
-        Text(&page.source)
-    )?;
-    for (name, value) in &page.facts {
-        write!(out, "<div><dt>{}</dt><dd>{}</dd></div>", Text(name), Text(value))?;
-    }
-    out.write_str("</dl>\n</header>\n")
-}
-
-fn tiles(out: &mut String, page: &Page) -> fmt::Result {
-    let count = |status| page.modules.iter().filter(|module| module.status == status).count() as u64;
-    let [included, missing, mismatch, excluded] =
-        [Status::Included, Status::Missing, Status::Mismatch, Status::Excluded].map(count);
-    let total = page.modules.len() as u64;
-    out.write_str("<section class=\"tiles\">\n")?;
-    write!(
-        out,
-        "<div class=\"tile\"><h2>Modules in the dump</h2><p class=\"big\">{included} <small>of {total}</small></p>"
-    )?;
-    bar(out, &[("included", included), ("missing", missing), ("mismatch", mismatch), ("excluded", excluded)])?;
-    writeln!(out, "<p>{missing} missing, {mismatch} of another build, {excluded} left out</p></div>")?;
-    let bytes = sum(page.modules.iter().map(|module| module.included));
-    let mapped = sum(page.modules.iter().map(|module| module.size));
-    write!(out, "<div class=\"tile\"><h2>Memory in the dump</h2><p class=\"big\">{}</p>", Size(bytes))?;
-    bar(out, &[("included", bytes), ("excluded", mapped.saturating_sub(bytes))])?;
-    writeln!(out, "<p>of {} that the modules span</p></div>", Size(mapped))?;
-    let optimized = sum(page.modules.iter().map(|module| module.sites.optimized));
-    let indirect = sum(page.modules.iter().map(|module| module.sites.indirect));
-    write!(out, "<div class=\"tile\"><h2>Import calls made direct</h2><p class=\"big\">{}", Grouped(optimized))?;
-    write!(out, " <small>of {}</small></p>", Grouped(optimized.saturating_add(indirect)))?;
-    bar(out, &[("direct", optimized), ("indirect", indirect)])?;
-    writeln!(out, "<p>{} stay indirect</p></div>", Grouped(indirect))?;
-    if page.has_ipt {
-        let hits = sum(page.modules.iter().map(Module::hits));
-        let unknown = sum(page.unknown.iter().map(|found| found.1));
-        let touched = page.modules.iter().filter(|module| !module.heat.is_empty()).count();
-        write!(
-            out,
-            "<div class=\"tile\"><h2>Intel PT addresses</h2><p class=\"big\">{}</p>",
-            Grouped(hits.saturating_add(unknown))
-        )?;
-        bar(out, &[("hot", hits), ("missing", unknown)])?;
-        writeln!(out, "<p>in {touched} modules; {} in none</p></div>", Grouped(unknown))?;
-    }
-    out.write_str("</section>\n<section class=\"choices\">\n")?;
-    for choice in &page.choices {
-        writeln!(
-            out,
-            "<p><b>{}</b> <span class=\"mode\">{}</span> {}</p>",
-            Text(&choice.name),
-            Text(&choice.mode),
-            Text(&choice.reason)
-        )?;
-    }
-    out.write_str("</section>\n")
 }
 
 /// Parts of a whole as a bar; parts of 0 do not show.
@@ -256,69 +271,6 @@ fn bar(out: &mut String, parts: &[(&str, u64)]) -> fmt::Result {
         write!(out, "<i class=\"{class}\" style=\"width:{:.2}%\"></i>", *part as f64 / total * 100.0)?;
     }
     out.write_str("</div>")
-}
-
-fn next(out: &mut String, page: &Page) -> fmt::Result {
-    if page.next.is_empty() {
-        return Ok(());
-    }
-    out.write_str("<section>\n<h2>Next</h2>\n<dl class=\"next\">")?;
-    for (what, line) in &page.next {
-        write!(out, "<dt>{}</dt><dd><code>{}</code></dd>", Text(what), Text(line))?;
-    }
-    out.write_str("</dl>\n</section>\n")
-}
-
-/// The most touched modules, one strip each, with their hits where they fall.
-fn heat(out: &mut String, page: &Page) -> fmt::Result {
-    /// More are in the table.
-    const MOST: usize = 16;
-    const BINS: u64 = 160;
-    let mut modules: Vec<&Module> = page.modules.iter().filter(|module| !module.heat.is_empty()).collect();
-    if modules.is_empty() {
-        return Ok(());
-    }
-    modules.sort_by_key(|module| (std::cmp::Reverse(module.hits()), module.base));
-    write!(
-        out,
-        "<section>\n<h2>Where Intel PT was</h2>\n<p class=\"note\">{} Each strip is a module from its first to its last byte; \
-         the warmer, the more packets name an address there, on a logarithmic scale common to all.</p>\n<div class=\"heat\">",
-        if modules.len() > MOST {
-            format!("The {MOST} modules with the most hits of {}.", modules.len())
-        } else {
-            "The modules that packets name.".to_owned()
-        }
-    )?;
-    modules.truncate(MOST);
-    let binned: Vec<Vec<u64>> = modules
-        .iter()
-        .map(|module| {
-            let pages = module.size.div_ceil(0x1000).max(1);
-            let mut bins = vec![0; BINS.min(pages) as usize];
-            for (page, hits) in &module.heat {
-                let bin = u128::from((*page).min(pages - 1)) * bins.len() as u128 / u128::from(pages);
-                bins[bin as usize] = sum([bins[bin as usize], *hits]);
-            }
-            bins
-        })
-        .collect();
-    let most = binned.iter().flatten().copied().max().unwrap_or(1);
-    for (module, bins) in modules.iter().zip(binned) {
-        write!(
-            out,
-            "<span class=\"name\">{}</span><svg viewBox=\"0 0 {} 10\" preserveAspectRatio=\"none\" class=\"strip {}\" role=\"img\"><title>{}: {} hits</title>",
-            Text(&module.name),
-            bins.len(),
-            class(module.status),
-            Text(&module.name),
-            Grouped(module.hits())
-        )?;
-        for (at, hits) in bins.iter().enumerate().filter(|bin| *bin.1 > 0) {
-            write!(out, "<rect x=\"{at}\" width=\"1.05\" height=\"10\" class=\"h{}\"/>", warmth(*hits, most))?;
-        }
-        write!(out, "</svg><span class=\"count\">{}</span>", Grouped(module.hits()))?;
-    }
-    out.write_str("</div>\n</section>\n")
 }
 
 /// 1 to 6 on a logarithmic scale.
@@ -339,16 +291,6 @@ fn class(status: Status) -> &'static str {
         Status::Missing => "missing",
         Status::Mismatch => "mismatch",
         Status::Excluded => "excluded",
-    }
-}
-
-/// A status for people.
-fn word(status: Status) -> &'static str {
-    match status {
-        Status::Included => "in the dump",
-        Status::Missing => "missing",
-        Status::Mismatch => "another build",
-        Status::Excluded => "left out",
     }
 }
 

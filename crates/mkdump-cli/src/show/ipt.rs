@@ -3,38 +3,45 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use mkdump::report::ModeReport;
 use mkdump::report::ipt::{
-    FileStatus, FlowEntry, FlowReport, FlowSummary, IptReport, MissingModule, PieceReport, PlaceReport, QualityReport,
-    ReachedBy, ReachedModule, SnapshotFacts, UnknownPage,
+    FileStatus, FlowEntry, FlowReport, FlowSummary, IptReport, PieceReport, PlaceReport, QualityReport, ReachedBy,
+    ReachedModule, SnapshotFacts, UnknownPage,
 };
 
-use super::text::{Table, address, count, grouped, printable, size};
+use super::absent::{self, Absent};
+use super::summary::labelled;
+use super::table::Table;
+use super::text::{address, count, grouped, printable, size};
+use super::width::hanging;
 
 /// Rows of lists that are shown in part: unknown pages, errors.
 const SHOWN: usize = 20;
 
-/// The report. With `all`, lists are whole and hits are told by thread.
-pub fn report(report: &IptReport, all: bool) -> String {
+/// The report in lines of `width` columns. With `all`, lists are whole and packet addresses are counted by thread.
+pub fn report(report: &IptReport, all: bool, width: usize) -> String {
     let mut out = String::new();
     if let Some(doubt) = report.doubt() {
-        let _ = writeln!(out, "NOT RELIABLE: {doubt}\n");
+        out += &hanging("NOT RELIABLE: ", &printable(&doubt.to_string()), width);
+        out.push('\n');
     }
-    out += &snapshots(report, all);
+    out += &snapshots(report, all, width);
     if report.threads.len() > 1 {
-        out += &threads(report);
+        out += &threads(report, width);
     }
-    out += &modules(report, all);
-    out += &unknown(report, all);
-    out += &verdict(report);
-    out += &errors(report, all);
+    out += &modules(report, all, width);
+    out += &unknown(report, all, width);
+    out += &verdict(report, width);
+    out += &errors(report, all, width);
     out
 }
 
-fn snapshots(report: &IptReport, all: bool) -> String {
+fn snapshots(report: &IptReport, all: bool, width: usize) -> String {
     let mut table = Table::new(
-        &["snapshot", "time", "cpu", "process", "thread", "event", "bytes", "psb", "addresses", "gaps", "followed"],
-        &[0, 1, 2, 6, 7, 8, 9, 10],
-    );
+        &["#", "time", "cpu", "process", "thread", "event", "bytes", "packet addresses", "gaps", "read"],
+        &[0, 1, 2, 6, 7, 8, 9],
+    )
+    .wrapping(&[3, 4, 5]);
     for snapshot in &report.snapshots {
         let SnapshotFacts { index, time, cpu, pid, tid, process, thread, trigger, file, bytes } = &snapshot.facts;
         let event = trigger.clone().or_else(|| file.clone());
@@ -46,13 +53,12 @@ fn snapshots(report: &IptReport, all: bool) -> String {
             named(thread.as_deref(), *tid),
             event.unwrap_or_default(),
             grouped(*bytes),
-            grouped(snapshot.psb),
             grouped(snapshot.hits),
             grouped(snapshot.gaps),
             snapshot.quality.as_ref().map_or_else(String::new, followed),
         ]);
     }
-    let mut out = table.render(0);
+    let mut out = table.render(0, width);
     let bytes = report.snapshots.iter().map(|snapshot| snapshot.facts.bytes).sum();
     let _ = writeln!(
         out,
@@ -90,8 +96,9 @@ fn named(name: Option<&str>, id: Option<u32>) -> String {
     }
 }
 
-fn threads(report: &IptReport) -> String {
-    let mut table = Table::new(&["process", "thread", "snapshots", "bytes", "addresses"], &[2, 3, 4]);
+fn threads(report: &IptReport, width: usize) -> String {
+    let headings = ["process", "thread", "snapshots", "bytes", "packet addresses"];
+    let mut table = Table::new(&headings, &[2, 3, 4]).wrapping(&[0, 1]);
     for thread in &report.threads {
         table.row([
             named(thread.process.as_deref(), thread.pid),
@@ -101,95 +108,62 @@ fn threads(report: &IptReport) -> String {
             grouped(thread.hits),
         ]);
     }
-    format!("\n{}", table.render(0))
+    format!("\n{}", table.render(0, width))
 }
 
-fn modules(report: &IptReport, all: bool) -> String {
+fn modules(report: &IptReport, all: bool, width: usize) -> String {
     if report.modules.is_empty() {
         return "\nNo kernel module is reached.\n".into();
     }
-    let mut table =
-        Table::new(&["base", "addresses", "threads", "instructions", "reached by", "file", "name"], &[1, 2, 3]);
+    let headings = ["name", "base", "packet addresses", "threads", "executed", "reached by", "file"];
+    let mut table = Table::new(&headings, &[2, 3, 4]).wrapping(&[0, 5]);
     for module in &report.modules {
         table.row([
+            module.name.clone(),
             address(module.base.0),
             grouped(module.hits),
             grouped(module.threads.len() as u64),
             grouped(module.instructions),
             reached_by(module),
             status(module.status).into(),
-            module.name.clone(),
         ]);
         for thread in module.threads.iter().filter(|_| all) {
-            let of = format!("process {} thread {}", thread.pid, thread.tid);
-            table.row(["".into(), grouped(thread.hits), "".into(), "".into(), of]);
+            let hits = count(thread.hits, "packet address");
+            table.under(&format!("process {}, thread {}: {hits}", thread.pid, thread.tid));
         }
     }
     let flow = &report.flow;
-    let mut out = format!("\n{}", table.render(0));
+    let mut out = format!("\n{}", table.render(0, width));
     if flow.instructions > 0 {
-        let _ = writeln!(
-            out,
-            "flow: {}, {}; out of step {}, {} of them for want of code",
-            count(flow.instructions, "instruction"),
-            count(flow.interrupts, "interrupt"),
-            times(flow.errors),
-            grouped(flow.lacking),
-        );
+        let lost = match flow.errors {
+            0 => "decoding never lost its place".to_owned(),
+            errors => format!(
+                "decoding lost its place {} ({} because code was missing)",
+                count(errors, "time"),
+                grouped(flow.lacking)
+            ),
+        };
+        let (instructions, interrupts) = (count(flow.instructions, "instruction"), count(flow.interrupts, "interrupt"));
+        out += &hanging("", &format!("followed {instructions}, {interrupts}; {lost}"), width);
     }
     if let Some(quality) = &flow.quality {
         let rate = quality.out_of_step_per_mib.unwrap_or_default();
-        let _ = writeln!(
-            out,
-            "followed: {} of {} bytes ({}); packets and code contradict each other {}, {rate:.0} per MiB",
+        let text = format!(
+            "read {} of {} bytes ({}); packets and code contradict each other {}, {rate:.0} per MiB",
             grouped(quality.followed),
             grouped(quality.bytes),
             followed(quality),
-            times(quality.out_of_step),
+            count(quality.out_of_step, "time"),
         );
+        out += &hanging("", &text, width);
     }
-    let missing: Vec<MissingModule> =
-        report.modules.iter().filter(|module| module.status == FileStatus::Missing).map(missing_module).collect();
-    out += &missing_table(&missing, "wanted");
-    out
+    out + &absent::listed(report.modules.iter().filter_map(Absent::of_reached).collect(), all, width)
 }
 
 /// The share of the bytes that was followed, rounded down: only all of them are 100 %.
 fn followed(quality: &QualityReport) -> String {
     let mark = if quality.doubt.is_some() { " !" } else { "" };
     quality.share_followed.map_or_else(String::new, |share| format!("{:.0} %{mark}", (share * 100.0).floor()))
-}
-
-fn missing_module(module: &ReachedModule) -> MissingModule {
-    MissingModule {
-        name: module.name.clone(),
-        base: module.base,
-        size: module.size,
-        image_key: module.image_key.clone(),
-        times: module.hits + module.lacked,
-        reason: module.reason.clone(),
-    }
-}
-
-fn missing_table(missing: &[MissingModule], times: &str) -> String {
-    if missing.is_empty() {
-        return String::new();
-    }
-    let mut table = Table::new(&["missing", "base", "key", times, "why"], &[3]);
-    for module in missing {
-        table.row([
-            module.name.clone(),
-            address(module.base.0),
-            module.image_key.clone().unwrap_or_else(|| "?".into()),
-            grouped(module.times),
-            module.reason.clone().unwrap_or_default(),
-        ]);
-    }
-    format!("\n{}", table.render(0))
-}
-
-fn times(number: u64) -> String {
-    if number == 1 { "once".into() } else { format!("{} times", grouped(number)) }
 }
 
 fn reached_by(module: &ReachedModule) -> String {
@@ -208,26 +182,26 @@ fn status(status: FileStatus) -> &'static str {
     }
 }
 
-fn unknown(report: &IptReport, all: bool) -> String {
+fn unknown(report: &IptReport, all: bool, width: usize) -> String {
     if report.unknown.is_empty() {
         return String::new();
     }
-    // Nobody looks for user-mode pages among kernel modules, and there can be many.
+    // User-mode pages do not belong among kernel modules, and there can be many.
     let (mut pages, user): (Vec<&UnknownPage>, Vec<&UnknownPage>) =
         report.unknown.iter().partition(|page| all || page.address.0 >> 63 == 1);
     let shown = if all { pages.len() } else { SHOWN };
     pages.sort_by_key(|page| std::cmp::Reverse(page.hits));
-    let mut table = Table::new(&["page in no kernel module", "addresses"], &[1]);
+    let mut table = Table::new(&["page in no kernel module", "packet addresses"], &[1]);
     for page in pages.iter().take(shown) {
         table.row([address(page.address.0), grouped(page.hits)]);
     }
     let mut out = String::new();
     if !pages.is_empty() {
-        let _ = write!(out, "\n{}{}", table.render(0), more(pages.len(), shown));
+        let _ = write!(out, "\n{}{}", table.render(0, width), more(pages.len(), shown));
     }
     if !user.is_empty() {
         let hits = user.iter().map(|page| page.hits).sum();
-        let _ = writeln!(out, "\nuser mode: {} addresses in {}", grouped(hits), count(user.len() as u64, "page"));
+        let _ = writeln!(out, "\nuser mode: {} in {}", count(hits, "packet address"), count(user.len() as u64, "page"));
     }
     out
 }
@@ -235,41 +209,52 @@ fn unknown(report: &IptReport, all: bool) -> String {
 fn more(number: usize, shown: usize) -> String {
     match number.saturating_sub(shown) {
         0 => String::new(),
-        rest => format!("and {} more; --verbose shows them\n", grouped(rest as u64)),
+        rest => format!("and {} more (-v lists them)\n", grouped(rest as u64)),
     }
 }
 
-fn verdict(report: &IptReport) -> String {
-    let verdict = &report.verdict;
-    let mut out = format!("\nimport optimization {}: {}\n", verdict.import_optimization, verdict.reason);
+/// What is assumed of a load-time change and why, as every command says it.
+fn mode(label: &str, mode: &ModeReport, width: usize) -> String {
+    labelled(label, &format!("{}: {}", mode.mode, printable(&mode.reason)), width)
+}
+
+fn imports(mode: &ModeReport, width: usize) -> String {
+    labelled("imports", &format!("import optimization {}: {}", mode.mode, printable(&mode.reason)), width)
+}
+
+fn verdict(report: &IptReport, width: usize) -> String {
+    let (verdict, flow) = (&report.verdict, &report.flow);
+    let mut out = "\n".to_owned();
+    out += &imports(&flow.import_optimization, width);
+    out += &labelled("", &format!("votes: {}", printable(&verdict.reason)), width);
+    out += &mode("retpoline", &flow.retpoline, width);
     let votes = &verdict.retpoline_votes;
-    let _ = writeln!(
-        out,
-        "retpoline {}: {} in stubs, {} behind rewritten calls, {} behind calls as linked",
-        verdict.retpoline,
-        count(votes.in_stubs.into(), "hit"),
+    let votes = format!(
+        "votes: {} in stubs, {} after rewritten calls, {} after calls as linked",
+        count(votes.in_stubs.into(), "packet address"),
         count(votes.rewritten_returns.into(), "return"),
         grouped(votes.linked_returns.into()),
     );
+    out += &labelled("", &votes, width);
     if verdict.per_module.is_empty() {
         return out;
     }
     let mut table = Table::new(
         &["importer", "verdict", "on", "off", "either", "elsewhere", "neither", "open"],
         &[2, 3, 4, 5, 6, 7],
-    );
+    )
+    .wrapping(&[0]);
     for module in &verdict.per_module {
         let numbers =
             [module.votes_on, module.votes_off, module.ambiguous, module.redirected, module.contradictory, module.open];
         let row = [module.name.clone(), module.import_optimization.to_owned()].into_iter();
         table.row(row.chain(numbers.into_iter().map(|number| grouped(number.into()))));
     }
-    let _ = write!(out, "\n{}", table.render(0));
-    let mut table = Table::new(&["vote", "site", "expected target", "snapshot", "offset", "by"], &[3, 4]);
-    let mut any = false;
+    let _ = write!(out, "\n{}", table.render(0, width));
+    let headings = ["vote", "site", "expected target", "snapshot", "offset", "by"];
+    let mut table = Table::new(&headings, &[3, 4]).wrapping(&[1, 2]);
     for module in &verdict.per_module {
         for vote in module.evidence.iter().flatten() {
-            any = true;
             let says = vote.to.map_or_else(|| vote.says.to_owned(), |to| format!("goes to {}", address(to.0)));
             table.row([
                 says,
@@ -281,33 +266,46 @@ fn verdict(report: &IptReport) -> String {
             ]);
         }
     }
-    if any {
-        let _ = write!(out, "\n{}", table.render(0));
+    if !table.is_empty() {
+        let _ = write!(out, "\n{}", table.render(0, width));
     }
     out
 }
 
-fn errors(report: &IptReport, all: bool) -> String {
+fn errors(report: &IptReport, all: bool, width: usize) -> String {
     if report.errors.is_empty() {
         return String::new();
     }
     let shown = if all { report.errors.len() } else { SHOWN };
-    let mut table = Table::new(&["snapshot", "offset", "address", "error", "likely"], &[0, 1]);
-    for error in report.errors.iter().take(shown) {
-        let place = error.place.clone().or_else(|| error.ip.map(|ip| address(ip.0)));
-        table.row([
-            error.snapshot.to_string(),
-            format!("{:#x}", error.offset),
-            place.unwrap_or_default(),
-            error.kind.clone(),
-            error.likely.to_owned(),
-        ]);
+    let mut out = String::new();
+    let mut causes: Vec<&str> = Vec::new();
+    for error in &report.errors {
+        if !causes.contains(&error.likely) {
+            causes.push(error.likely);
+        }
     }
-    let total = usize::try_from(report.errors_total).unwrap_or(usize::MAX);
-    format!("\n{}{}", table.render(0), more(total, shown))
+    // Each cause is said once, above its errors.
+    for cause in causes {
+        let errors: Vec<_> = report.errors.iter().filter(|error| error.likely == cause).collect();
+        let mut table = Table::new(&["snapshot", "offset", "address", "error"], &[0, 1]).wrapping(&[2, 3]);
+        for error in errors.iter().take(shown) {
+            let place = error.place.clone().or_else(|| error.ip.map(|ip| address(ip.0)));
+            let offset = format!("{:#x}", error.offset);
+            table.row([error.snapshot.to_string(), offset, place.unwrap_or_default(), error.kind.clone()]);
+        }
+        out.push('\n');
+        out += &hanging("", &format!("{}; likely cause: {cause}", count(errors.len() as u64, "error")), width);
+        out += &table.render(0, width);
+        out += &more(errors.len(), shown);
+    }
+    let listed = report.errors.len() as u64;
+    if report.errors_total > listed {
+        let _ = writeln!(out, "{} more are not listed", grouped(report.errors_total - listed));
+    }
+    out
 }
 
-/// The flow of one snapshot, a line for each thing.
+/// The flow of one snapshot, a line for each entry.
 pub fn flow(out: &mut impl Write, report: &FlowReport) -> io::Result<()> {
     let SnapshotFacts { index, time, cpu, pid, tid, process, thread, trigger, file, bytes } = &report.snapshot;
     let parts = [
@@ -342,12 +340,16 @@ pub fn flow(out: &mut impl Write, report: &FlowReport) -> io::Result<()> {
             }
             FlowEntry::Gap { offset, at, what, likely } => {
                 let at = at.as_ref().map(|at| format!(" at {}", place(at))).unwrap_or_default();
-                writeln!(out, "- out of step{at} (packet at {offset:#x}): {}; likely: {likely}", printable(what))?;
+                writeln!(
+                    out,
+                    "- decoding lost its place{at} (packet at {offset:#x}): {}; likely: {likely}",
+                    printable(what)
+                )?;
             }
         }
     }
     if report.cut {
-        writeln!(out, "- and more, which is left out")?;
+        writeln!(out, "- the rest is left out")?;
     }
     Ok(())
 }
@@ -365,18 +367,16 @@ fn place(place: &PlaceReport) -> String {
 }
 
 /// What is said when the flow is over.
-pub fn flow_summary(summary: &FlowSummary) -> String {
-    let mut out = String::new();
-    let (imports, retpoline) = (&summary.import_optimization, &summary.retpoline);
-    let _ = writeln!(out, "import optimization {}: {}", imports.mode, imports.reason);
-    let _ = writeln!(out, "retpoline {}: {}", retpoline.mode, retpoline.reason);
-    out += &missing_table(&summary.missing, "wanted");
+pub fn flow_summary(summary: &FlowSummary, width: usize) -> String {
+    let mut out = imports(&summary.import_optimization, width);
+    out += &mode("retpoline", &summary.retpoline, width);
+    out += &absent::listed(summary.missing.iter().map(Absent::from).collect(), false, width);
     if !summary.unknown.is_empty() {
-        let mut table = Table::new(&["page in no kernel module", "wanted"], &[1]);
+        let mut table = Table::new(&["page in no kernel module", "times reached"], &[1]);
         for page in summary.unknown.iter().take(SHOWN) {
             table.row([address(page.address.0), grouped(page.hits)]);
         }
-        let _ = write!(out, "\n{}", table.render(0));
+        let _ = write!(out, "\n{}", table.render(0, width));
         if summary.unknown.len() > SHOWN {
             let _ = writeln!(out, "and {} more", summary.unknown.len() - SHOWN);
         }

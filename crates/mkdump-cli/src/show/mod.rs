@@ -1,10 +1,18 @@
 //! Plain values as text, JSON and HTML.
 
+pub mod absent;
 pub mod advice;
 pub mod check;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 pub mod html;
 pub mod ipt;
+pub mod json;
+pub mod modules;
 pub mod next;
+pub mod request;
 pub mod summary;
+pub mod table;
 pub mod text;
 pub mod threads;
+pub mod width;

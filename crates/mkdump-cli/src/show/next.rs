@@ -64,18 +64,23 @@ impl Job<'_> {
         words
     }
 
+    /// Whether a directory lies below one that is looked through, so that it needs no mention. Without any the current
+    /// directory is looked through.
+    pub fn covers(&self, directory: &Path) -> bool {
+        self.modules.is_some_and(|modules| match modules.modules.as_slice() {
+            [] => directory.is_relative(),
+            given => given.iter().any(|root| directory.starts_with(root)),
+        })
+    }
+
     /// The build with one more directory of modules, into `output`. When no directory was given, the current one was
     /// looked through, and has to be named now.
     pub fn build_with(&self, directory: &Path, output: Option<&Path>) -> String {
         let mut words = self.command("");
-        let given: &[_] = self.modules.map_or(&[], |modules| &modules.modules);
-        if self.modules.is_some() && given.is_empty() && directory.is_absolute() {
+        if self.modules.is_some_and(|modules| modules.modules.is_empty()) && directory.is_absolute() {
             words = words.option("-m", Path::new("."));
         }
-        // What lies below a directory that is looked through needs no mention.
-        let covered = given.iter().any(|root| directory.starts_with(root))
-            || self.modules.is_some() && given.is_empty() && directory.is_relative();
-        if !covered {
+        if !self.covers(directory) {
             words = words.option("-m", directory);
         }
         if let Some(output) = output {

@@ -3,23 +3,41 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use mkdump::report::{BuildReport, BuiltModule, ModeReport, Status};
+use mkdump::Moment;
+use mkdump::report::{BuildReport, BuiltModule, ModeReport, SourceReport, Status};
 use mkdump::snapshot::{Architecture, Machine};
 
+use super::absent::{self, Absent};
 use super::next::Next;
-use super::text::{CYAN, GREEN, Table, YELLOW, address, count, grouped, paint, printable, size, source};
+use super::table::Table;
+use super::text::{self, CYAN, GREEN, YELLOW, address, count, grouped, paint, printable, size};
+use super::width::{self, hanging};
 use crate::args::TalkArgs;
 
+/// What a build was asked for, as far as its summary shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// The moment that was chosen.
+    pub at: Option<Moment>,
+    /// The page that was written.
+    pub page: Option<&'a Path>,
+    /// How much to say.
+    pub talk: TalkArgs,
+    /// Columns.
+    pub width: usize,
+}
+
 /// The summary, without what to do next.
-pub fn build(report: &BuildReport, machine: &Machine, page: Option<&Path>, talk: TalkArgs) -> String {
+pub fn build(report: &BuildReport, machine: &Machine, shown: &Shown<'_>) -> String {
     let mut out = String::new();
-    let mut line = |label: &str, text: String| {
-        let _ = writeln!(out, "  {label:<10} {text}");
-    };
-    let what = if report.source.kind == "etl" { "trace" } else { "dump" };
-    line(what, format!("{}: {}", printable(&report.source.name), source(&report.source)));
+    let mut line = |label: &str, text: String| out += &labelled(label, &text, shown.width);
+    line(source_label(&report.source), format!("{}: {}", printable(&report.source.name), text::source(&report.source)));
     line("machine", self::machine(machine));
-    line("modules", modules(report, talk));
+    if let (Some(_), Some(seconds)) = (shown.at, report.moment) {
+        let whole = report.source.duration.map(|all| format!(" of {all:.6} s")).unwrap_or_default();
+        line("moment", format!("{seconds:.6} s{whole}, chosen with --at"));
+    }
+    line("modules", modules(report, shown.talk));
     line("imports", mode("import optimization", &report.import_optimization));
     line("", sites(report));
     line("retpoline", mode("", &report.retpoline));
@@ -29,44 +47,74 @@ pub fn build(report: &BuildReport, machine: &Machine, page: Option<&Path>, talk:
         "wrote",
         format!("{}: {}, {}, {ranges}", printable(&report.output), format(report.format), size(report.bytes)),
     );
-    if let Some(page) = page {
+    if let Some(page) = shown.page {
         line("page", printable(&page.to_string_lossy()));
     }
-    let absent = absent(report);
-    if !absent.is_empty() {
-        let _ = write!(out, "\n{absent}");
-    }
-    out
+    let missing = report.modules.iter().filter_map(Absent::of_build).collect();
+    out + &absent::listed(missing, shown.talk.verbose, shown.width)
 }
 
-/// What to type next, one line each.
+/// The source and its machine, for commands that list something of it.
+pub fn source(source: &SourceReport, machine: &Machine) -> String {
+    let width = width::stderr();
+    let first = format!("{}: {}", printable(&source.name), text::source(source));
+    labelled(source_label(source), &first, width) + &labelled("machine", &self::machine(machine), width)
+}
+
+fn source_label(source: &SourceReport) -> &'static str {
+    if source.kind == "etl" { "trace" } else { "dump" }
+}
+
+/// A line of a summary, the text under itself where it is longer than a line.
+pub fn labelled(label: &str, text: &str, width: usize) -> String {
+    hanging(&format!("  {label:<10} "), text, width)
+}
+
+/// What to type next: each command on a line, never broken, so that it can be copied.
 pub fn next(next: &[Next], talk: TalkArgs) -> String {
-    let width = next.iter().map(|next| next.what.len()).max().unwrap_or(0);
+    let columns = width::stderr();
+    let label = next.iter().map(|next| next.what.len()).max().unwrap_or(0);
+    let fits = next.iter().all(|next| label + 4 + width::length(&next.line) <= columns);
     let mut out = String::new();
     for Next { what, line } in next {
-        let _ = writeln!(out, "  {what:<width$}  {}", paint(&printable(line), CYAN, talk));
+        let line = paint(&printable(line), CYAN, talk);
+        let _ = match fits {
+            true => writeln!(out, "  {what:<label$}  {line}"),
+            false => writeln!(out, "  {what}:\n    {line}"),
+        };
     }
     if out.is_empty() { out } else { format!("\nNext:\n{out}") }
 }
 
 /// Every module with the file that it came from: for those who want to know.
-pub fn built_modules(report: &BuildReport) -> String {
-    let mut table = Table::new(&["base", "module", "sites", "relocations", "file, or why not"], &[2, 3]);
+pub fn built_modules(report: &BuildReport, width: usize) -> String {
+    let headings = ["module", "base", "direct calls", "relocations", "file"];
+    let mut table = Table::new(&headings, &[2, 3]).wrapping(&[0, 4]);
     for module in &report.modules {
         let import = &module.sites.import;
         table.row([
-            address(module.base.0),
             module.name.clone(),
-            format!("{}/{}", grouped(import.optimized), grouped(import.listed)),
+            address(module.base.0),
+            format!("{} of {}", grouped(import.optimized), grouped(import.listed)),
             grouped(module.relocations),
             match (module.status, &module.file, &module.reason) {
                 (Status::Included, Some(file), None) => file.clone(),
                 (Status::Included, Some(file), Some(reason)) => format!("{file} ({reason})"),
-                (status, _, reason) => format!("{status:?}: {}", reason.as_deref().unwrap_or_default()).to_lowercase(),
+                (status, _, reason) => format!("{}: {}", word(status), reason.as_deref().unwrap_or_default()),
             },
         ]);
     }
-    table.render(2)
+    table.render(2, width)
+}
+
+/// A status for people.
+pub fn word(status: Status) -> &'static str {
+    match status {
+        Status::Included => "in the dump",
+        Status::Missing => "missing",
+        Status::Mismatch => "another build",
+        Status::Excluded => "left out",
+    }
 }
 
 /// A kind of file in words.
@@ -153,21 +201,4 @@ fn sites(report: &BuildReport) -> String {
         }
     }
     sites
-}
-
-/// The modules that should be in the dump and are not.
-fn absent(report: &BuildReport) -> String {
-    let with = |status| report.modules.iter().filter(move |module| module.status == status);
-    let mut table = Table::new(&["not in the dump", "base", "key", "why"], &[]);
-    let mut any = false;
-    for module in with(Status::Missing).chain(with(Status::Mismatch)) {
-        any = true;
-        table.row([
-            module.name.clone(),
-            address(module.base.0),
-            module.image_key.clone().unwrap_or_else(|| "?".into()),
-            module.reason.clone().unwrap_or_default(),
-        ]);
-    }
-    if any { table.render(2) } else { String::new() }
 }

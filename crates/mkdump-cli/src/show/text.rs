@@ -4,54 +4,11 @@ use std::fmt::Write;
 #[cfg(not(windows))]
 use std::io::IsTerminal;
 
-use mkdump::report::{ModulesReport, SourceReport};
+use mkdump::SourceKind;
+use mkdump::report::SourceReport;
 
 use super::advice;
 use crate::args::{Colour, TalkArgs};
-
-/// A table with aligned columns; numbers in `right` columns are aligned to the right.
-#[derive(Debug, Default)]
-pub struct Table {
-    rows: Vec<Vec<String>>,
-    right: Vec<usize>,
-}
-
-impl Table {
-    /// A table with these headings; `right` lists the columns that hold numbers.
-    pub fn new(headings: &[&str], right: &[usize]) -> Self {
-        Self { rows: vec![headings.iter().map(|&h| h.to_owned()).collect()], right: right.to_vec() }
-    }
-
-    /// Adds a row. Cells come from traces and files, so control characters are shown as `?`.
-    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
-    }
-
-    /// The lines, indented by `indent` blanks.
-    pub fn render(&self, indent: usize) -> String {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |c: usize| self.rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..columns).map(width).collect();
-        let mut out = String::new();
-        for row in &self.rows {
-            let mut line = " ".repeat(indent);
-            for (c, cell) in row.iter().enumerate() {
-                let pad = " ".repeat(widths[c] - cell.chars().count());
-                if self.right.contains(&c) {
-                    line += &pad;
-                    line += cell;
-                } else {
-                    line += cell;
-                    line += &pad;
-                }
-                line += "  ";
-            }
-            out += line.trim_end();
-            out.push('\n');
-        }
-        out
-    }
-}
 
 /// Text from a trace or file with characters that are not seen made harmless: a module's name must not drive a terminal,
 /// turn a line's end round, or look like another name.
@@ -96,9 +53,10 @@ pub fn size(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} bytes") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
-/// `1 module`, `2 modules`.
+/// `1 module`, `2 modules`, `2 addresses`.
 pub fn count(number: u64, noun: &str) -> String {
-    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
+    let plural = if noun.ends_with('s') { "es" } else { "s" };
+    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { plural })
 }
 
 /// An address as Windows debuggers print it.
@@ -106,8 +64,9 @@ pub fn address(value: u64) -> String {
     format!("{:08x}`{:08x}", value >> 32, value & 0xffff_ffff)
 }
 
-/// An error with its causes, each said once: many messages hold their cause already.
-pub fn error(error: &anyhow::Error, talk: TalkArgs) -> String {
+/// An error with its causes, each said once: many messages hold their cause already. `takes` says what the command works
+/// on, for advice.
+pub fn error(error: &anyhow::Error, takes: advice::Takes, talk: TalkArgs) -> String {
     let library = error.chain().find_map(|cause| cause.downcast_ref::<mkdump::Error>());
     let option = library.and_then(advice::option).map(|option| format!("{option}: ")).unwrap_or_default();
     let text = match library.and_then(|error| advice::wrong_file(error, talk.verbose)) {
@@ -122,12 +81,24 @@ pub fn error(error: &anyhow::Error, talk: TalkArgs) -> String {
             text
         }
     };
-    let mut text = format!("{} {}", paint("error:", RED, talk), printable(&text));
-    let advice = library.and_then(advice::of);
+    let mut text = format!("{} {}", paint("error:", RED, talk), printable(&plain(&text)));
+    let advice = library.and_then(|error| advice::of(error, takes));
     for line in advice.iter().flat_map(|advice| advice.lines()) {
         let _ = write!(text, "\n  {line}");
     }
     text
+}
+
+/// The system's words for what went wrong, without its number for them.
+fn plain(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(" (os error ") {
+        out += before;
+        rest = after.split_once(')').map_or(after, |(_, rest)| rest);
+    }
+    out += rest;
+    out.replace("entity already exists", "it exists already").replace("entity not found", "No such file or directory")
 }
 
 /// A warning.
@@ -183,10 +154,10 @@ pub fn source(source: &SourceReport) -> String {
         let _ = write!(line, ", {}", count(processors.into(), "processor"));
     }
     if let Some(start) = &source.start {
-        let _ = write!(line, ", {start}");
+        let _ = write!(line, ", {}", time(start));
     }
-    if let Some(duration) = source.duration {
-        let _ = write!(line, ", {duration:.1} s");
+    if let Some(seconds) = source.duration {
+        let _ = write!(line, ", {}", duration(seconds));
     }
     if source.events > 0 {
         let _ = write!(line, ", {}", count(source.events, "event"));
@@ -200,34 +171,75 @@ pub fn source(source: &SourceReport) -> String {
     line
 }
 
-/// The list that `mkdump modules` prints.
-pub fn modules(report: &ModulesReport) -> String {
-    let mut table = Table::new(&["base", "size", "key", "pdb", "loaded", "unloaded", "name"], &[1, 4, 5]);
-    let seconds = |value: Option<f64>| value.map(|s| format!("{s:.3}")).unwrap_or_default();
-    for module in &report.modules {
-        table.row([
-            address(module.base.0),
-            format!("{:x}", module.size.0),
-            module.image_key.clone().unwrap_or_else(|| "?".into()),
-            module.pdb.as_ref().map(|p| format!("{} {} {:x}", p.name, p.guid, p.age)).unwrap_or_default(),
-            seconds(module.loaded),
-            seconds(module.unloaded),
-            module.path.clone(),
-        ]);
+/// A point in time as a person reads it: to the second, the `T` of ISO 8601 left out.
+pub fn time(iso: &str) -> String {
+    let seconds = iso.split('.').next().unwrap_or(iso).trim_end_matches('Z');
+    format!("{} UTC", seconds.replacen('T', " ", 1))
+}
+
+/// A length of time: `12.5 s`, `1 m 40 s`, `8 h 12 m 6 s`, `2 d 3 h 0 m`.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.round().max(0.0) as u64;
+    let (days, hours, minutes) = (whole / 86_400, whole / 3600 % 24, whole / 60 % 60);
+    match whole {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{minutes} m {} s", whole % 60),
+        3600..86_400 => format!("{hours} h {minutes} m {} s", whole % 60),
+        _ => format!("{days} d {hours} h {minutes} m"),
     }
-    table.render(0)
+}
+
+/// A size or offset in hexadecimal, in the notation of all tables.
+pub fn hex(value: u64) -> String {
+    format!("{value:#x}")
+}
+
+/// A kind of source as part of a sentence.
+pub fn source_kind(kind: SourceKind) -> &'static str {
+    match kind {
+        SourceKind::Trace => "an ETW trace",
+        SourceKind::Dump(kind) => dump_kind(kind.name()),
+    }
+}
+
+/// A kind of dump, by its name in JSON, as part of a sentence.
+pub fn dump_kind(name: &str) -> &'static str {
+    match name {
+        "kernel-triage" => "a kernel triage dump",
+        "kernel-full" => "a full kernel dump",
+        "kernel-bitmap" => "a kernel dump with a page bitmap",
+        _ => "a user minidump",
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Table, address, count, grouped, printable, size};
+    use super::{address, count, duration, grouped, plain, printable, size, time};
 
     #[test]
     fn numbers_read_easily() {
         assert_eq!([grouped(0), grouped(999), grouped(1000), grouped(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([size(12), size(2048), size(5 << 30)], ["12 bytes", "2.0 KiB", "5.0 GiB"]);
-        assert_eq!([count(1, "module"), count(2, "module")], ["1 module", "2 modules"]);
+        let counts = [count(1, "module"), count(2, "module"), count(2_000, "address")];
+        assert_eq!(counts, ["1 module", "2 modules", "2,000 addresses"]);
         assert_eq!(address(0xffff_f804_1234_1000), "fffff804`12341000");
+        let durations = [0.0, 12.46, 59.6, 100.0, 29_525.7, 200_000.0].map(duration);
+        assert_eq!(durations, ["0.0 s", "12.5 s", "1 m 0 s", "1 m 40 s", "8 h 12 m 6 s", "2 d 7 h 33 m"]);
+        assert_eq!(time("2024-02-28T23:59:59.0000000Z"), "2024-02-28 23:59:59 UTC");
+    }
+
+    #[test]
+    fn system_errors_are_plain_sentences() {
+        for (text, expected) in [
+            (
+                "cannot read a.etl: No such file or directory (os error 2)",
+                "cannot read a.etl: No such file or directory",
+            ),
+            ("a (os error 2): b (os error 13)", "a: b"),
+            ("cannot write x: entity already exists", "cannot write x: it exists already"),
+        ] {
+            assert_eq!(plain(text), expected);
+        }
     }
 
     #[test]
@@ -241,8 +253,5 @@ mod tests {
             assert_eq!(printable(&format!("a{unseen}b")), "a?b", "{unseen:?}");
         }
         assert_eq!(printable("caf\u{e9} \u{65e5}.sys"), "caf\u{e9} \u{65e5}.sys");
-        let mut table = Table::new(&["n", "name"], &[0]);
-        table.row(["10".into(), "x\u{7}".into()]);
-        assert_eq!(table.render(1), "  n  name\n 10  x?\n");
     }
 }

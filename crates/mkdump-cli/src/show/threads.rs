@@ -5,12 +5,13 @@ use std::fmt::Write;
 use mkdump::report::Hex;
 use mkdump::report::{ThreadReport, ThreadsReport};
 
-use super::text::{Table, address, count};
+use super::table::Table;
+use super::text::{address, count, hex};
 
 /// The list that `mkdump threads` prints.
-pub fn table(report: &ThreadsReport) -> String {
+pub fn table(report: &ThreadsReport, width: usize) -> String {
     let headings = ["thread", "found", "pid.tid", "process", "stack pointer", "captured", "stack"];
-    let mut table = Table::new(&headings, &[5]);
+    let mut table = Table::new(&headings, &[5]).wrapping(&[1, 6]);
     for thread in &report.threads {
         let pointer = |value: Option<Hex>| value.map(|value| address(value.0)).unwrap_or_default();
         table.row([
@@ -19,11 +20,11 @@ pub fn table(report: &ThreadsReport) -> String {
             thread.process_id.zip(thread.thread_id).map(|(p, t)| format!("{p:x}.{t:x}")).unwrap_or_default(),
             pointer(thread.process),
             pointer(thread.stack_pointer),
-            thread.captured.map(|[from, to]| format!("{:x}", to.0 - from.0)).unwrap_or_default(),
+            thread.captured.map(|[from, to]| hex(to.0 - from.0)).unwrap_or_default(),
             thread.stack.map(|[low, end]| format!("{} {}", address(low.0), address(end.0))).unwrap_or_default(),
         ]);
     }
-    table.render(0)
+    table.render(0, width)
 }
 
 fn found(thread: &ThreadReport) -> String {
@@ -48,9 +49,9 @@ pub fn remarks(report: &ThreadsReport) -> String {
     let layout = &report.layout;
     let origin = match &layout.pdb {
         Some(pdb) => super::text::printable(pdb),
-        None => "those of Windows 10 19041, x64".into(),
+        None => "Windows 10 19041, x64 (built in)".into(),
     };
-    let _ = writeln!(out, "KTHREAD.Process at +{:#x}; other offsets: {origin}", layout.process.0);
+    let _ = writeln!(out, "KTHREAD.Process is at +{:#x}; other offsets from {origin}", layout.process.0);
     out
 }
 

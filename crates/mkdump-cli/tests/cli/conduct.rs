@@ -1,6 +1,6 @@
 //! How the command behaves towards shells, scripts and terminals: exit codes, streams, colours, JSON, log lines.
 
-use super::support::{Run, complaints, mkdump, run, workplace};
+use super::support::{Run, complaints, demo, mkdump, run, workplace};
 use serde_json::Value;
 use testkit::trace::{Module, TraceFile};
 
@@ -36,7 +36,8 @@ fn data_goes_to_stdout_and_talk_to_stderr() {
         "import optimization on: ",
         " call sites rewritten as direct",
         "wrote      out.dmp: user minidump, ",
-        "vendorflt.sys    fffff800`f1000000  600F10008000  no file of that name or identity found",
+        "1 module is missing: no file of that name or identity found",
+        "vendorflt.sys  fffff800`f1000000  0x8000  600F10008000",
         "windbg -z out.dmp",
         "lldb --core out.dmp",
         "mkdump request --etl trace.etl -m modules -o mkdump-request.ps1",
@@ -133,11 +134,86 @@ fn json_is_what_the_schema_promises() {
         ("ipt-flow", "ipt --etl trace.etl -m modules --trace-flow --snapshot 0 --json".to_owned()),
         ("modules", "modules --etl trace.etl --json".to_owned()),
         ("modules", "modules --etl trace.etl --json --at 1 --include ntoskrnl.exe".to_owned()),
+        ("modules", "modules --etl trace.etl --json -m modules".to_owned()),
     ] {
         let Run { code, stdout, stderr } = run(directory.path(), &words);
         assert_eq!(code, 0, "{words}: {stderr}");
         let value: Value = serde_json::from_str(&stdout).unwrap();
         assert_eq!(complaints(schema, &value), [""; 0], "{words}: {value:#}");
+        assert_eq!(value["schema_version"], 1, "{words}");
+    }
+}
+
+#[test]
+#[cfg(feature = "fetch")]
+fn files_to_fetch_are_listed_as_json() {
+    let directory = workplace();
+    let words = "fetch --etl trace.etl -m modules --list --json --symbol-server https://symbols.example/s";
+    let Run { code, stdout, stderr } = run(directory.path(), words);
+    assert_eq!(code, 0, "{stderr}");
+    let value: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(complaints("fetch", &value), [""; 0], "{value:#}");
+    let file = &value["files"][0];
+    assert_eq!((&file["name"], &file["result"]), (&"vendorflt.sys".into(), &"listed".into()));
+    assert_eq!(file["urls"][0], "https://symbols.example/s/vendorflt.sys/600F10008000/vendorflt.sys");
+}
+
+#[test]
+fn the_chosen_moment_is_shown() {
+    let directory = workplace();
+    let Run { stdout, stderr, .. } = run(directory.path(), &format!("{BUILD} --at 1.5 --json --report page.html"));
+    assert!(stderr.contains("moment     1.500000 s of 100.000000 s, chosen with --at"), "{stderr}");
+    assert_eq!(serde_json::from_str::<Value>(&stdout).unwrap()["moment"], 1.5);
+    let page = std::fs::read_to_string(directory.path().join("page.html")).unwrap();
+    assert!(page.contains("1.500000 s after the start"), "the page does not say the moment");
+    let Run { stdout, stderr, .. } = run(directory.path(), "modules --etl trace.etl --at 1.5 --json");
+    assert_eq!(serde_json::from_str::<Value>(&stdout).unwrap()["moment"], 1.5, "{stderr}");
+    let Run { stderr, .. } = run(directory.path(), "modules --etl trace.etl --at 1.5");
+    assert!(stderr.contains("6 modules loaded at 1.500000 s"), "{stderr}");
+}
+
+#[test]
+fn a_list_of_modules_says_which_files_are_there() {
+    let directory = workplace();
+    std::fs::copy(demo().join("modules/hal.dll"), directory.path().join("modules/demofs.sys")).unwrap();
+    let Run { code, stdout, stderr } = run(directory.path(), "modules --etl trace.etl -m modules");
+    assert_eq!(code, 0, "{stderr}");
+    let line = |name: &str| stdout.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(line("demonet.sys").ends_with("  present"), "{stdout}");
+    assert!(line("vendorflt.sys").ends_with("  missing"), "{stdout}");
+    assert!(line("demofs.sys").ends_with("  have 10.0.26100.4652, a different build"), "{stdout}");
+    assert!(stderr.contains("6 modules: 4 present, 1 missing, 1 of another build"), "{stderr}");
+}
+
+/// Every line of a command's output is at most `width` columns, commands to type and file names apart.
+#[test]
+fn text_fits_the_terminal() {
+    let directory = workplace();
+    std::fs::remove_file(directory.path().join("modules/demofs.sys")).unwrap();
+    for width in [80, 120] {
+        for words in [
+            BUILD,
+            "--etl trace.etl -m modules -o out.dmp -v --at 2",
+            "modules --etl trace.etl",
+            "modules --etl trace.etl -m modules -v",
+            "ipt --etl trace.etl -m modules",
+            "ipt --etl trace.etl -m modules --evidence -v",
+            "check out.dmp",
+            "request --etl trace.etl -m modules -o request.ps1",
+            "--help",
+            "ipt --help",
+            "threads --help",
+        ] {
+            let mut command = mkdump(directory.path());
+            let output = command.args(words.split(' ')).env("COLUMNS", width.to_string()).output().unwrap();
+            let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+            // Commands and warnings are on one line, whatever its length, so that they can be copied and searched for.
+            let is_whole = |line: &&str| ["mkdump ", "windbg ", "warning: "].iter().any(|part| line.contains(part));
+            // So are the lines that tell each step.
+            for line in text.lines().filter(|line| !is_whole(line) && !line.starts_with('[')) {
+                assert!(line.chars().count() <= width, "{words}, {width}:\n{line}\n\n{text}");
+            }
+        }
     }
 }
 
@@ -149,7 +225,7 @@ fn the_report_is_a_whole_page_beside_the_dump() {
     assert!(stderr.contains("page       page.html"), "{stderr}");
     let page = std::fs::read_to_string(directory.path().join("page.html")).unwrap();
     assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
-    for text in ["out.dmp", "ntoskrnl.exe", "vendorflt.sys", "windbg -z out.dmp", "Where Intel PT was"] {
+    for text in ["out.dmp", "ntoskrnl.exe", "vendorflt.sys", "windbg -z out.dmp", "Code reached by Intel PT"] {
         assert!(page.contains(text), "no {text:?}");
     }
 }

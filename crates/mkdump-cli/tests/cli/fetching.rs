@@ -26,7 +26,7 @@ fn the_command_that_is_suggested_builds_with_what_was_fetched() {
     let fetch = format!("fetch --etl trace.etl -m ntoskrnl.exe --symbol-server {} --store store", server.url());
     let Run { code, stderr, .. } = run(path, &fetch);
     assert_eq!(code, 1, "two files are nowhere: {stderr}");
-    assert!(stderr.contains("3 of 5 files are in store"), "{stderr}");
+    assert!(stderr.contains("3 of 5 files fetched into store"), "{stderr}");
     assert!(
         stderr.contains("mkdump request --etl trace.etl -m ntoskrnl.exe -m store -o mkdump-request.ps1"),
         "{stderr}"
@@ -54,4 +54,31 @@ fn a_build_fetches_when_it_is_told_to_and_only_then() {
     assert_eq!(code, 0, "{stderr}");
     assert!(stderr.contains("5 of 6 modules in the dump"), "{stderr}");
     assert!(path.join("store/demonet.sys/650004447000/demonet.sys").is_file());
+}
+
+#[test]
+fn what_was_fetched_is_told_as_json() {
+    let (directory, server) = (workplace(), server());
+    let path = directory.path();
+    std::fs::remove_file(path.join("modules/demofs.sys")).unwrap();
+    let fetch = format!("fetch --etl trace.etl -m modules --symbol-server {} --store store --json", server.url());
+    let Run { code, stdout, stderr } = run(path, &fetch);
+    assert_eq!(code, 1, "one file is nowhere: {stderr}");
+    let value: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(super::support::complaints("fetch", &value), [""; 0], "{value:#}");
+    let result = |name: &str| {
+        let files = value["files"].as_array().unwrap();
+        files.iter().find(|file| file["name"] == name).unwrap()["result"].as_str().unwrap().to_owned()
+    };
+    assert_eq!((result("demofs.sys"), result("vendorflt.sys")), ("fetched".to_owned(), "not-there".to_owned()));
+}
+
+#[test]
+fn a_missing_pdb_is_not_asked_for_in_a_script() {
+    let (directory, server) = (workplace(), server());
+    let path = directory.path();
+    let words = "fetch --etl trace.etl -m modules --exclude vendorflt.sys --pdbs --store store --symbol-server";
+    let Run { code, stderr, .. } = run(path, &format!("{words} {}", server.url()));
+    assert_eq!(code, 1, "no PDB is there: {stderr}");
+    assert!(stderr.contains("no server has it") && !stderr.contains("mkdump request"), "{stderr}");
 }

@@ -103,6 +103,49 @@ fn names_that_differ_in_case_are_one_file() {
 }
 
 #[test]
+fn archives_and_compressed_modules_are_not_replaced() {
+    let directory = workplace();
+    let path = directory.path();
+    for (name, start) in [("m.zip", &b"PK\x03\x04"[..]), ("m.cab", b"MSCF\0\0"), ("hal.dl_", b"SZDD\x88\xf0")] {
+        std::fs::write(path.join("modules").join(name), start).unwrap();
+        let Run { code, stderr, .. } = run(path, &format!("--etl trace.etl -m modules -o modules/{name}"));
+        assert!(code == 2 && stderr.contains("is not replaced"), "{name}: {stderr}");
+        assert_eq!(std::fs::read(path.join("modules").join(name)).unwrap(), start, "{name}");
+    }
+}
+
+#[test]
+fn the_demo_replaces_only_what_it_wrote() {
+    let directory = workplace();
+    let path = directory.path();
+    for _ in 0..2 {
+        assert_eq!(run(path, "demo place").code, 0);
+    }
+    for name in ["demo.etl", "modules/hal.dll", "demo.dmp", "demo.html"] {
+        let file = path.join("place").join(name);
+        let own = std::fs::read(&file).unwrap();
+        std::fs::write(&file, "somebody's").unwrap();
+        let Run { code, stderr, .. } = run(path, "demo place");
+        assert!(code == 2 && stderr.contains(&format!("{name}: this file was there")), "{name}: {stderr}");
+        assert_eq!(std::fs::read(&file).unwrap(), b"somebody's", "{name}");
+        std::fs::write(&file, own).unwrap();
+    }
+}
+
+#[test]
+fn raw_files_of_a_build_are_not_taken_for_module_files() {
+    let directory = workplace();
+    let path = directory.path();
+    let build = |output: &str| run(path, &format!("--etl trace.etl -m . --format raw --memory image -o {output}"));
+    assert_eq!(build("one.raw").code, 0);
+    let Run { code, stderr, .. } = build("two.raw");
+    assert!(code == 0 && stderr.contains("5 of 6 modules in the dump, 1 missing"), "{stderr}");
+    assert!(!stderr.contains("one.raw"), "{stderr}");
+    let Run { code, stderr, .. } = build("one.raw");
+    assert!(code == 2 && stderr.contains("one.raw: this exists already"), "{stderr}");
+}
+
+#[test]
 #[cfg(unix)]
 fn words_that_are_not_utf_8_are_logged() {
     use std::os::unix::ffi::OsStrExt;

@@ -39,12 +39,18 @@ fn a_trace_without_loader_events_says_how_to_record_them() {
     let advice =
         ["no Loader events", "wpr -start GeneralProfile", "wpr -stop trace.etl", "xperf -on PROC_THREAD+LOADER"];
     check(path, "--etl sampled.etl -m modules -o out.dmp --report page.html", &advice);
-    // Lists are no failure, but they say why they are empty.
-    for words in ["modules --etl sampled.etl", "fetch --etl sampled.etl --list"] {
-        let Run { code, stdout, stderr } = run(path, words);
-        assert_eq!((code, stdout.as_str()), (0, ""), "{words}");
-        assert!(advice.iter().all(|text| stderr.contains(text)), "{words}: {stderr}");
+    // All commands that work on kernel modules end in the same way.
+    for words in [
+        "modules --etl sampled.etl",
+        "modules --etl sampled.etl --user",
+        "fetch --etl sampled.etl --list",
+        "request --etl sampled.etl -m modules",
+    ] {
+        check(path, words, &advice);
     }
+    let Run { code, stdout, .. } = run(path, "modules --etl sampled.etl --json");
+    let value: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, value["modules"].as_array().map(Vec::len)), (2, Some(0)));
 }
 
 #[test]
@@ -55,9 +61,10 @@ fn a_trace_without_intel_pt_data_says_so() {
     trace.module(0, 1_000_500, &Module::kernel(r"\SystemRoot\system32\ntoskrnl.exe", 0xffff_f800_1000_0000, 0x8000));
     std::fs::write(path.join("plain.etl"), trace.finish()).unwrap();
     check(path, "--etl plain.etl -m modules --touched -o out.dmp", &["--touched", "no Intel PT data", "--ipt-hex"]);
-    let Run { code, stdout, stderr } = run(path, "ipt --etl plain.etl -m modules");
-    assert_eq!((code, stdout.as_str()), (0, ""), "{stderr}");
-    assert!(stderr.contains("none of them with Intel PT data"), "{stderr}");
+    check(path, "ipt --etl plain.etl -m modules", &["none of them with Intel PT data", "--ipt-hex"]);
+    let Run { code, stdout, .. } = run(path, "ipt --etl plain.etl -m modules --json");
+    let value: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, value["snapshots_total"].as_u64()), (2, Some(0)));
 }
 
 #[test]
@@ -98,6 +105,52 @@ fn files_that_are_no_trace_are_named_for_what_they_are() {
         check(path, &format!("{words} -m modules -o out.dmp"), expected);
         check(path, &format!("modules {words}"), expected);
     }
+    // Advice names no option that the command does not have.
+    for words in ["threads trace.etl", "check trace.etl"] {
+        let stderr = refused(path, words);
+        assert!(stderr.contains("trace.etl: not a Windows dump"), "{stderr}");
+        assert!(stderr.contains("takes dumps only") && !stderr.contains("--etl"), "{words}: {stderr}");
+    }
+}
+
+#[test]
+fn advice_for_a_user_minidump_is_about_dumps() {
+    let directory = workplace();
+    let path = directory.path();
+    std::fs::write(path.join("app.dmp"), testkit::dump::user::Recipe::good().build()).unwrap();
+    check(path, "threads app.dmp", &["app.dmp: this is a user minidump; threads are listed of kernel triage dumps"]);
+    check(path, "--from-dump app.dmp -m modules --threads -o out.dmp", &["--threads: app.dmp is a user minidump"]);
+}
+
+#[test]
+fn options_without_effect_are_refused() {
+    let directory = workplace();
+    let path = directory.path();
+    for (words, expected) in [
+        ("--etl trace.etl --format elf --memory-list 64", &["--memory-list", "--format minidump only"][..]),
+        ("--etl trace.etl --format triage --memory-list 32", &["--memory-list", "--format minidump only"]),
+        ("--etl trace.etl --format triage --memory code", &["--memory code", "--format triage"]),
+        ("--from-dump a.dmp --format raw --threads", &["--threads", "--format minidump only"]),
+        ("--etl trace.etl --threads", &["--threads needs --from-dump"]),
+        ("fetch --etl trace.etl --list --store store", &["--store", "--list"]),
+        ("modules --etl trace.etl --no-cache", &["--modules"]),
+        ("check a.dmp -m modules", &["--against"]),
+        ("request --etl trace.etl --store store", &["--symbol-server"]),
+    ] {
+        check(path, words, expected);
+    }
+    // What is the default anyway does no harm.
+    assert_eq!(run(path, "--etl trace.etl -m modules --format elf --memory-list auto -o out.elf").code, 0);
+}
+
+#[test]
+fn every_help_says_what_the_exit_codes_mean() {
+    let directory = workplace();
+    for command in ["", "modules", "ipt", "fetch", "request", "threads", "check", "demo"] {
+        let Run { code, stdout, .. } = run(directory.path(), &format!("{command} --help"));
+        assert!(code == 0 && stdout.contains("Exit codes: 0 "), "{command}: {stdout}");
+        assert!(stdout.lines().all(|line| line.chars().count() <= 100), "{stdout}");
+    }
 }
 
 #[test]
@@ -125,7 +178,9 @@ fn places_that_cannot_be_written_are_found_out_at_once() {
         "--etl trace.etl -m modules -o out.dmp --report nowhere/page.html",
         &["cannot write nowhere/page.html"],
     );
-    check(path, "--etl trace.etl -m modules --format raw -o modules", &["cannot write modules"]);
+    check(path, "--etl trace.etl -m modules --format raw -o modules", &["modules: this exists already"]);
+    let stderr = refused(path, "--etl trace.etl -m modules -o nowhere/out.dmp");
+    assert!(!stderr.contains(".partial") && !stderr.contains("os error"), "{stderr}");
     check(path, "--etl trace.etl -m modules -o out.dmp --log nowhere/log", &["cannot write nowhere/log"]);
 }
 

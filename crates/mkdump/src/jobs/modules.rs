@@ -4,6 +4,7 @@ use kernel_snapshot::{Module, Moment, Reading, Source, SourceKind};
 
 use crate::error::{Error, Result};
 use crate::select::NameFilter;
+use kernel_code::Search;
 
 /// Which modules to list.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +15,8 @@ pub struct ListOptions {
     pub at: Option<Moment>,
     /// User-mode modules too; the reading must have collected them.
     pub user: bool,
+    /// Where to look for their files; `None` to list names alone.
+    pub search: Option<Search>,
 }
 
 /// The modules of a reading that are asked for.
@@ -39,19 +42,18 @@ pub fn require_kernel_modules(source: &Source, reading: &Reading<'_>) -> Result<
     }
 }
 
-/// Why a source lists no kernel modules.
+/// Why a source lists no kernel modules, as a sentence about the source.
 pub fn why_no_modules(reading: &Reading<'_>) -> String {
     let summary = &reading.summary;
     if summary.kind != SourceKind::Trace {
-        return format!("{} names no kernel modules", summary.name);
+        return "it names no kernel modules".to_owned();
     }
     let events = if summary.events == 1 { "1 event".to_owned() } else { format!("{} events", summary.events) };
     let user = reading.snapshot.modules.len();
     let others = if user == 0 { String::new() } else { format!(", only of user processes ({user} modules)") };
     let lost = reading.lost.as_ref().map(|lost| format!("; {lost}")).unwrap_or_default();
     format!(
-        "{} holds {events} but no Loader events of the kernel{others}, so it names no kernel modules{lost}{}",
-        summary.name,
+        "it holds {events} but no Loader events of the kernel{others}, so it names no kernel modules{lost}{}",
         reading.siblings_may_hold("them")
     )
 }

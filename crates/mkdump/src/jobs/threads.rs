@@ -10,6 +10,8 @@ use mdmp::read::Triage;
 use symstore::Index;
 
 use crate::error::{Error, Result};
+use kernel_snapshot::SourceKind;
+use kernel_snapshot::dump::Kind;
 
 mod kernel_pdb;
 
@@ -131,10 +133,13 @@ fn unknown_build(dump: &Triage<'_>) -> Option<String> {
 
 fn no_triage(reading: &Reading<'_>) -> Error {
     let summary = &reading.summary;
-    let why = format!(
-        "found a source of kind {}, allowed are triage dumps (PAGEDU64 of type 4, as in C:\\Windows\\Minidump)",
-        summary.kind.name()
-    );
+    let what = match summary.kind {
+        SourceKind::Trace => "this is an ETW trace",
+        SourceKind::Dump(Kind::KernelTriage) => "this triage dump is damaged",
+        SourceKind::Dump(Kind::KernelFull | Kind::KernelBitmap) => "this is a full kernel dump",
+        SourceKind::Dump(Kind::UserMinidump) => "this is a user minidump",
+    };
+    let why = format!("{what}; threads are listed of kernel triage dumps (C:\\Windows\\Minidump)");
     Error::NoThreads { path: Path::new(&summary.name).to_owned(), why }
 }
 

@@ -5,7 +5,8 @@ use kernel_snapshot::{Progress, Reading, Source};
 use pe_image::{Counts, RewriteCounts};
 use serde::Serialize;
 
-use super::{Hex, ModeReport, SourceReport};
+use super::ipt::{ModuleVerdictReport, SnapshotFacts};
+use super::{Hex, ModeReport, PdbReport, SCHEMA_VERSION, SourceReport, seconds};
 use crate::error::Result;
 use crate::ipt::StreamsQuality;
 use crate::jobs::build_dump::{BuildOptions, Built, PageHits, build_with};
@@ -28,12 +29,17 @@ pub fn build(
 /// `mkdump …`: a dump that was built.
 #[derive(Clone, Debug, Serialize)]
 pub struct BuildReport {
+    /// [`SCHEMA_VERSION`](super::SCHEMA_VERSION).
+    pub schema_version: u32,
     /// The file.
     pub output: String,
     /// `minidump`, `triage`, `elf` or `raw`.
     pub format: &'static str,
     /// Its size.
     pub bytes: u64,
+    /// The moment that it shows, in seconds from the start of the trace; `None` for a dump, and for a trace whose end is
+    /// not known.
+    pub moment: Option<f64>,
     /// What was assumed of import optimization.
     pub import_optimization: ModeReport,
     /// What was assumed of retpolines.
@@ -55,6 +61,9 @@ pub struct BuildReport {
     /// `None` when there is no such data, or it was not asked for.
     #[serde(skip)]
     pub heat: Option<HeatReport>,
+    /// The votes of the Intel PT data on import optimization, module by module, likewise.
+    #[serde(skip)]
+    pub votes: Vec<ModuleVerdictReport>,
 }
 
 /// How well Intel PT data agrees with the code, as far as it was looked at for import calls.
@@ -85,7 +94,7 @@ impl From<StreamsQuality> for StreamsReport {
 }
 
 /// Where Intel PT packets name addresses.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeatReport {
     /// Pieces of Intel PT data.
     pub snapshots: u64,
@@ -95,6 +104,21 @@ pub struct HeatReport {
     pub modules: Vec<ModuleHeat>,
     /// Pages in no module: first address, and how often packets name an address in it.
     pub unknown: Vec<(u64, u64)>,
+    /// Each piece.
+    pub pieces: Vec<PieceReport>,
+}
+
+/// A piece of Intel PT data.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PieceReport {
+    /// Which it is.
+    pub facts: SnapshotFacts,
+    /// Addresses in packets.
+    pub hits: u64,
+    /// Stretches that are lost.
+    pub gaps: u64,
+    /// The first of them that are not overflows: the offset, and what is wrong there.
+    pub errors: Vec<(usize, String)>,
 }
 
 /// Where Intel PT packets name addresses in a module.
@@ -129,10 +153,14 @@ pub struct BuiltModule {
     pub size: Hex,
     /// The symbol server's key.
     pub image_key: Option<String>,
+    /// Its PDB, as the source names it.
+    pub pdb: Option<PdbReport>,
     /// In or out.
     pub status: Status,
     /// The file that its bytes come from, or the nearest one in case of a mismatch.
     pub file: Option<String>,
+    /// The version of that nearest one, where its resources state one.
+    pub file_version: Option<String>,
     /// Why it is out, or what to know about it.
     pub reason: Option<String>,
     /// Address ranges in the dump: first address, one past the last.
@@ -209,6 +237,8 @@ impl From<&Built<'_>> for BuildReport {
         }
         let shortcomings = shortcomings(&modules, built.doubts.len());
         Self {
+            schema_version: SCHEMA_VERSION,
+            moment: seconds(system.moment()),
             output: built.options.output.to_string_lossy().into_owned(),
             format: built.options.format.name(),
             bytes: built.bytes,
@@ -221,6 +251,7 @@ impl From<&Built<'_>> for BuildReport {
             warnings: [&built.doubts[..], &built.remarks].concat(),
             shortcomings,
             heat: built.page_hits.as_ref().map(HeatReport::from),
+            votes: ModuleVerdictReport::of(system),
         }
     }
 }
@@ -253,8 +284,10 @@ impl From<&Entry> for BuiltModule {
             base: Hex(entry.module.base),
             size: Hex(entry.module.size),
             image_key: entry.module.image_key(),
+            pdb: entry.module.pdb.as_ref().map(PdbReport::from),
             status: entry.inclusion.into(),
             file: entry.file.clone(),
+            file_version: entry.file_version.clone(),
             reason: entry.reason.clone(),
             ranges: Vec::new(),
             import_optimization: None,
@@ -320,11 +353,19 @@ impl From<&PageHits> for HeatReport {
             .modules
             .iter()
             .map(|module| ModuleHeat { pages: module.by_page.iter().map(|(&page, &hits)| (page, hits)).collect() });
+        let pieces = hits.facts.iter().zip(&hits.touched.streams).enumerate();
+        let pieces = pieces.map(|(index, ((facts, bytes), found))| PieceReport {
+            facts: SnapshotFacts::new(facts, index, *bytes),
+            hits: found.hits,
+            gaps: found.overflows + found.gap_count,
+            errors: found.gaps.iter().map(|gap| (gap.offset(), gap.reason().to_string())).collect(),
+        });
         Self {
             snapshots: hits.snapshots,
             bytes: hits.bytes,
             modules: modules.collect(),
             unknown: hits.touched.unknown.clone(),
+            pieces: pieces.collect(),
         }
     }
 }

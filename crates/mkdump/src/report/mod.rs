@@ -14,11 +14,15 @@ mod threads;
 
 pub use crate::hex::Hex;
 pub use build::{
-    BuildReport, BuiltModule, HeatReport, ImportSites, ModuleHeat, RewrittenSites, SitesReport, Status,
+    BuildReport, BuiltModule, HeatReport, ImportSites, ModuleHeat, PieceReport, RewrittenSites, SitesReport, Status,
     UnresolvedReport, build,
 };
-pub use modules::{ModuleReport, ModulesReport, PdbReport, list_modules};
+pub use modules::{FileStatus, ModuleReport, ModulesReport, PdbReport, list_modules};
 pub use threads::{LayoutReport, ThreadReport, ThreadsReport, list_threads};
+
+/// The version of all reports: it grows when a member is removed, or comes to mean something else. New members do not
+/// change it.
+pub const SCHEMA_VERSION: u32 = 1;
 
 /// A trace or dump, summed up.
 #[derive(Clone, Debug, Serialize)]
@@ -77,6 +81,11 @@ impl From<&Summary> for SourceReport {
             ipt_events: source.ipt_events,
         }
     }
+}
+
+/// A moment of a trace as seconds from its start; `None` for a dump, and for a trace whose end is not known.
+fn seconds(moment: f64) -> Option<f64> {
+    moment.is_finite().then_some(moment)
 }
 
 /// A load-time change, on or off, and why it is taken to be so.

@@ -24,6 +24,8 @@ pub fn list_threads(
 /// `mkdump threads`: a triage dump's threads.
 #[derive(Clone, Debug, Serialize)]
 pub struct ThreadsReport {
+    /// [`SCHEMA_VERSION`](super::SCHEMA_VERSION).
+    pub schema_version: u32,
     /// The dump.
     pub source: SourceReport,
     /// Where a thread object keeps what.
@@ -110,6 +112,7 @@ impl From<ThreadList<'_>> for ThreadsReport {
     fn from(list: ThreadList<'_>) -> Self {
         let layout = list.layout;
         Self {
+            schema_version: super::SCHEMA_VERSION,
             source: (&list.reading.summary).into(),
             layout: LayoutReport {
                 origin: if list.pdb.is_some() { "pdb" } else { "built-in" },

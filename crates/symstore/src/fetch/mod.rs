@@ -54,6 +54,8 @@ pub struct FetchOptions<'a> {
     pub proxy: Proxy,
     /// Called from many threads with each piece that arrives.
     pub progress: Option<&'a (dyn Fn(FetchProgress<'_>) + Sync)>,
+    /// Called from many threads with each file that is done with, whatever became of it.
+    pub finished: Option<&'a (dyn Fn(&ServerFile, &Outcome) + Sync)>,
 }
 
 /// Which proxy to use.
@@ -167,6 +169,7 @@ impl FetchOptions<'_> {
             patience: Duration::from_secs(30 * 60),
             proxy: Proxy::Environment,
             progress: None,
+            finished: None,
         }
     }
 }
@@ -203,6 +206,9 @@ pub fn fetch(files: &[ServerFile], options: &FetchOptions<'_>) -> Result<Vec<Out
                     unique.get(number).zip(outcomes.get(number))
                 } {
                     let result = Job { file, client: &client, store: &store }.run();
+                    if let Some(finished) = options.finished {
+                        finished(file, &result);
+                    }
                     *outcome.lock().unwrap_or_else(PoisonError::into_inner) = result;
                 }
             });

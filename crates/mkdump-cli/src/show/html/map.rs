@@ -1,4 +1,5 @@
-//! The kernel address space with its modules to scale.
+//! The kernel address space with its modules to scale, in two drawings: one for wide windows, and one of shorter rows for
+//! narrow ones, where the addresses stand above the rows. The style sheet shows the one that fits.
 //!
 //! ```text
 //!   region (modules with less than a row between them)
@@ -13,18 +14,49 @@ use std::fmt::{self, Write};
 use super::text::{Address, Grouped, Size, Text};
 use super::{Module, Page, Sites, class, warmth, word};
 
-/// Width of the drawing, of a row's address in front, and the height of a row, in units of the picture: pixels at
-/// full size.
-const WIDTH: f64 = 1200.0;
-const LEFT: f64 = 146.0;
-const ROW: f64 = 30.0;
-const BOX: f64 = 22.0;
-/// Width of a character of a label, a little more than any font of that size has on average.
-const CHARACTER: f64 = 6.6;
-/// A gap's line.
-const GAP: f64 = 26.0;
-/// Rows that a page should not exceed, if larger rows help.
-const MOST_ROWS: u64 = 26;
+/// A drawing's measures, in units of the picture: pixels at full size.
+struct Drawing {
+    /// `wide` or `narrow`.
+    name: &'static str,
+    width: f64,
+    /// Room for a row's address in front of it.
+    left: f64,
+    /// From the top of a row to the next, and the height of what is drawn in it.
+    row: f64,
+    boxed: f64,
+    /// Of that, room for the address above.
+    above: f64,
+    /// Height of the line that tells a gap.
+    gap: f64,
+    /// Width of a character of a label, a little more than any font of that size has on average.
+    character: f64,
+    /// Rows that a page should not exceed, if larger rows help.
+    most_rows: u64,
+}
+
+const WIDE: Drawing = Drawing {
+    name: "wide",
+    width: 1200.0,
+    left: 146.0,
+    row: 30.0,
+    boxed: 22.0,
+    above: 0.0,
+    gap: 26.0,
+    character: 6.6,
+    most_rows: 26,
+};
+
+const NARROW: Drawing = Drawing {
+    name: "narrow",
+    width: 452.0,
+    left: 0.0,
+    row: 46.0,
+    boxed: 26.0,
+    above: 16.0,
+    gap: 24.0,
+    character: 7.2,
+    most_rows: 40,
+};
 
 pub(super) fn section(out: &mut String, page: &Page) -> fmt::Result {
     let mut modules: Vec<&Module> = page.modules.iter().filter(|module| module.size > 0).collect();
@@ -32,57 +64,65 @@ pub(super) fn section(out: &mut String, page: &Page) -> fmt::Result {
         return Ok(());
     }
     modules.sort_by_key(|module| (module.base, module.size));
-    let per_row = per_row(&modules);
-    let regions = regions(&modules, per_row);
     write!(
         out,
-        "<section>\n<h2>Kernel address space</h2>\n<p class=\"note\">To scale: every row is {}. Rest the pointer on a module for its \
-         name and numbers.</p>\n<p class=\"legend\"><span class=\"key included\"></span>in the dump \
+        "<section id=\"map\">\n<h2>Kernel address space</h2>\n<p class=\"legend\"><span class=\"key included\"></span>in the dump \
          <span class=\"key missing\"></span>missing <span class=\"key mismatch\"></span>another build found \
          <span class=\"key excluded\"></span>left out",
-        Size(per_row)
     )?;
     if page.has_ipt {
-        out.write_str(" <span class=\"key ramp\"></span>Intel PT hits, few to many")?;
+        out.write_str(" <span class=\"key ramp\"></span>packet addresses, few to many")?;
     }
+    out.write_str(
+        "</p>\n<p class=\"note\" id=\"picked\" aria-live=\"polite\">Choose a module, by pointer, tap or Tab key, for its numbers.</p>\n",
+    )?;
+    drawn(out, page, &modules, &WIDE)?;
+    drawn(out, page, &modules, &NARROW)?;
+    out.write_str("</section>\n")
+}
+
+fn drawn(out: &mut String, page: &Page, modules: &[&Module], drawing: &Drawing) -> fmt::Result {
+    let Drawing { name, width, left, row: row_height, boxed, above, gap, .. } = *drawing;
+    let per_row = per_row(modules, drawing.most_rows);
+    let regions = regions(modules, per_row);
     let rows: u64 = regions.iter().map(|region| region.rows).sum();
-    let height = rows as f64 * ROW + (regions.len() - 1) as f64 * GAP + 2.0;
+    let height = rows as f64 * row_height + (regions.len() - 1) as f64 * gap + 2.0;
     write!(
         out,
-        "</p>\n<svg class=\"map\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Modules in the kernel address space\">\n{PATTERNS}"
+        "<div class=\"drawing {name}\"><p class=\"note\">To scale; each row is {}.</p>\n\
+         <svg class=\"map\" viewBox=\"0 0 {width} {height}\" role=\"group\" aria-label=\"Modules in the kernel address space\">\n",
+        Size(per_row)
     )?;
-    let scale = (WIDTH - LEFT) / per_row as f64;
+    patterns(out, name)?;
+    let scale = (width - left) / per_row as f64;
     let most = modules.iter().flat_map(|module| bins(module, scale)).map(|bin| bin.1).max().unwrap_or(1);
     let mut y = 1.0;
     let mut end_before = None;
     for region in &regions {
         if let Some(before) = end_before {
             let text = format!("{} of other addresses", Size(region.start.saturating_sub(before)));
-            writeln!(out, "<text class=\"gap\" x=\"{LEFT}\" y=\"{:.1}\">⋮ {text}</text>", y + GAP * 0.55)?;
-            y += GAP;
+            writeln!(out, "<text class=\"gap\" x=\"{left}\" y=\"{:.1}\">⋮ {text}</text>", y + gap * 0.55)?;
+            y += gap;
         }
         end_before = Some(region.start.saturating_add(region.rows * per_row));
         for row in 0..region.rows {
-            let (top, start) = (y + row as f64 * ROW, region.start.saturating_add(row * per_row));
-            write!(
-                out,
-                "<text class=\"address\" x=\"{:.0}\" y=\"{:.1}\">{}</text>",
-                LEFT - 10.0,
-                top + 15.5,
-                Address(start)
-            )?;
+            let (top, start) = (y + row as f64 * row_height, region.start.saturating_add(row * per_row));
+            let (at, baseline) = if left > 0.0 { (left - 10.0, top + 15.5) } else { (0.0, top + 12.0) };
+            write!(out, "<text class=\"address\" x=\"{at:.0}\" y=\"{baseline:.1}\">{}</text>", Address(start))?;
             writeln!(
                 out,
-                "<rect class=\"row\" x=\"{LEFT}\" y=\"{top:.1}\" width=\"{:.0}\" height=\"{BOX}\"/>",
-                WIDTH - LEFT
+                "<rect class=\"row\" x=\"{left}\" y=\"{:.1}\" width=\"{:.0}\" height=\"{boxed}\"/>",
+                top + above,
+                width - left
             )?;
         }
         for module in &modules[region.first..region.last] {
-            draw(out, page, module, region.start, per_row, y, most)?;
+            let place = Place { start: region.start, per_row, top: y, most };
+            draw(out, page, module, drawing, &place)?;
         }
-        y += region.rows as f64 * ROW;
+        y += region.rows as f64 * row_height;
     }
-    out.write_str("</svg>\n</section>\n")
+    out.write_str("</svg></div>\n")
 }
 
 /// Neighbouring modules.
@@ -115,13 +155,13 @@ fn regions(modules: &[&Module], per_row: u64) -> Vec<Region> {
 }
 
 /// Bytes in a row: the least with which the picture is not too high, or the least of those that make it lowest.
-fn per_row(modules: &[&Module]) -> u64 {
+fn per_row(modules: &[&Module], most_rows: u64) -> u64 {
     let choices = (16..33).map(|bits| {
         let per_row = 1u64 << bits;
         (regions(modules, per_row).iter().map(|region| region.rows + 1).sum::<u64>(), per_row)
     });
     let choices: Vec<(u64, u64)> = choices.collect();
-    let fits = choices.iter().find(|choice| choice.0 <= MOST_ROWS);
+    let fits = choices.iter().find(|choice| choice.0 <= most_rows);
     fits.or(choices.iter().min()).map_or(1 << 32, |choice| choice.1)
 }
 
@@ -130,11 +170,23 @@ fn span(module: &Module) -> u64 {
     module.size.min(u64::from(u32::MAX))
 }
 
-fn draw(out: &mut String, page: &Page, module: &Module, start: u64, per_row: u64, y: f64, most: u64) -> fmt::Result {
-    let scale = (WIDTH - LEFT) / per_row as f64;
+/// Where a region is drawn.
+struct Place {
+    start: u64,
+    per_row: u64,
+    top: f64,
+    /// The most hits of any bin.
+    most: u64,
+}
+
+fn draw(out: &mut String, page: &Page, module: &Module, drawing: &Drawing, place: &Place) -> fmt::Result {
+    let Drawing { width: full, left, row: row_height, boxed, above, .. } = *drawing;
+    let Place { start, per_row, top: y, most } = *place;
+    let scale = (full - left) / per_row as f64;
+    let top_of = |row: u64| y + row as f64 * row_height + above;
     write!(
         out,
-        "<g class=\"{}\"><title>{}\n{}, {}, {}",
+        "<g class=\"{}\" tabindex=\"0\"><title>{}\n{}, {}, {}",
         class(module.status),
         Text(&module.name),
         Address(module.base),
@@ -146,7 +198,7 @@ fn draw(out: &mut String, page: &Page, module: &Module, start: u64, per_row: u64
         write!(out, "\nimport calls: {} direct, {} indirect", Grouped(sites.optimized), Grouped(sites.indirect))?;
     }
     if page.has_ipt && module.hits() > 0 {
-        write!(out, "\nIntel PT: {} hits", Grouped(module.hits()))?;
+        write!(out, "\n{} packet addresses", Grouped(module.hits()))?;
     }
     out.write_str("</title>")?;
     // One piece per row; the widest has the name.
@@ -154,32 +206,29 @@ fn draw(out: &mut String, page: &Page, module: &Module, start: u64, per_row: u64
     let pieces: Vec<(u64, u64, u64)> = (from / per_row..=(to - 1) / per_row)
         .map(|row| (row, from.max(row * per_row) - row * per_row, to.min((row + 1) * per_row) - row * per_row))
         .collect();
-    for (row, left, right) in &pieces {
-        let (x, top) = (LEFT + *left as f64 * scale, y + *row as f64 * ROW);
-        let width = ((right - left) as f64 * scale).max(1.2);
-        write!(out, "<rect x=\"{x:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{BOX}\"/>")?;
+    for (row, begin, end) in &pieces {
+        let width = ((end - begin) as f64 * scale).max(1.2);
+        let (x, top) = (left + *begin as f64 * scale, top_of(*row));
+        write!(out, "<rect x=\"{x:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{boxed}\"/>")?;
     }
     for (number, hits) in bins(module, scale) {
         let at = from + number * 0x1000;
-        let (row, x) = (at / per_row, LEFT + (at % per_row) as f64 * scale);
-        let width = (4096.0 * scale).max(1.6).min(WIDTH - x);
-        write!(
-            out,
-            "<rect class=\"h{}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"6\"/>",
-            warmth(hits, most),
-            y + row as f64 * ROW + BOX - 6.0
-        )?;
+        let (row, x) = (at / per_row, left + (at % per_row) as f64 * scale);
+        let width = (4096.0 * scale).max(1.6).min(full - x);
+        let (heat, top) = (warmth(hits, most), top_of(row) + boxed - 6.0);
+        write!(out, "<rect class=\"h{heat}\" x=\"{x:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"6\"/>")?;
     }
-    let widest = pieces.iter().max_by_key(|(row, left, right)| (right - left, u64::MAX - row));
-    if let Some((row, left, right)) = widest {
-        let room = (right - left) as f64 * scale - 8.0;
-        let name = module.name.strip_suffix(".sys").unwrap_or(&module.name);
-        let label =
-            [module.name.as_str(), name].into_iter().find(|name| name.chars().count() as f64 * CHARACTER <= room);
-        if let Some(label) = label {
-            let x = LEFT + (left + (right - left) / 2) as f64 * scale;
+    let widest = pieces.iter().max_by_key(|(row, begin, end)| (end - begin, u64::MAX - row));
+    if let Some((row, begin, end)) = widest {
+        let room = (end - begin) as f64 * scale - 8.0;
+        let short = module.name.strip_suffix(".sys").unwrap_or(&module.name);
+        // With its size where there is room: numbers must not need a pointer.
+        let long = format!("{} {}", module.name, Size(module.size));
+        let fits = |label: &&str| label.chars().count() as f64 * drawing.character <= room;
+        if let Some(label) = [long.as_str(), &module.name, short].into_iter().find(fits) {
+            let x = left + (begin + (end - begin) / 2) as f64 * scale;
             // Above the heat.
-            let top = y + *row as f64 * ROW + if module.heat.is_empty() { 15.0 } else { 11.0 };
+            let top = top_of(*row) + if module.heat.is_empty() { boxed / 2.0 + 4.0 } else { boxed / 2.0 };
             write!(out, "<text x=\"{x:.1}\" y=\"{top:.1}\">{}</text>", Text(label))?;
         }
     }
@@ -203,6 +252,17 @@ fn bins(module: &Module, scale: f64) -> Vec<(u64, u64)> {
     bins
 }
 
-/// Hatching, so that what is not in the dump is told apart without colours too.
-const PATTERNS: &str = "<defs><pattern id=\"hatch-missing\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\"><rect width=\"6\" height=\"6\" class=\"p-missing\"/><line x1=\"0\" y1=\"0\" x2=\"0\" y2=\"6\" class=\"l-missing\"/></pattern>\
-<pattern id=\"hatch-mismatch\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(-45)\"><rect width=\"6\" height=\"6\" class=\"p-mismatch\"/><line x1=\"0\" y1=\"0\" x2=\"0\" y2=\"6\" class=\"l-mismatch\"/></pattern></defs>\n";
+/// Hatching, so that what is not in the dump is told apart without colours too. Each drawing has its own: those of one
+/// that is not shown do not count.
+fn patterns(out: &mut String, name: &str) -> fmt::Result {
+    out.write_str("<defs>")?;
+    for (status, angle) in [("missing", 45), ("mismatch", -45)] {
+        write!(
+            out,
+            "<pattern id=\"hatch-{status}-{name}\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" \
+             patternTransform=\"rotate({angle})\"><rect width=\"6\" height=\"6\" class=\"p-{status}\"/>\
+             <line x1=\"0\" y1=\"0\" x2=\"0\" y2=\"6\" class=\"l-{status}\"/></pattern>"
+        )?;
+    }
+    out.write_str("</defs>\n")
+}

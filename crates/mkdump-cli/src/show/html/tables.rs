@@ -1,52 +1,80 @@
-//! Lists and tables: what is missing, every module, addresses in none, warnings.
+//! The two tables of modules: what is missing, most costly first, and what is in the dump.
 
+use std::cmp::Reverse;
 use std::fmt::{self, Write};
 
 use mkdump::report::Status;
 
-use super::text::{Address, Grouped, Size, Text};
+use super::text::{Address, Grouped, Size, Text, counted};
 use super::{Module, Page, Sites, bar, class, word};
 
+/// What is missing, by what it costs: packet addresses first, then the kernel and the HAL, then the size.
 pub(super) fn absent(out: &mut String, page: &Page) -> fmt::Result {
-    let mut modules: Vec<&Module> =
-        page.modules.iter().filter(|module| matches!(module.status, Status::Missing | Status::Mismatch)).collect();
+    let mut modules: Vec<&Module> = page.modules.iter().filter(|module| module.is_absent()).collect();
     if modules.is_empty() {
         return Ok(());
     }
-    modules.sort_by_key(|module| (std::cmp::Reverse(module.hits()), module.base));
-    out.write_str("<section>\n<h2>Not in the dump</h2>\n<div class=\"scroll\"><table>\n<thead><tr><th>Module<th>Base<th>Key<th class=\"n\">Hits<th>Why</tr></thead>\n<tbody>\n")?;
+    let rank = |name: &str| match name.to_ascii_lowercase().as_str() {
+        "ntoskrnl.exe" | "ntkrnlmp.exe" | "ntkrla57.exe" => 0,
+        "hal.dll" => 1,
+        _ => 2,
+    };
+    modules.sort_by_key(|module| (Reverse(module.hits()), rank(&module.name), Reverse(module.size), module.base));
+    let ipt = if page.has_ipt { "<th class=\"n\">Packet addresses" } else { "" };
+    write!(
+        out,
+        "<section id=\"missing\">\n<h2>Missing from the dump</h2>\n<p class=\"note\">{}, the most costly first. \
+         <button type=\"button\" class=\"copy\" data-from=\"absent\">Copy names and keys</button></p>\n\
+         <div class=\"scroll tall\"><table id=\"absent\" class=\"sortable\">\n\
+         <thead><tr><th>Module{ipt}<th class=\"n\">Size<th>Base<th>Key<th>PDB<th>Why</tr></thead>\n<tbody>\n",
+        counted(modules.len() as u64, "module")
+    )?;
     for module in modules {
-        writeln!(
+        name(out, module)?;
+        if page.has_ipt {
+            write!(out, "<td class=\"n\" data-v=\"{}\">{}", module.hits(), Hits(module))?;
+        }
+        write!(
             out,
-            "<tr><td><span class=\"dot {}\"></span>{}<td class=\"mono\">{}<td class=\"mono\">{}<td class=\"n\">{}<td>{}</tr>",
-            class(module.status),
-            Text(&module.name),
+            "<td class=\"n\" data-v=\"{}\">{}<td class=\"mono\">{}<td class=\"mono id\">{}<td class=\"mono pdb\">{}<td class=\"file\">{}</tr>\n",
+            module.size,
+            Size(module.size),
             Address(module.base),
             Text(module.key.as_deref().unwrap_or("not known")),
-            Hits(module),
-            Text(module.reason.as_deref().unwrap_or(word(module.status)))
+            Text(module.pdb.as_deref().unwrap_or_default()),
+            Text(&why(module))
         )?;
     }
     out.write_str("</tbody></table></div>\n</section>\n")
 }
 
+/// Why a module is missing, in a few words where its file's version says it.
+fn why(module: &Module) -> String {
+    match (&module.have, &module.reason) {
+        (Some(version), _) => format!("have {version}, a different build"),
+        (None, Some(reason)) => reason.clone(),
+        (None, None) => word(module.status).to_owned(),
+    }
+}
+
+/// What is in the dump, and what was left out of it on purpose.
 pub(super) fn table(out: &mut String, page: &Page) -> fmt::Result {
-    let mut modules: Vec<&Module> = page.modules.iter().collect();
+    let mut modules: Vec<&Module> = page.modules.iter().filter(|module| !module.is_absent()).collect();
+    if modules.is_empty() {
+        return Ok(());
+    }
     modules.sort_by_key(|module| module.base);
-    let ipt = if page.has_ipt { "<th class=\"n\">Hits" } else { "" };
+    let ipt = if page.has_ipt { "<th class=\"n\">Packet addresses" } else { "" };
     writeln!(
         out,
-        "<section>\n<h2>Modules</h2>\n<p class=\"filter\"><label>Show <input id=\"filter\" type=\"search\" placeholder=\"name, status or file\"></label> \
-         <span class=\"note\">A click on a heading sorts.</span></p>\n<div class=\"scroll\"><table id=\"modules\">\n\
-         <thead><tr><th>Module<th>Base<th class=\"n\">Size<th class=\"n\">In the dump<th class=\"sites\">Import calls, direct / indirect{ipt}<th>File</tr></thead>\n<tbody>"
+        "<section id=\"present\">\n<h2>Modules in the dump</h2>\n<div class=\"scroll tall\"><table id=\"modules\" class=\"sortable\">\n\
+         <thead><tr><th>Module<th>Base<th class=\"n\">Size<th class=\"n\">In the dump<th class=\"sites\">Import calls, direct / indirect{ipt}<th>File<th>PDB</tr></thead>\n<tbody>"
     )?;
     for module in modules {
+        name(out, module)?;
         write!(
             out,
-            "<tr><td><span class=\"dot {0}\" title=\"{1}\"></span>{2}<td class=\"mono\">{3}<td class=\"n\" data-v=\"{4}\">{5}",
-            class(module.status),
-            word(module.status),
-            Text(&module.name),
+            "<td class=\"mono\">{}<td class=\"n\" data-v=\"{}\">{}",
             Address(module.base),
             module.size,
             Size(module.size)
@@ -66,44 +94,33 @@ pub(super) fn table(out: &mut String, page: &Page) -> fmt::Result {
         if page.has_ipt {
             write!(out, "<td class=\"n\" data-v=\"{}\">{}", module.hits(), Hits(module))?;
         }
-        let file = module.file.as_deref().or(module.reason.as_deref()).unwrap_or_default();
-        writeln!(out, "<td class=\"file\">{}</tr>", Text(file))?;
+        let file = module.file.as_deref().unwrap_or_default();
+        let reason = module.reason.as_deref().unwrap_or_default();
+        let between = if file.is_empty() || reason.is_empty() { "" } else { ": " };
+        write!(out, "<td class=\"file\">{}{between}{}", Text(file), Text(reason))?;
+        writeln!(out, "<td class=\"mono pdb\">{}</tr>", Text(module.pdb.as_deref().unwrap_or_default()))?;
     }
     out.write_str("</tbody></table></div>\n</section>\n")
 }
 
-pub(super) fn unknown(out: &mut String, page: &Page) -> fmt::Result {
-    /// The rest is counted.
-    const MOST: usize = 40;
-    if page.unknown.is_empty() {
-        return Ok(());
-    }
-    let mut pages = page.unknown.clone();
-    pages.sort_by_key(|&(address, hits)| (std::cmp::Reverse(hits), address));
-    write!(
-        out,
-        "<section>\n<h2>Addresses in no module</h2>\n<p class=\"note\">Pages that Intel PT packets name and no module of the \
-         source covers{}.</p>\n<ul class=\"pages\">",
-        if pages.len() > MOST { format!(": the {MOST} with the most hits of {}", pages.len()) } else { String::new() }
-    )?;
-    for (address, hits) in pages.iter().take(MOST) {
-        write!(out, "<li><code>{}</code> {}</li>", Address(*address), Grouped(*hits))?;
-    }
-    out.write_str("</ul>\n</section>\n")
+/// The first cell of a row.
+fn name(out: &mut String, module: &Module) -> fmt::Result {
+    let (class, word) = (class(module.status), word(module.status));
+    write!(out, "<tr><td><span class=\"dot {class}\" title=\"{word}\"></span>{}", Text(&module.name))
 }
 
 pub(super) fn warnings(out: &mut String, page: &Page) -> fmt::Result {
     if page.warnings.is_empty() {
         return Ok(());
     }
-    write!(out, "<section>\n<h2>Warnings</h2>\n<ul class=\"warnings\">")?;
+    write!(out, "<section id=\"warnings\">\n<h2>Warnings</h2>\n<ul class=\"warnings\">")?;
     for warning in &page.warnings {
         write!(out, "<li>{}</li>", Text(warning))?;
     }
     out.write_str("</ul>\n</section>\n")
 }
 
-/// Hits of a module; nothing when there are none.
+/// Packet addresses of a module; nothing when there are none.
 struct Hits<'a>(&'a Module);
 
 impl fmt::Display for Hits<'_> {

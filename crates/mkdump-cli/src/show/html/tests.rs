@@ -2,7 +2,7 @@
 
 use mkdump::report::Status;
 
-use super::{Choice, Module, Page, Sites, render};
+use super::{Choice, Module, Page, Sites, Snapshot, Votes, render};
 
 fn module(name: &str, base: u64, size: u64) -> Module {
     Module {
@@ -12,11 +12,102 @@ fn module(name: &str, base: u64, size: u64) -> Module {
         status: Status::Included,
         reason: None,
         file: Some(format!("modules/{name}")),
+        have: None,
         key: Some(format!("4D5E6F70{size:x}")),
+        pdb: Some(format!("{} 6D6B6475-6D70-4465-8D6F-0000{size:08X} 1", name.replace(".sys", ".pdb"))),
         included: size / 10 * 9,
         sites: Sites::default(),
         heat: Vec::new(),
     }
+}
+
+fn snapshot(number: usize) -> Snapshot {
+    Snapshot {
+        number,
+        time: Some(number as f64 * 1.7),
+        cpu: Some(number as u16 % 16),
+        process: ["System (4)", "svchost.exe (1044)"][number % 2].to_owned(),
+        thread: format!("{}", 4000 + number % 5 * 4),
+        event: "CSwitch".to_owned(),
+        bytes: 32_768,
+        hits: 4_000 + number as u64 * 37,
+        gaps: number as u64 % 3,
+    }
+}
+
+fn votes(module: &str) -> Votes {
+    Votes { module: module.to_owned(), verdict: "on".to_owned(), on: 21, off: 0, either: 4, neither: 1 }
+}
+
+/// A system of so many modules, of which all but a few are missing.
+fn mostly_missing(count: u64) -> Page {
+    let modules = (0..count).map(|number| {
+        let mut module = module(&format!("driver{number:04}.sys"), 0xffff_f805_1000_0000 + number * 0x8_0000, 0x4_2000);
+        if number % 50 != 0 {
+            (module.status, module.file, module.included) = (Status::Missing, None, 0);
+            module.reason = Some("no file of that name or identity found".to_owned());
+            module.heat = if number % 7 == 0 { vec![(number % 60, number * 3 + 1)] } else { Vec::new() };
+        }
+        module
+    });
+    Page { modules: modules.collect(), ..system() }
+}
+
+#[test]
+fn a_thousand_modules_stay_a_page_of_a_few_screens() {
+    let html = render(&mostly_missing(1_000));
+    assert!(html.contains("20 of 1,000 modules are in the dump; 980 are missing."));
+    assert!(html.len() < 2_500_000, "{} bytes", html.len());
+    // Each module is listed in one table only.
+    assert_eq!(html.matches("</span>driver0001.sys<td").count(), 1);
+    keep("thousand.html", &html);
+}
+
+#[test]
+fn the_order_is_that_of_what_a_reader_needs() {
+    let html = render(&system());
+    let ids = [
+        "filter",
+        "verdict",
+        "missing",
+        "next",
+        "map",
+        "heat",
+        "votes",
+        "snapshots",
+        "threads",
+        "present",
+        "warnings",
+        "facts",
+    ];
+    let places: Vec<_> = ids.map(|id| html.find(&format!("id=\"{id}\"")).unwrap_or_else(|| panic!("{id}"))).into();
+    assert!(places.is_sorted(), "{places:?}");
+    // What costs most stands first, with what was found in its place.
+    let missing = &html[places[2]..places[3]];
+    let at = |name: &str| missing.find(&format!("</span>{name}<")).unwrap_or_else(|| panic!("{name}"));
+    let page = system();
+    let hits = |name: &str| page.modules.iter().find(|module| module.name == name).unwrap().hits();
+    let mut absent = ["vendorgpu.sys", "SgrmAgent.sys", "vendornic.sys", "storport.sys"];
+    absent.sort_by_key(|name| at(name));
+    assert!(absent.map(hits).is_sorted_by(|a, b| a >= b), "{absent:?}");
+    assert!(missing.contains("have 10.0.19041.508, a different build"));
+}
+
+#[test]
+fn one_of_a_kind_is_not_a_plural() {
+    let modules =
+        vec![Module { status: Status::Missing, ..module("a.sys", 0x1000, 0x1000) }, module("b.sys", 0x9000, 0x1000)];
+    let page = Page { modules, warnings: vec!["w".into()], ..Page::default() };
+    let html = render(&page);
+    for text in ["1 of 2 modules are in the dump; 1 is missing.", "1 warning<", "1 module, the most costly first"] {
+        assert!(html.contains(text), "{text}");
+    }
+    assert_eq!(super::intel_pt::total(1, 5), "1 snapshot, 5 B");
+    let none = render(&Page {
+        modules: vec![Module { status: Status::Missing, ..module("a.sys", 0x1000, 0x1000) }],
+        ..Page::default()
+    });
+    assert!(none.contains("None of the module files was found, so the dump contains no code."));
 }
 
 /// A system as large as a real one, made up: names that many systems have, sizes and bases that none has.
@@ -93,9 +184,10 @@ fn system() -> Page {
             "storport.sys" => {
                 absent(
                     Status::Mismatch,
-                    "modules/storport.sys has TimeDateStamp 0x5eadbeef, wanted 0x4d5e6f70",
+                    "modules/storport.sys: TimeDateStamp is 0x5eadbeef, wanted is 0x4d5e6f70",
                     module,
                 );
+                module.have = Some("10.0.19041.508".to_owned());
             }
             name if name.starts_with("dump_") => {
                 absent(Status::Excluded, "a copy of another driver under a second name", module);
@@ -115,8 +207,8 @@ fn system() -> Page {
             fact("Processors", "16, x64"),
             fact("Recorded", "2024-05-17 08:31:07 UTC"),
             fact("Covers", "42.7 s"),
-            fact("Events", "1 204 518, none lost"),
-            fact("Intel PT", "3 118 snapshots, 96.4 MiB"),
+            fact("Events", "1,204,518, none lost"),
+            fact("Intel PT", "24 snapshots, 768 KiB"),
         ],
         choices: vec![
             Choice {
@@ -130,6 +222,14 @@ fn system() -> Page {
                 reason: "no packet names an address in a stub".to_owned(),
             },
         ],
+        hashes: vec![(
+            "boot-with-ipt.etl".to_owned(),
+            "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".to_owned(),
+        )],
+        shortcomings: vec!["4 modules are missing".to_owned()],
+        snapshots: (0..24).map(snapshot).collect(),
+        votes: ["tcpip.sys", "Ntfs.sys", "ndis.sys"].map(votes).into(),
+        gaps: vec!["snapshot 3, offset 0x1c40: not a packet".to_owned()],
         modules,
         has_ipt: true,
         unknown: (0..9).map(|page| (0xffff_f803_6100_0000 + page * 0x3_1000, 900 / (page + 1))).collect(),
@@ -157,7 +257,7 @@ fn a_whole_system_renders() {
         assert!(html.contains(text), "{text}");
     }
     assert!(!html.contains("http://") && !html.contains("src="), "the page loads nothing");
-    assert!(html.len() < 600_000, "{} bytes", html.len());
+    assert!(html.len() < 900_000, "{} bytes", html.len());
     keep("system.html", &html);
 }
 
@@ -179,11 +279,20 @@ fn hostile_names_stay_text() {
             reason: Some(text()),
             file: Some(text()),
             key: Some(text()),
+            pdb: Some(text()),
             ..module(hostile, 0x1000, 0x80_0000)
         },
-        Module { status: Status::Missing, reason: Some(text()), ..module(hostile, 0x90_0000, 0x1000) },
+        Module {
+            status: Status::Missing,
+            reason: Some(text()),
+            have: Some(text()),
+            ..module(hostile, 0x90_0000, 0x1000)
+        },
     ];
     (page.source, page.output, page.format) = (text(), text(), text());
+    page.snapshots = vec![Snapshot { process: text(), thread: text(), event: text(), ..snapshot(0) }];
+    page.votes = vec![Votes { module: text(), verdict: text(), ..votes("m") }];
+    (page.gaps, page.hashes, page.shortcomings) = (vec![text()], vec![(text(), text())], vec![text()]);
     (page.facts, page.next, page.warnings) = (vec![(text(), text())], vec![(text(), text())], vec![text()]);
     page.choices = vec![Choice { name: text(), mode: text(), reason: text() }];
     let html = render(&page);
@@ -204,7 +313,7 @@ fn any_addresses_and_sizes_render() {
         (0..300).map(|index| far(index * 0x10, 0x1_0000)).collect(),
     ] {
         let html = render(&Page { modules, has_ipt: true, ..Page::default() });
-        assert!(html.len() < 700_000, "{}", html.len());
+        assert!(html.len() < 1_400_000, "{}", html.len());
         assert!(!html.contains("NaN") && !html.contains("inf\""));
     }
 }

@@ -46,7 +46,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// A number with thin spaces between groups of three digits.
+/// A number with commas between groups of three digits, as in the command's text.
 pub(super) struct Grouped(pub(super) u64);
 
 impl fmt::Display for Grouped {
@@ -54,9 +54,19 @@ impl fmt::Display for Grouped {
         let digits = self.0.to_string();
         digits.char_indices().try_for_each(|(at, digit)| {
             if at > 0 && (digits.len() - at).is_multiple_of(3) {
-                f.write_char('\u{202f}')?;
+                f.write_char(',')?;
             }
             f.write_char(digit)
         })
     }
+}
+
+/// `1 module`, `2 modules`.
+pub(super) fn counted(number: u64, noun: &str) -> String {
+    let plural = match (number, noun.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        _ => "s",
+    };
+    format!("{} {noun}{plural}", Grouped(number))
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ipt_analysis::choose::Facts;
 use ipt_analysis::snapshot::Snapshot;
 use ipt_analysis::touched::{Touched, touched};
 use kernel_code::{Choice, Detect, Exporter, Files, Image, Setting, System};
@@ -59,6 +60,8 @@ pub(crate) struct PageHits {
     pub snapshots: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// What identifies each of them, and its bytes.
+    pub facts: Vec<(Facts, u64)>,
     /// The addresses.
     pub touched: Touched,
 }
@@ -126,7 +129,7 @@ pub(crate) fn build_with<T>(
             },
         );
         system.exclude(|_, entry| options.names.rejects(&entry.module.name).map(|why| why.to_string()));
-        let page_hits = choose_touched(&mut system, &snapshots, options);
+        let page_hits = choose_touched(&mut system, reading, &snapshots, options);
         tell_details(&system, progress);
         let images = system.images();
         let mut doubts = doubts(reading, &system, &images);
@@ -145,7 +148,12 @@ pub(crate) fn build_with<T>(
 }
 
 /// Scans the IPT data once, if something asks for it: leaves out the modules that it does not reach, and counts hits.
-fn choose_touched(system: &mut System<'_>, snapshots: &[Snapshot<'_>], options: &BuildOptions) -> Option<PageHits> {
+fn choose_touched(
+    system: &mut System<'_>,
+    reading: &Reading<'_>,
+    snapshots: &[Snapshot<'_>],
+    options: &BuildOptions,
+) -> Option<PageHits> {
     if !(options.touched || options.page_hits) || snapshots.is_empty() {
         return None;
     }
@@ -158,6 +166,7 @@ fn choose_touched(system: &mut System<'_>, snapshots: &[Snapshot<'_>], options: 
     options.page_hits.then(|| PageHits {
         snapshots: streams.len() as u64,
         bytes: streams.iter().map(|stream| stream.bytes.len() as u64).sum(),
+        facts: snapshots.iter().map(|one| (crate::ipt::facts(reading, one), one.bytes.len() as u64)).collect(),
         touched,
     })
 }

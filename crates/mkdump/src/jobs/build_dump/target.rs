@@ -76,7 +76,7 @@ pub(super) fn write_directory(output: OutputDirectory, raw: &RawDirectory<'_>, p
         out.flush().map_err(failed)?;
         bytes += at;
     }
-    for (name, text) in [("ptxed.args", &raw.ptxed_args), ("manifest.json", &raw.manifest)] {
+    for (name, text) in [(RawDirectory::ARGUMENTS, &raw.ptxed_args), ("manifest.json", &raw.manifest)] {
         let mut out = output.file(name)?;
         let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         written.map_err(|error| Error::write(&output.path().join(name), error))?;

@@ -77,6 +77,7 @@ pub fn check(options: &CheckOptions, progress: &dyn Progress) -> Result<CheckRep
     };
     let (provenance, comments, warnings) = provenance(&file);
     let mut report = CheckReport {
+        schema_version: CheckReport::SCHEMA_VERSION,
         dump: DumpReport::new(&options.dump, &file, dump.as_ref().ok()),
         validation,
         provenance,

@@ -13,6 +13,8 @@ use crate::provenance::{Assumed, Provenance, SourceFile, UsedFile};
 /// `mkdump check`: what was found.
 #[derive(Clone, Debug, Serialize)]
 pub struct CheckReport {
+    /// [`CheckReport::SCHEMA_VERSION`].
+    pub schema_version: u32,
     /// The dump.
     pub dump: DumpReport,
     /// Which rules it breaks.
@@ -43,6 +45,9 @@ pub enum Verdict {
 }
 
 impl CheckReport {
+    /// The version of the report's JSON: it grows when a member is removed, or comes to mean something else.
+    pub const SCHEMA_VERSION: u32 = 1;
+
     /// How the check ends. Nothing in common comes first: a comparison that was asked for and did not happen must not
     /// look like one that did.
     pub fn verdict(&self) -> Verdict {

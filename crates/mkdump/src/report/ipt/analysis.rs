@@ -42,6 +42,7 @@ impl From<&Analysis<'_, '_>> for IptReport {
         let unknown = &analysis.touched.unknown;
         let snapshots = chosen.numbers.iter().zip(facts);
         Self {
+            schema_version: crate::report::SCHEMA_VERSION,
             source: (&analysis.reading.summary).into(),
             snapshots: snapshots
                 .enumerate()
@@ -194,7 +195,7 @@ fn totals(system: &System<'_>, followed: &[Executed]) -> FlowTotals {
 
 /// What is said of the cause of an error while files are missing: the walk skips their code, and which form calls have is
 /// known less well, so that nothing can be said of the other files.
-const UNTOLD: &str = "cannot be told while files of modules that the data reaches are missing";
+const UNTOLD: &str = "not known while files of modules that the data reaches are missing";
 
 /// Gaps in the packets and errors of the flow, by snapshot and offset. Missing code is reported module by module instead.
 fn errors(analysis: &Analysis<'_, '_>, is_lacking: bool) -> (Vec<IptErrorReport>, u64) {
@@ -248,22 +249,36 @@ fn verdict(analysis: &Analysis<'_, '_>) -> VerdictReport {
     }
 }
 
-fn module_verdict(analysis: &Analysis<'_, '_>, module: &ModuleVerdict, base: u64) -> ModuleVerdictReport {
-    let votes = &module.votes;
-    let evidence = || votes.evidence.iter().map(|one| vote(analysis, one, base)).collect();
-    ModuleVerdictReport {
-        name: module.name.clone(),
-        base: Hex(base),
-        import_optimization: answer(module.import_optimization),
-        votes_on: votes.on,
-        votes_off: votes.off,
-        ambiguous: votes.ambiguous,
-        redirected: votes.redirected,
-        contradictory: votes.contradictory,
-        open: votes.open,
-        reason: reason(module.import_optimization, votes.on, votes.off),
-        evidence: analysis.options.evidence.then(evidence),
+impl ModuleVerdictReport {
+    /// The verdicts on a system's modules, without the votes one by one.
+    pub(in crate::report) fn of(system: &System<'_>) -> Vec<Self> {
+        let Some(evidence) = system.evidence() else { return Vec::new() };
+        let modules = evidence.verdict.per_module.iter().zip(&evidence.modules);
+        let seen = modules.filter(|(verdict, _)| seen(&verdict.votes));
+        seen.map(|(verdict, &module)| Self::new(verdict, system.modules().entry(module).module.base)).collect()
     }
+
+    fn new(module: &ModuleVerdict, base: u64) -> Self {
+        let votes = &module.votes;
+        Self {
+            name: module.name.clone(),
+            base: Hex(base),
+            import_optimization: answer(module.import_optimization),
+            votes_on: votes.on,
+            votes_off: votes.off,
+            ambiguous: votes.ambiguous,
+            redirected: votes.redirected,
+            contradictory: votes.contradictory,
+            open: votes.open,
+            reason: reason(module.import_optimization, votes.on, votes.off),
+            evidence: None,
+        }
+    }
+}
+
+fn module_verdict(analysis: &Analysis<'_, '_>, module: &ModuleVerdict, base: u64) -> ModuleVerdictReport {
+    let evidence = || module.votes.evidence.iter().map(|one| vote(analysis, one, base)).collect();
+    ModuleVerdictReport { evidence: analysis.options.evidence.then(evidence), ..ModuleVerdictReport::new(module, base) }
 }
 
 fn vote(analysis: &Analysis<'_, '_>, one: &Evidence, base: u64) -> EvidenceReport {

@@ -119,6 +119,8 @@ pub struct PlaceReport {
 /// What a flow over all chosen snapshots lacked, and its sums.
 #[derive(Clone, Debug, Serialize)]
 pub struct FlowSummary {
+    /// [`SCHEMA_VERSION`](crate::report::SCHEMA_VERSION).
+    pub schema_version: u32,
     /// Modules that the flow came to and whose files are missing, by address.
     pub missing: Vec<MissingModule>,
     /// Addresses without code that are in no kernel module, by page.
@@ -212,6 +214,7 @@ impl From<Lacking<'_, '_>> for FlowSummary {
         let page = |(&page, &hits): (&u64, &u64)| UnknownPage { address: Hex(page * PAGE), hits };
         let system = lacking.execution.system;
         Self {
+            schema_version: crate::report::SCHEMA_VERSION,
             missing: modules,
             unknown: lacking.pages.iter().map(page).collect(),
             import_optimization: ModeReport::from(system.import_optimization()),

@@ -19,6 +19,8 @@ pub use flow::{FlowEntry, FlowReport, FlowSummary, MissingModule, PlaceReport, t
 /// What the Intel PT data of a trace says.
 #[derive(Clone, Debug, Serialize)]
 pub struct IptReport {
+    /// [`SCHEMA_VERSION`](super::SCHEMA_VERSION).
+    pub schema_version: u32,
     /// The trace, or the dump that names the modules.
     pub source: SourceReport,
     /// The chosen snapshots: those of the trace by processor and time, then those from files.
@@ -339,7 +341,7 @@ pub struct IptErrorReport {
 }
 
 /// What identifies a snapshot.
-#[derive(Clone, Debug, Serialize, PartialEq)]
+#[derive(Clone, Debug, Default, Serialize, PartialEq)]
 pub struct SnapshotFacts {
     /// Its number among all snapshots, by which it is chosen.
     pub index: usize,
@@ -366,8 +368,12 @@ pub struct SnapshotFacts {
 impl SnapshotFacts {
     /// What identifies one of all snapshots.
     fn of(chosen: &Chosen<'_>, index: usize) -> Self {
-        let Facts { file, time, cpu, pid, tid, process, thread, trigger } = chosen.facts[index].clone();
-        let bytes = chosen.all[index].bytes.len() as u64;
+        Self::new(&chosen.facts[index], index, chosen.all[index].bytes.len() as u64)
+    }
+
+    /// What is known about a snapshot with its number and its bytes.
+    pub(super) fn new(facts: &Facts, index: usize, bytes: u64) -> Self {
+        let Facts { file, time, cpu, pid, tid, process, thread, trigger } = facts.clone();
         Self { index, time, cpu, pid, tid, process, thread, trigger, file, bytes }
     }
 }
