@@ -31,7 +31,7 @@ pub fn length(text: &str) -> usize {
     let mut characters = text.chars();
     while let Some(character) = characters.next() {
         if character == '\x1b' {
-            characters.by_ref().find(|c| c.is_ascii_alphabetic());
+            characters.by_ref().find(char::is_ascii_alphabetic);
         } else {
             length += 1;
         }

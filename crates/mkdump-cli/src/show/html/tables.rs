@@ -34,9 +34,9 @@ pub(super) fn absent(out: &mut String, page: &Page) -> fmt::Result {
         if page.has_ipt {
             write!(out, "<td class=\"n\" data-v=\"{}\">{}", module.hits(), Hits(module))?;
         }
-        write!(
+        writeln!(
             out,
-            "<td class=\"n\" data-v=\"{}\">{}<td class=\"mono\">{}<td class=\"mono id\">{}<td class=\"mono pdb\">{}<td class=\"file\">{}</tr>\n",
+            "<td class=\"n\" data-v=\"{}\">{}<td class=\"mono\">{}<td class=\"mono id\">{}<td class=\"mono pdb\">{}<td class=\"file\">{}</tr>",
             module.size,
             Size(module.size),
             Address(module.base),
