@@ -118,7 +118,7 @@ fn a_fold_joins_the_parts_of_a_file_in_its_order() {
         &Filter::none().hooks(&[HookId::KERNEL_BASE]),
         Vec::new,
         |ticks, raw| ticks.extend(raw.parse().unwrap().timestamp),
-        |ticks, later| ticks.extend(later),
+        Extend::extend,
     );
     assert_eq!((ticks.len(), walked.events, walked.buffers), (3000, 3001, 3001));
     assert!(ticks.is_sorted());

@@ -17,10 +17,12 @@ fn plain_values_come_back_from_json() {
 fn a_report_becomes_json_with_its_rules() {
     let mut dump = mdmp::user::Dump::new(SystemInfo::new(Architecture::AMD64, 10, 0, 19041));
     dump.modules.push(Module::new("driver.sys", 0xffff_f804_1234_0000, 0x3000));
+    dump.add_placeholder(1, 0xffff_f804_1234_1000).unwrap();
     let mut file = Vec::new();
     dump.plan().unwrap().write_to(&mut file).unwrap();
     let report = mdmp::validate(&file).unwrap();
     let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["format"], "UserMinidump");
     let findings = json["findings"].as_array().unwrap();
     assert_eq!(findings.len(), report.findings.len());
     for (json, finding) in findings.iter().zip(&report.findings) {

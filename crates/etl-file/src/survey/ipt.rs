@@ -146,7 +146,7 @@ fn find_far_triggers(trace: &Trace<'_>, pieces: &mut [Piece<'_>]) {
                 found.extend(candidate(&event, threads[index]).map(|candidate| (index, candidate)));
             }
         },
-        |found, later| found.extend(later),
+        Extend::extend,
     );
     for (index, candidate) in found {
         pieces[index].trigger = pieces[index].trigger.max(Some(candidate));
