@@ -285,6 +285,10 @@ pub enum Command {
     Check(CheckCommand),
     /// Do the whole job on built-in data
     Demo(DemoCommand),
+    /// Print completions for a shell
+    Completions(CompletionsCommand),
+    /// Print a manual page, in the form that `man` reads
+    Man(ManCommand),
 }
 
 /// `mkdump modules`.
@@ -376,6 +380,22 @@ pub struct DemoCommand {
     /// Directory to put the demo's trace, modules and dump into
     #[arg(default_value = "mkdump-demo", value_name = "DIR")]
     pub directory: PathBuf,
+}
+
+/// `mkdump completions`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct CompletionsCommand {
+    /// The shell that is to complete mkdump's command lines
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `mkdump man`.
+#[derive(Clone, Debug, Args)]
+pub struct ManCommand {
+    /// The subcommand whose page is wanted; without it, that of mkdump itself
+    #[arg(value_name = "SUBCOMMAND")]
+    pub subcommand: Option<String>,
 }
 
 #[cfg(test)]

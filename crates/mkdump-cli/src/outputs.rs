@@ -161,7 +161,7 @@ fn inputs(cli: &Cli) -> Vec<&Path> {
         Some(Command::Check(command)) => {
             std::iter::once(&command.dump).chain(&command.against).map(PathBuf::as_path).collect()
         }
-        Some(Command::Demo(_)) => Vec::new(),
+        Some(Command::Demo(_) | Command::Completions(_) | Command::Man(_)) => Vec::new(),
     }
 }
 

@@ -12,7 +12,8 @@ pub const BUILD: &str = "Exit codes: 0 the dump is written; 1 it is written but 
 pub const MODULES: &str = "Exit codes: 0 modules are listed; 2 the source cannot be read, or names no modules.";
 
 /// `mkdump ipt`.
-pub const IPT: &str = "Exit codes: 0 the data is shown; 2 there is no Intel PT data, or a file cannot be read.";
+pub const IPT: &str = "Exit codes: 0 the data is shown; 1 it is shown and, with --strict, is not reliable; 2 there is no \
+    Intel PT data, or a file cannot be read.";
 
 /// `mkdump fetch`.
 #[cfg(feature = "fetch")]

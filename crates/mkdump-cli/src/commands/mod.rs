@@ -9,6 +9,7 @@ use crate::args::{Cli, Command};
 mod build;
 mod check;
 mod demo;
+mod documents;
 #[cfg(feature = "fetch")]
 mod fetch;
 mod ipt;
@@ -50,5 +51,7 @@ pub fn run(cli: Cli) -> Result<Outcome> {
         Some(Command::Threads(command)) => threads::run(&command, &session),
         Some(Command::Check(command)) => check::run(&command, &session),
         Some(Command::Demo(command)) => demo::run(&command, &session),
+        Some(Command::Completions(command)) => documents::completions(command),
+        Some(Command::Man(command)) => documents::man(&command),
     }
 }

@@ -262,3 +262,27 @@ fn names_in_a_trace_drive_neither_terminal_nor_page_nor_path() {
         ["cache", "hostile.etl", "modules", "out.dmp", "out.raw", "page.html", "request.ps1", "run.log", "trace.etl"];
     assert_eq!(names.iter().filter(|name| *name != "cache").count(), expected.len() - 1, "{names:?}");
 }
+
+/// What a package installs beside the program comes from the program.
+#[test]
+fn completions_and_manual_pages() {
+    let directory = tempfile::tempdir().unwrap();
+    let print = |words: &[&str]| {
+        let output = mkdump(directory.path()).args(words).output().unwrap();
+        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let (code, text) = print(&["completions", shell]);
+        assert_eq!(code, Some(0), "{shell}");
+        assert!(text.contains("trace-flow") && text.contains("completions"), "{shell}: {text}");
+    }
+    let (code, page) = print(&["man"]);
+    assert_eq!(code, Some(0));
+    assert!(page.contains(".TH mkdump 1") && page.contains("from\\-dump"), "{page}");
+    let (code, page) = print(&["man", "ipt"]);
+    assert_eq!(code, Some(0));
+    assert!(page.contains("trace\\-flow") && page.contains("Exit codes"), "{page}");
+    let (code, message) = print(&["man", "nothing"]);
+    assert_eq!(code, Some(2));
+    assert!(message.contains("\"nothing\" is not a subcommand; there are modules, ipt, "), "{message}");
+}

@@ -19,7 +19,7 @@ pub fn list_modules(reading: &Reading<'_>, options: &ListOptions, progress: &dyn
     let mut warnings = reading.warnings.clone();
     let mut modules: Vec<ModuleReport> = listed.iter().map(|module| ModuleReport::from(*module)).collect();
     if let Some(search) = &options.search {
-        let wanted: Vec<Module> = listed.iter().map(|module| Module::clone(module)).collect();
+        let wanted: Vec<Module> = listed.iter().copied().cloned().collect();
         let index = search.index(&wanted, progress)?;
         let loader = Loader::new();
         for (report, module) in modules.iter_mut().zip(&wanted) {

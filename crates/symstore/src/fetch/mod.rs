@@ -55,8 +55,11 @@ pub struct FetchOptions<'a> {
     /// Called from many threads with each piece that arrives.
     pub progress: Option<&'a (dyn Fn(FetchProgress<'_>) + Sync)>,
     /// Called from many threads with each file that is done with, whatever became of it.
-    pub finished: Option<&'a (dyn Fn(&ServerFile, &Outcome) + Sync)>,
+    pub finished: Option<&'a Finished<'a>>,
 }
+
+/// What is called with each file that is done with.
+pub type Finished<'a> = dyn Fn(&ServerFile, &Outcome) + Sync + 'a;
 
 /// Which proxy to use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
