@@ -30,6 +30,7 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         ("every source file says what it is", sources::module_docs),
         ("unsafe code is forbidden", sources::unsafe_code),
         ("files are short", sources::lengths),
+        ("crates are small", sources::crate_sizes),
         ("functions are short", sources::functions),
         ("libraries do not know the command's flags", sources::flags),
         ("PE directories are known in pe-image alone", sources::directories),

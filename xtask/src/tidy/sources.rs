@@ -1,5 +1,7 @@
 //! Rules for single source files: what they say at their top, how long they are, what they must not contain.
 
+use std::collections::BTreeMap;
+
 use super::{Text, rust_files};
 
 /// The longest a source file of a package may be, and a test or benchmark beside it.
@@ -8,6 +10,9 @@ const MAX_TEST_LINES: usize = 600;
 
 /// Files that are longer for now. An entry whose file has become short is a complaint too.
 const LONGER: &[&str] = &["crates/symstore/tests/fetch.rs"];
+
+/// The most lines that a crate of the product may have below `src`, tests counted.
+const MAX_CRATE: usize = 9000;
 
 /// The longest a function may be without a reason beside it.
 const MAX_FUNCTION: usize = 80;
@@ -70,6 +75,22 @@ pub fn lengths(files: &[Text]) -> Vec<String> {
         }
     }
     complaints
+}
+
+/// Crates of the product are small: a larger one has more than one idea.
+pub fn crate_sizes(files: &[Text]) -> Vec<String> {
+    let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
+    for file in rust_files(files) {
+        // testkit writes every format a second time, and is not shipped.
+        let of_product = file.path.strip_prefix("crates/").filter(|path| !path.starts_with("testkit/"));
+        if let Some((name, rest)) = of_product.and_then(|path| path.split_once('/'))
+            && rest.starts_with("src/")
+        {
+            *sizes.entry(name).or_default() += file.content.lines().count();
+        }
+    }
+    sizes.retain(|_, lines| *lines > MAX_CRATE);
+    sizes.iter().map(|(name, lines)| format!("{name} has {lines} lines, {MAX_CRATE} are allowed")).collect()
 }
 
 /// Functions are short, or a comment above them says why they are not.
@@ -190,7 +211,22 @@ fn on_list<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::{function_name, has_flag, long_functions};
+    use super::{MAX_CRATE, Text, crate_sizes, function_name, has_flag, long_functions};
+
+    #[test]
+    fn sizes_of_crates() {
+        let file = |path: &str, lines: usize| Text { path: path.into(), content: "\n".repeat(lines) };
+        let half = MAX_CRATE / 2;
+        let files = [
+            file("crates/a/src/lib.rs", half),
+            file("crates/a/src/b.rs", MAX_CRATE - half),
+            file("crates/a/tests/c.rs", half),
+            file("crates/testkit/src/lib.rs", MAX_CRATE + 1),
+        ];
+        assert_eq!(crate_sizes(&files), Vec::<String>::new());
+        let files = [file("crates/a/src/lib.rs", half), file("crates/a/src/b.rs", MAX_CRATE - half + 1)];
+        assert_eq!(crate_sizes(&files), ["a has 9001 lines, 9000 are allowed"]);
+    }
 
     #[test]
     fn names_of_functions() {
