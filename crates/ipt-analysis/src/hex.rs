@@ -180,7 +180,7 @@ impl Columns {
             let token = tokens.next()?.text;
             let plain = token.strip_suffix(':').unwrap_or(token);
             let plain = plain.strip_prefix("0x").unwrap_or(plain);
-            // Longer ones are no offsets, whatever is in them.
+            // Longer ones are not offsets, whatever is in them.
             if plain.len() > 32 {
                 return None;
             }

@@ -151,7 +151,7 @@ fn open(module: &Module, index: &Index, loader: &Loader) -> (Entry, Option<Modul
 pub enum Found<'i> {
     /// The file.
     Fit(&'i ModuleFile, Vec<Doubt>),
-    /// Files that are not it, or of which nothing says which is it.
+    /// Files that are not it, or that cannot be told apart.
     Other {
         /// The nearest one.
         file: Option<String>,

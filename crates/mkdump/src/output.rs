@@ -109,7 +109,7 @@ impl Output {
     }
 
     /// Flushes, syncs and gives the file its final name, replacing one that was there. When that is refused, the file is
-    /// whole all the same: it is kept under its temporary name, which the error tells.
+    /// whole nevertheless: it is kept under its temporary name, which the error tells.
     pub fn commit(self) -> Result<()> {
         let Self { path, place, file } = self;
         let failed = |error| WriteError::new(&path, error);

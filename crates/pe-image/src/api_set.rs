@@ -65,7 +65,7 @@ impl<'a> ApiSets<'a> {
     }
 
     /// The module that hosts a contract for the given importer. `None` when the schema does not know the contract;
-    /// an empty name when it knows it and nobody hosts it.
+    /// an empty name when it knows it and names no host.
     pub fn host(&self, contract: &str, importer: &str) -> Option<String> {
         let wanted = without_revision(contract);
         let entry = (0..self.count).map(|number| self.entries + number * ENTRY_SIZE).find(|&at| {

@@ -115,7 +115,7 @@ impl std::error::Error for Error {}
 /// The result of reading a structure.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Something worth knowing about an image that was made all the same: either damage to one of its tables, or a change
+/// Something worth knowing about an image that was made nevertheless: either damage to one of its tables, or a change
 /// that a kernel would make and this crate does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {

@@ -66,7 +66,7 @@ impl<'a> PeFile<'a> {
     }
 
     /// Fills `out` with the image's bytes from `rva` on, as the file has them: sections laid out at their RVAs, zeros
-    /// between and behind them, nothing relocated or changed.
+    /// between and after them, nothing relocated or changed.
     pub fn read(&self, rva: Rva, out: &mut [u8]) {
         let mut at = u64::from(rva.0);
         let mut out = out;

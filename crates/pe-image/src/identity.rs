@@ -67,7 +67,7 @@ impl From<Error> for IdentityError {
 
 /// Bytes read at once: the headers of nearly every file.
 const HEAD: u64 = 0x1000;
-/// Where headers cannot lie any more: 65,535 sections of 40 bytes behind a large DOS stub fit.
+/// Where headers cannot lie any more: 65,535 sections of 40 bytes after a large DOS stub fit.
 const LARGEST_HEAD: u64 = 0x40_0000;
 /// The largest CodeView record that is read: GUID, age and a long path.
 const LARGEST_CODE_VIEW: u32 = 0x1_0000;

@@ -19,7 +19,7 @@
 //! So the code that runs is not the code in the file: a trace of the CPU's branches cannot be followed with the file's
 //! bytes, and a dump shows others. The rewriting is decided site by site: the target must be known and within 2 GiB. With
 //! *retpoline*, a mitigation of older CPUs, the sites that stay indirect, and other indirect branches, are led through
-//! stubs that are mapped behind each image.
+//! stubs that are mapped after each image.
 //!
 //! # Vocabulary
 //! * An **RVA** is an address relative to the image base. An **image** is a file as it lies in memory.

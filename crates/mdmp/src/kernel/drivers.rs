@@ -47,7 +47,7 @@ pub struct UnloadedDriver {
     pub name: String,
     /// First address.
     pub start: u64,
-    /// First address behind it.
+    /// First address after it.
     pub end: u64,
 }
 

@@ -38,7 +38,7 @@ pub struct Dump<'a> {
     pub broken_driver: Option<String>,
     /// Virtual memory: any ranges, without overlap, each of less than 4 GiB, as are all of them together.
     pub memory: Vec<MemoryRange<'a>>,
-    /// What stands behind the dump proper: a chain of "DumpBlob" structures that drivers left. Copied as it is.
+    /// What stands after the dump proper: a chain of "DumpBlob" structures that drivers left. Copied as it is.
     pub secondary: Cow<'a, [u8]>,
 }
 
@@ -83,7 +83,7 @@ pub struct DataPage<'a> {
     pub bytes: Cow<'a, [u8]>,
 }
 
-/// Sizes that Windows 10 19041 uses, for blocks that nobody gave (measured).
+/// Sizes that Windows 10 19041 uses, for blocks that the caller did not give (measured).
 const MM_SIZE: usize = 0x50;
 const PRCB_SIZE: usize = 0xaf00;
 const PROCESS_SIZE: usize = 0xa40;

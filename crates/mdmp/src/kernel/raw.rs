@@ -5,7 +5,7 @@
 //! checked against a triage dump that Windows 10 build 19041 wrote. Everything is little-endian.
 //!
 //! ```text
-//! 0x0000  DUMP_HEADER64          0x2000 bytes; what nobody wrote holds "PAGE"
+//! 0x0000  DUMP_HEADER64          0x2000 bytes; what was not written holds "PAGE"
 //! 0x2000  TRIAGE_DUMP64          0x80 bytes: absolute 32-bit offsets of all that follows
 //!         Mm block, unloaded drivers, KPRCB, EPROCESS, ETHREAD, call stack, KDDEBUGGER_DATA64,
 //!         drivers, strings, data block table, data of the blocks
@@ -22,7 +22,7 @@ pub const VALID_DUMP64: u32 = u32::from_le_bytes(*b"DU64");
 /// What `TRIAGE_DUMP64.ValidOffset` points at, and the last 4 bytes of the dump proper.
 pub const TRIAGE_VALID: u32 = u32::from_le_bytes(*b"TRGD");
 
-/// Offset of `TRIAGE_DUMP64`: right behind `DUMP_HEADER64`.
+/// Offset of `TRIAGE_DUMP64`: right after `DUMP_HEADER64`.
 pub const TRIAGE_OFFSET: u64 = size_of::<Header64>() as u64;
 /// Offset of `DUMP_HEADER64.ContextRecord`.
 pub const CONTEXT_OFFSET: u32 = 0x348;
@@ -241,7 +241,7 @@ pub struct UnloadedDriver64 {
     pub name: [U16; 12],
     /// First address.
     pub start: U64,
-    /// First address behind it.
+    /// First address after it.
     pub end: U64,
 }
 

@@ -52,7 +52,7 @@ impl<'a> Segment<'a> {
         Some(Segment { address: self.address.max(address), bytes, ..self })
     }
 
-    /// Without the bytes at and behind `address`; `None` when nothing is left.
+    /// Without the bytes at and after `address`; `None` when nothing is left.
     fn until(self, address: u64) -> Option<Segment<'a>> {
         let keep = usize::try_from(address.checked_sub(self.address)?).unwrap_or(usize::MAX);
         let bytes = &self.bytes[..keep.min(self.bytes.len())];

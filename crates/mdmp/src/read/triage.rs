@@ -250,7 +250,7 @@ impl<'a> Triage<'a> {
         &self.memory
     }
 
-    /// What stands behind the dump proper: a chain of "DumpBlob" structures, usually.
+    /// What stands after the dump proper: a chain of "DumpBlob" structures, usually.
     pub fn secondary(&self) -> &'a [u8] {
         let size = u64::from(self.raw.size_of_dump.get());
         self.file.get(size, self.file.len().saturating_sub(size)).unwrap_or(&[])

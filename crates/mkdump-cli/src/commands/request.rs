@@ -1,4 +1,4 @@
-//! `mkdump request`: a script that asks the trace's owner for what nobody else has.
+//! `mkdump request`: a script that asks the trace's owner for what no symbol server has.
 
 use std::io::Write;
 use std::path::Path;

@@ -67,7 +67,7 @@ impl<'a> Arm64xFixups<'a> {
 /// The fixups of one block.
 struct BlockFixups<'a> {
     block: Block<'a>,
-    /// The next record, in bytes; behind the block's end once nothing more can be read.
+    /// The next record, in bytes; after the block's end once nothing more can be read.
     at: usize,
 }
 

@@ -19,7 +19,7 @@ pub enum SiteForm {
         slot: Va,
     },
     /// An optimized import call: `mov r10,[slot]; call target`, 12 bytes. The target is the imported function, or the
-    /// import stub behind the own image.
+    /// import stub after the site's own image.
     ImportDirect {
         /// True for a call, false for a jump.
         call: bool,
@@ -36,21 +36,21 @@ pub enum SiteForm {
         slot: Va,
     },
     /// `call target; nop` or `jmp target; int3`, 6 bytes: a retpolined call through the CFG pointer, if the target is a
-    /// stub behind the image. Any code may hold these bytes; the target decides.
+    /// stub after the image. Any code may hold these bytes; the target decides.
     Indirect {
         /// True for a call, false for a jump.
         call: bool,
         /// Where it goes.
         target: Va,
     },
-    /// `call target; int3`, 6 bytes: a retpolined switch, if the target is a stub behind the image. A call of a function
+    /// `call target; int3`, 6 bytes: a retpolined switch, if the target is a stub after the image. A call of a function
     /// that never returns looks the same; the target decides.
     Switch {
         /// Where it goes.
         target: Va,
     },
     /// `call target` or `jmp target` without a known filling, 5 bytes: a retpolined call through rax, if the target is a
-    /// stub behind the image.
+    /// stub after the image.
     Branch {
         /// True for a call, false for a jump.
         call: bool,

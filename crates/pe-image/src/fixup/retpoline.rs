@@ -1,4 +1,4 @@
-//! Retpoline: indirect branches become calls of stubs that lie behind the image.
+//! Retpoline: indirect branches become calls of stubs that lie after the image.
 //!
 //! | site | as linked | rewritten |
 //! | --- | --- | --- |
@@ -58,12 +58,12 @@ impl StubOffsets {
     }
 }
 
-/// How far behind an image a branch may lead that is taken for one into the stubs: the highest offset that was seen is
+/// How far after an image a branch may lead that is taken for one into the stubs: the highest offset that was seen is
 /// 0x420, and modules lie further apart than that.
 const STUBS_REACH: u64 = 2 * PAGE_SIZE as u64;
 
 /// The offset in the stub block of a branch that leaves an image of `size_of_image` bytes at `base` for the pages right
-/// behind it; `None` for any other target. Nothing but the addresses is looked at.
+/// after it; `None` for any other target. Nothing but the addresses is looked at.
 pub fn stub_offset(base: impl Into<Va>, size_of_image: u32, target: impl Into<Va>) -> Option<u32> {
     let start = base.into().wrapping_add(u64::from(size_of_image).next_multiple_of(PAGE_SIZE.into()));
     let offset = target.into().0.wrapping_sub(start.0);
@@ -99,7 +99,7 @@ impl StubBlock {
         Self::from_pages(bytes, section.rva).map(Some)
     }
 
-    /// Takes the block as it lies in memory: the kernel's section RETPOL, or its copy behind an image. `rva` says where
+    /// Takes the block as it lies in memory: the kernel's section RETPOL, or its copy after an image. `rva` says where
     /// that is, for the error's text.
     ///
     /// # Errors
@@ -110,7 +110,7 @@ impl StubBlock {
                 let need = 4 * HEADER_DWORDS as u64;
                 Error::truncated(Place::Rva(rva), "retpoline stub header", need, bytes.len() as u64)
             })?;
-            // The stubs lie behind the header.
+            // The stubs lie after the header.
             if (offset as usize) < 4 * HEADER_DWORDS || offset as usize >= bytes.len() {
                 let place = Place::Rva(Rva(rva.0.saturating_add(4 * number as u32)));
                 let allowed = format!("{:#x} to {:#x}", 4 * HEADER_DWORDS, bytes.len().saturating_sub(1));
@@ -184,7 +184,7 @@ pub(crate) fn indirect_rewrite(
         let distance = i32::try_from(to_block + i64::from(offsets.indirect_cfg) - 5).ok()?;
         return Some(Rewrite::new(opcode, distance, if site.call { 0x90 } else { 0xcc }, 6 + prefix as u8));
     }
-    // What fills the site up to 5 bytes: a nop behind the call, breakpoints behind the jump. Behind a call with prefix a
+    // What fills the site up to 5 bytes: a nop after the call, breakpoints after the jump. After a call with prefix a
     // nop of 3 bytes is taken too, as compilers write it; only 5 bytes are changed.
     let forms: &[&[u8]] = match (site.call, site.rex) {
         (true, false) => &[&[0xff, 0xd0, 0x0f, 0x1f, 0x00]],

@@ -32,7 +32,7 @@ pub enum RangeKind {
     Headers,
     /// A section, by its number in [`crate::Headers::sections`].
     Section(usize),
-    /// The retpoline stubs behind the image.
+    /// The retpoline stubs after the image.
     RetpolineStubs,
 }
 
@@ -41,7 +41,7 @@ pub enum RangeKind {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ImageRange {
-    /// First byte. Stubs lie behind the image, beyond SizeOfImage.
+    /// First byte. Stubs lie after the image, beyond SizeOfImage.
     pub rva: Rva,
     /// Bytes.
     pub size: u32,
@@ -100,7 +100,7 @@ impl MappedImage<'_> {
 
 impl MappedImage<'_> {
     /// The file as it would have to be for a loader that changes nothing: the same layout, with ImageBase, relocated
-    /// addresses, bound slots and sites as this image has them. Stubs, which lie behind the image, are not in it, and
+    /// addresses, bound slots and sites as this image has them. Stubs, which lie after the image, are not in it, and
     /// CheckSum and signature are those of the file that it was made from.
     ///
     /// Takes as much memory as the file.

@@ -12,11 +12,11 @@ pub enum Class {
     ImportOptimized,
     /// An import site that the other dump has as linked.
     ImportLinked,
-    /// An import site that the other dump has through the stub behind the image.
+    /// An import site that the other dump has through the stub after the image.
     ImportStub,
     /// An import site that the other dump has through r10, Driver Verifier's form.
     ImportRegister,
-    /// An indirect branch or switch that the other dump has through a stub behind the image.
+    /// An indirect branch or switch that the other dump has through a stub after the image.
     RetpolineOn,
     /// An indirect branch or switch that the other dump has as linked.
     RetpolineOff,
