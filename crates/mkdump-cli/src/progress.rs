@@ -45,6 +45,7 @@ impl Bars {
     }
 
     /// Shows a line of text in place of a bar.
+    #[cfg(feature = "fetch")]
     pub fn status(&self, text: &str) {
         if let Some(phase) = self.lock().as_mut() {
             if !phase.shown {

@@ -8,7 +8,7 @@ use mkdump::{
     BuildOptions, Choice, Format, Held, ListKind, NameFilter, Output, Progress, Reading, Selection, Source, Wanted,
 };
 
-use super::session::{kernel_modules, open, print_json, search};
+use super::session::{open, print_json, search};
 use super::{Outcome, Session};
 use crate::args::{self, BuildArgs};
 use crate::outputs;
@@ -138,7 +138,7 @@ fn fetch_missing(
     use symstore::{ServerFile, SymbolPath};
 
     let Some(server) = &command.symbol_server else { return Ok(()) };
-    let modules = kernel_modules(source, reading, &command.select)?;
+    let modules = super::session::kernel_modules(source, reading, &command.select)?;
     let index = options.search.index(&modules, bars).map_err(mkdump::Error::from)?;
     let missing = mkdump::missing(&modules, &index);
     let files: Vec<_> = missing.iter().filter_map(|module| ServerFile::image(&mkdump::wanted(module)).ok()).collect();

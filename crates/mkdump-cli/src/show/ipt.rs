@@ -72,16 +72,12 @@ fn snapshots(report: &IptReport, all: bool, width: usize) -> String {
         let pieces: Vec<String> = snapshot.pieces.iter().map(piece).collect();
         let fits =
             if snapshot.word28_fits.is_empty() { "nothing known".into() } else { snapshot.word28_fits.join(", ") };
-        let _ = writeln!(
-            out,
-            "snapshot {}: events with the word at offset 28: {}; it fits {fits}",
-            snapshot.facts.index,
-            pieces.join("; ")
-        );
+        let text = format!("events with the word at offset 28: {}; it fits {fits}", pieces.join("; "));
+        out += &hanging(&format!("snapshot {}: ", snapshot.facts.index), &text, width);
     }
     for snapshot in &report.snapshots {
         for remark in &snapshot.remarks {
-            let _ = writeln!(out, "snapshot {}: {}", snapshot.facts.index, printable(remark));
+            out += &hanging(&format!("snapshot {}: ", snapshot.facts.index), &printable(remark), width);
         }
     }
     out
