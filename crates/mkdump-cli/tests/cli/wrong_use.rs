@@ -265,7 +265,7 @@ fn strict_counts_doubts_about_the_source() {
         let Run { code, stdout, stderr } = run(path, &format!("--etl lost.etl {build}{strict}"));
         assert_eq!(code, expected, "{stderr}");
         assert!(stderr.contains("7 buffers could not be written"), "{stderr}");
-        let told = "1 doubt about the source is among the warnings";
+        let told = "1 doubt is among the warnings";
         assert_eq!(stderr.contains(&format!("not complete: {told}")), code == 1, "{stderr}");
         let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
         assert_eq!(report["shortcomings"], serde_json::json!([told]));

@@ -271,7 +271,7 @@ fn shortcomings(modules: &[BuiltModule], doubts: usize) -> Vec<String> {
             "file may be the wrong one",
             "files may be the wrong ones",
         ),
-        (doubts, "doubt about the source is among the warnings", "doubts about the source are among the warnings"),
+        (doubts, "doubt is among the warnings", "doubts are among the warnings"),
     ];
     let told = counted.into_iter().filter(|(count, ..)| *count > 0);
     told.map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many })).collect()
