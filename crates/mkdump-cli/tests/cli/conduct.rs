@@ -93,7 +93,7 @@ fn log_lines_go_where_they_are_asked_to() {
         " info  mkdump ",
         "--log run.log",
         " info  reading the trace",
-        "demonet.sys: modules/demonet.sys",
+        &format!("demonet.sys: modules{}demonet.sys", std::path::MAIN_SEPARATOR),
         " info  import optimization on: ",
         " info  retpoline off: ",
         " info  done",
