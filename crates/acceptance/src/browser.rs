@@ -133,6 +133,7 @@ fn is_sound(facts: &Value) -> Result<()> {
     ensure!(facts["sorted"] == true, "a click on Size did not sort the tables");
     ensure!(facts["above"] == true, "the search box is not at the top");
     if let Some(first) = facts["first"].as_str() {
+        ensure!(facts["reached"] == true, "the Tab key does not reach each module of the map");
         let picked = facts["picked"].as_str().unwrap_or("");
         ensure!(picked.contains(first), "a module of the map does not say its numbers: {picked:?}");
     }

@@ -25,9 +25,11 @@
   });
   const labels = drawings.flatMap((drawing) => [...drawing.querySelectorAll("svg.map text")]);
   found.label = Math.min(...labels.map((label) => label.getBoundingClientRect().height));
-  // A module says its numbers without a pointer resting on it.
+  // A module says its numbers without a pointer resting on it. The event is made here: a window that is not in front
+  // gets none of its own.
   if (groups.length > 0) {
-    groups[0].focus();
+    groups[0].dispatchEvent(new FocusEvent("focus"));
+    found.reached = groups.every((group) => group.tabIndex === 0);
     found.picked = document.getElementById("picked").textContent;
     found.first = groups[0].querySelector("title").textContent.split("\n")[0];
   }
