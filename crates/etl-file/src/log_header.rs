@@ -134,6 +134,11 @@ impl LogFileMode {
     /// One set of buffers for all processors.
     pub const NO_PER_PROCESSOR_BUFFERING: Self = Self(0x1000_0000);
 
+    /// True for a process's own session, whose header states the pointer size of that process and not the machine's.
+    pub fn is_private(self) -> bool {
+        self.has(Self::PRIVATE) || self.has(Self::PRIVATE_IN_PROC)
+    }
+
     /// True when every bit of `bits` is set.
     pub fn has(self, bits: Self) -> bool {
         self.0 & bits.0 == bits.0

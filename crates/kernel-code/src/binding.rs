@@ -71,7 +71,7 @@ impl<'a> Bound<'a> {
     /// One of them.
     ///
     /// # Panics
-    /// When there is no such module. The methods below panic then too.
+    /// If the number is not that of a module. This applies to the methods below as well.
     pub fn entry(&self, module: ModuleId) -> &Entry {
         &self.entries[module.0]
     }

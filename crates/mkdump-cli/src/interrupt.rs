@@ -9,8 +9,8 @@ pub fn watch() {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
     use signal_hook::iterator::Signals;
 
-    // A write past the limit fails with EFBIG when a handler is there, whatever the handler does. Without handlers an
-    // interrupted run leaves its temporary file, which is no reason not to run.
+    // A write past the limit fails with EFBIG when a handler is there, whatever the handler does. If handlers
+    // cannot be set, an interrupted run leaves its temporary file. The run itself is not affected.
     let _ = signal_hook::flag::register(SIGXFSZ, std::sync::Arc::default());
     let heard = [SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(|signal| !is_ignored(*signal));
     let Ok(mut signals) = Signals::new(heard) else { return };
@@ -47,7 +47,7 @@ fn is_ignored(signal: i32) -> bool {
 pub fn watch() {
     /// STATUS_CONTROL_C_EXIT.
     const ENDED_BY_CTRL_C: u32 = 0xc000_013a;
-    // Without a handler an interrupted run leaves its temporary file, which is no reason not to run.
+    // If the handler cannot be set, an interrupted run leaves its temporary file behind. The run itself is not affected.
     let _ = ctrlc::set_handler(|| {
         mkdump::remove_unfinished();
         std::process::exit(ENDED_BY_CTRL_C as i32);

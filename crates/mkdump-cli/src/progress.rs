@@ -116,8 +116,9 @@ pub struct Fetching<'b> {
 #[derive(Default)]
 struct FetchState {
     finished: u64,
-    /// Bytes of each file so far.
+    /// Bytes of each file so far, and of all of them: pieces are many, so the sum is kept and not made anew.
     received: std::collections::HashMap<String, u64>,
+    bytes: u64,
 }
 
 #[cfg(feature = "fetch")]
@@ -130,9 +131,12 @@ impl<'b> Fetching<'b> {
 
     /// So many bytes of a file are there.
     pub fn received(&self, file: &str, bytes: u64) {
-        self.change(|state| match state.received.get_mut(file) {
-            Some(known) => *known = bytes.max(*known),
-            None => drop(state.received.insert(file.to_owned(), bytes)),
+        self.change(|state| {
+            let before = match state.received.get_mut(file) {
+                Some(known) => std::mem::replace(known, bytes.max(*known)),
+                None => state.received.insert(file.to_owned(), bytes).unwrap_or(0),
+            };
+            state.bytes += bytes.saturating_sub(before);
         });
     }
 
@@ -144,8 +148,7 @@ impl<'b> Fetching<'b> {
     fn change(&self, change: impl FnOnce(&mut FetchState)) {
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         change(&mut state);
-        let bytes = state.received.values().sum::<u64>();
-        self.bars.status(&told(state.finished, self.files, bytes, self.began.elapsed()));
+        self.bars.status(&told(state.finished, self.files, state.bytes, self.began.elapsed()));
     }
 }
 

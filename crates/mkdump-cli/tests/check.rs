@@ -133,7 +133,7 @@ fn sites_in_the_other_form_are_a_failure() {
     }
 }
 
-/// A dump agrees with the one that it was made from whatever is true: that is no proof, and the report says so.
+/// A dump always agrees with the one that it was made from. The comparison proves nothing, and the report says so.
 #[test]
 fn the_source_of_a_dump_proves_nothing() {
     let dir = tempfile::tempdir().unwrap();

@@ -70,7 +70,7 @@ pub enum Error {
     /// Module files cannot be looked for.
     #[error(transparent)]
     Search(#[from] SearchError),
-    /// The source names no kernel module, so there is no code to follow Intel PT data over.
+    /// The source names no kernel module. Following Intel PT data needs the code of modules.
     #[error("{name}: there is no code to follow the Intel PT data over: {why}")]
     NoCode {
         /// The trace or dump.

@@ -35,10 +35,10 @@ pub mod request;
 mod select;
 
 pub use error::{Error, Result};
-pub use jobs::build_dump::{BuildOptions, Format, ListKind, Selection};
+pub use jobs::build_dump::{BuildOptions, Format, ListKind, Selection, can_build};
 pub use jobs::check;
 pub use jobs::ipt::analyse::IptOptions;
-pub use jobs::modules::{ListOptions, require_kernel_modules, why_no_modules};
+pub use jobs::modules::{ListOptions, no_modules, require_kernel_modules, why_no_modules};
 pub use jobs::threads::ThreadListOptions;
 pub use kernel_code as system;
 pub use kernel_code::{Choice, Search, SearchError, missing, wanted};
@@ -48,6 +48,7 @@ pub use kernel_snapshot::{
     SourceKind, Summary, Wanted, dump, threads,
 };
 pub use output::{Output, WriteError, remove_unfinished};
+pub use pe_image::is_kernel_file_name;
 pub use provenance::{PROVENANCE_STREAM, Provenance, SourceFile, UsedFile};
 pub use report::{build, list_modules, list_threads};
 pub use select::{NameFilter, NoMatch, PatternError, Rejection};

@@ -35,7 +35,6 @@ fn main() -> Result<ExitCode> {
         table.push(measure(&name, &mut outcome)?);
     }
     println!("\n{}", table.join("\n"));
-    outcome.print();
     Ok(outcome.finish())
 }
 

@@ -20,6 +20,16 @@ fn driver() -> Driver {
     driver
 }
 
+fn driver_with_pdb() -> Driver {
+    let mut driver = driver();
+    driver.pdb = Some(PdbSpec::Rsds {
+        guid: String::from("00112233-4455-6677-8899-AABBCCDDEEFF"),
+        age: 3,
+        path: String::from("driver.pdb"),
+    });
+    driver
+}
+
 fn with(built: &Built, edits: &[(&str, usize, u32)]) -> Vec<u8> {
     let mut built = built.clone();
     for &(place, offset, value) in edits {
@@ -92,14 +102,8 @@ fn the_section_of_an_address() {
 
 /// The header's first 4 KiB do not hold the section table: it is read further.
 #[test]
-fn an_identity_behind_a_large_stub() {
-    let mut driver = driver();
-    driver.pdb = Some(PdbSpec::Rsds {
-        guid: String::from("00112233-4455-6677-8899-AABBCCDDEEFF"),
-        age: 3,
-        path: String::from("driver.pdb"),
-    });
-    let built = driver.build();
+fn an_identity_after_a_large_stub() {
+    let built = driver_with_pdb().build();
     let identity = Identity::read(Cursor::new(&built.bytes)).unwrap();
     assert_eq!(identity, PeFile::parse(&built.bytes).unwrap().identity());
     let error = Identity::read(Cursor::new(&built.bytes[..NT + 30])).unwrap_err().to_string();
@@ -123,13 +127,7 @@ fn an_identity_behind_a_large_stub() {
 /// What a debugger reads of an image to find its PDB: the debug directory and the record.
 #[test]
 fn the_ranges_of_the_debug_directory() {
-    let mut driver = driver();
-    driver.pdb = Some(PdbSpec::Rsds {
-        guid: String::from("00112233-4455-6677-8899-AABBCCDDEEFF"),
-        age: 3,
-        path: String::from("driver.pdb"),
-    });
-    let built = driver.build();
+    let built = driver_with_pdb().build();
     let file = PeFile::parse(&built.bytes).unwrap();
     let directory = file.headers().directory(DirectoryKind::Debug).unwrap();
     let ranges = file.debug_ranges();
@@ -139,7 +137,7 @@ fn the_ranges_of_the_debug_directory() {
     assert_eq!(record_size, 4 + 16 + 4 + 11);
     assert_eq!(&file.bytes_from(record)[..4], b"RSDS");
 
-    assert_eq!(PeFile::parse(&self::driver().build().bytes).unwrap().debug_ranges(), []);
+    assert_eq!(PeFile::parse(&driver().build().bytes).unwrap().debug_ranges(), []);
     // A record that is in the file only (AddressOfRawData 0), and one of another type.
     let not_mapped = with(&built, &[("debug", 20, 0)]);
     assert_eq!(PeFile::parse(&not_mapped).unwrap().debug_ranges(), []);

@@ -149,12 +149,11 @@ const PROCESSOR_ARCHITECTURE_ARM64: u16 = 12;
 /// The architecture, where the trace gives evidence of it. The pointer size of the log-file header is the machine's in a
 /// log of the kernel; a process's private log states the process's own, which on x64 may be 4.
 fn architecture(survey: &Survey<'_>) -> Option<Architecture> {
-    let private = survey.header.mode.has(LogFileMode::PRIVATE) || survey.header.mode.has(LogFileMode::PRIVATE_IN_PROC);
     match survey.system.architecture {
         Some(PROCESSOR_ARCHITECTURE_INTEL) => Some(Architecture::X86),
         Some(PROCESSOR_ARCHITECTURE_AMD64) => Some(Architecture::Amd64),
         Some(PROCESSOR_ARCHITECTURE_ARM64) => Some(Architecture::Arm64),
-        _ if survey.system.pointer_size == 4 && !private => Some(Architecture::X86),
+        _ if survey.system.pointer_size == 4 && !survey.header.mode.is_private() => Some(Architecture::X86),
         _ => None,
     }
 }

@@ -50,11 +50,7 @@ pub(super) fn same(first: (&str, &LogHeader), other: (&str, &LogHeader)) -> Resu
     if version(a) != version(b) {
         return differs("Windows version", version(b), version(a));
     }
-    // A process's private log states the process's own pointer size, which may be smaller than the machine's.
-    let pointer = |header: &LogHeader| {
-        let private = header.mode.has(LogFileMode::PRIVATE) || header.mode.has(LogFileMode::PRIVATE_IN_PROC);
-        (!private).then_some(header.pointer_size)
-    };
+    let pointer = |header: &LogHeader| (!header.mode.is_private()).then_some(header.pointer_size);
     if let (Some(x), Some(y)) = (pointer(a), pointer(b))
         && x != y
     {

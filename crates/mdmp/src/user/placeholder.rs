@@ -37,8 +37,8 @@ const PAGE: u64 = 0x1000;
 
 impl Placeholder {
     /// A thread `id` that stands at `instruction`, its pages at user addresses that neither the memory nor the modules
-    /// of `dump` use. Neither is added: see [`Dump::add_placeholder`]. `None` when this crate has no context
-    /// for the architecture, or when there is no room.
+    /// of `dump` use. Neither is added: see [`Dump::add_placeholder`]. `None` if this crate has no context
+    /// for the architecture, or if no address range is free.
     pub fn new(dump: &Dump<'_>, id: u32, instruction: u64) -> Option<Placeholder> {
         let taken: Vec<AddressRange> = (dump.memory.iter().filter_map(MemoryRange::range))
             .chain(dump.modules.iter().filter_map(Module::range))

@@ -8,7 +8,7 @@ use mkdump::snapshot::Module;
 use symstore::fetch::{FetchOptions, FetchProgress, Outcome as Fetched, fetch};
 use symstore::{FileKind, Lookup, MICROSOFT_SERVER, ServerFile, SymbolPath, Wanted as WantedFile};
 
-use super::session::{is_built, kernel_modules, open, print, print_json, search};
+use super::session::{kernel_modules, open, print, print_json, search};
 use super::{Outcome, Session};
 use crate::args::FetchCommand;
 use crate::progress::{Bars, Fetching};
@@ -58,7 +58,7 @@ pub fn run(command: &FetchCommand, session: &Session) -> Result<Outcome> {
             session.say(&summary(&report, session.talk.verbose, width::stderr()));
         }
         let mut next = next(command, &report, &store, is_cut_off);
-        next.retain(|next| is_built(&reading) || next.what != BUILD);
+        next.retain(|next| mkdump::can_build(&reading) || next.what != BUILD);
         session.suggest(&next);
     }
     let done = report.here() == files.len() && unfetchable.is_empty();

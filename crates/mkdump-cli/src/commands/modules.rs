@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use mkdump::{ListOptions, NameFilter, Reading, Wanted};
 
-use super::session::{is_built, no_modules, open, print, print_json, search};
+use super::session::{open, print, print_json, search};
 use super::{Outcome, Session};
 use crate::args::{ModulesArgs, ModulesCommand};
 use crate::show::next::{Job, Next};
@@ -33,7 +33,7 @@ pub fn run(command: &ModulesCommand, session: &Session) -> Result<Outcome> {
         let is_there = reading.snapshot.modules.iter().any(|module| module.kernel || command.user);
         match command.select.at {
             Some(at) if is_there => bail!("--at: none of the modules was loaded at {at}"),
-            _ => return Err(no_modules(&source, &reading)),
+            _ => return Err(mkdump::no_modules(&source, &reading).into()),
         }
     }
     if !command.json {
@@ -57,7 +57,7 @@ fn after_modules(command: &ModulesCommand, places: &ModulesArgs, reading: &Readi
         store = Path::new("symbols");
         next.push(Next::new("get the files", job.command("fetch").option("--store", store).line()));
     }
-    if is_built(reading) {
+    if mkdump::can_build(reading) {
         next.push(Next::new("build the dump", job.build_with(store, None)));
     }
     next

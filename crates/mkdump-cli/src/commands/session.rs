@@ -76,12 +76,6 @@ pub fn open(source: &SourceArgs) -> Result<Source> {
     Ok(opened.map_err(mkdump::Error::from)?)
 }
 
-/// Whether dumps are built of a source's machine: of 32-bit traces they are not.
-pub fn is_built(reading: &Reading<'_>) -> bool {
-    reading.summary.kind != mkdump::SourceKind::Trace
-        || reading.snapshot.machine.architecture != Some(mkdump::snapshot::Architecture::X86)
-}
-
 /// Where module files are looked for: the directories given, and those of the environment's symbol path.
 pub fn search(modules: &ModulesArgs) -> Search {
     let mut search = Search::new(modules.modules.clone(), &SymbolPath::from_environment());
@@ -101,21 +95,13 @@ pub fn search_given(modules: &ModulesArgs) -> Search {
 /// # Errors
 /// When the source names no kernel modules, or the choice leaves none.
 pub fn kernel_modules(source: &Source, reading: &Reading<'_>, select: &SelectArgs) -> Result<Vec<Module>> {
-    let kernel = || reading.snapshot.modules.iter().filter(|module| module.kernel);
-    if kernel().next().is_none() {
-        return Err(no_modules(source, reading));
-    }
+    let mut modules = mkdump::require_kernel_modules(source, reading)?;
     let names = NameFilter::new(&select.include, &select.exclude)?;
     let moment = select.at.map(|at| reading.moment(Some(at))).transpose().map_err(mkdump::Error::from)?;
-    names.require_match(kernel()).map_err(mkdump::Error::from)?;
-    let wanted =
-        |module: &&Module| names.rejects(&module.name).is_none() && moment.is_none_or(|moment| module.live_at(moment));
-    Ok(kernel().filter(wanted).cloned().collect())
-}
-
-/// The error of a source that names no kernel modules.
-pub fn no_modules(source: &Source, reading: &Reading<'_>) -> anyhow::Error {
-    mkdump::Error::NoModules { path: source.path().to_owned(), why: mkdump::why_no_modules(reading) }.into()
+    names.require_match(&modules).map_err(mkdump::Error::from)?;
+    modules
+        .retain(|module| names.rejects(&module.name).is_none() && moment.is_none_or(|moment| module.live_at(moment)));
+    Ok(modules)
 }
 
 /// Prints a value as JSON on stdout.

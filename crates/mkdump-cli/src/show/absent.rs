@@ -76,13 +76,17 @@ fn instead(file: Option<&str>, version: Option<&str>, reason: Option<&str>) -> (
     }
 }
 
+/// The kernel, the HAL, then all others: the order in which a missing module costs most where nothing else tells.
+pub fn rank(name: &str) -> u8 {
+    match name {
+        name if mkdump::is_kernel_file_name(name) => 0,
+        name if name.eq_ignore_ascii_case("hal.dll") => 1,
+        _ => 2,
+    }
+}
+
 /// The modules by reason: the kernel, the HAL, then by packet addresses and size; a few of each, or `all`.
 pub fn listed(mut modules: Vec<Absent>, all: bool, width: usize) -> String {
-    let rank = |name: &str| match name.to_ascii_lowercase().as_str() {
-        "ntoskrnl.exe" | "ntkrnlmp.exe" | "ntkrla57.exe" => 0,
-        "hal.dll" => 1,
-        _ => 2,
-    };
     modules.sort_by_key(|module| (rank(&module.name), std::cmp::Reverse((module.hits, module.size)), module.base));
     let mut groups: Vec<(String, Vec<Absent>)> = Vec::new();
     for module in modules {

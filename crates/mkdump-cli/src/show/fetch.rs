@@ -60,7 +60,7 @@ pub enum FetchResult {
     Discarded,
     /// It could not be had.
     Failed,
-    /// There is no way to the server.
+    /// The server cannot be reached.
     Unreachable,
 }
 

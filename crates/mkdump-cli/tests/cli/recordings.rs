@@ -18,7 +18,7 @@ fn every_command_takes_all_files_of_a_recording() {
     let source = "--etl t.etl --etl t.kernel.etl";
     let Run { code, stdout, stderr } = run(path, &format!("modules {source}"));
     assert_eq!((code, stdout.lines().count()), (0, 1 + RecordingSet::MODULES.len()), "{stdout}{stderr}");
-    // What is told to type next names both.
+    // The suggested next command names both files.
     assert!(stderr.contains("mkdump fetch --etl t.etl --etl t.kernel.etl"), "{stderr}");
     let Run { code, stdout, .. } = run(path, &format!("ipt {source} -m modules"));
     assert!(code == 0 && stdout.contains("2 snapshots"), "{stdout}");

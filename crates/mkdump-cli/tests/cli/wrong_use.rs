@@ -195,7 +195,7 @@ fn a_trace_of_another_architecture_is_listed_but_not_built() {
     check(path, "--etl x86.etl -m modules -o out.dmp", &["x86.etl: ", "32-bit", "x64 and ARM64", "mkdump modules"]);
     let Run { code, stdout, .. } = run(path, "modules --etl x86.etl");
     assert!(code == 0 && stdout.contains("00000000`82600000"), "{stdout}");
-    // What is told to type next must work.
+    // The suggested next command must work.
     let Run { stderr, .. } = run(path, "modules --etl x86.etl");
     assert!(stderr.contains("mkdump fetch") && !stderr.contains("build the dump"), "{stderr}");
 }

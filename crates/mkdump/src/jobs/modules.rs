@@ -37,9 +37,14 @@ pub(crate) fn listed_modules<'r>(reading: &'r Reading<'_>, options: &ListOptions
 pub fn require_kernel_modules(source: &Source, reading: &Reading<'_>) -> Result<Vec<Module>> {
     let modules: Vec<Module> = reading.snapshot.modules.iter().filter(|module| module.kernel).cloned().collect();
     match modules.is_empty() {
-        true => Err(Error::NoModules { path: source.path().to_owned(), why: why_no_modules(reading) }),
+        true => Err(no_modules(source, reading)),
         false => Ok(modules),
     }
+}
+
+/// The error of a source that names no kernel modules.
+pub fn no_modules(source: &Source, reading: &Reading<'_>) -> Error {
+    Error::NoModules { path: source.path().to_owned(), why: why_no_modules(reading) }
 }
 
 /// Why a source lists no kernel modules, as a sentence about the source.

@@ -122,7 +122,7 @@ pub enum Outcome {
         /// Why not.
         reason: String,
     },
-    /// There is no way to the server, so it was not asked. The same for every file.
+    /// The server cannot be reached, so it was not asked. This is the same for every file.
     Unreachable {
         /// The server.
         server: String,

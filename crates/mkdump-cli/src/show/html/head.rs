@@ -4,8 +4,9 @@ use std::fmt::{self, Write};
 
 use mkdump::report::Status;
 
-use super::text::{Grouped, Size, Text, counted};
+use super::text::{Grouped, Size, Text};
 use super::{Module, Page, bar, sum};
+use crate::show::text;
 
 pub(super) fn header(out: &mut String, page: &Page) -> fmt::Result {
     write!(
@@ -30,7 +31,7 @@ pub(super) fn verdict(out: &mut String, page: &Page) -> fmt::Result {
     let wanted = included + absent;
     let (class, headline) = match (included, absent) {
         (0, _) => ("bad", "None of the module files was found, so the dump contains no code.".to_owned()),
-        (_, 0) => ("good", format!("Complete: the code of all {} is in the dump.", counted(wanted, "module"))),
+        (_, 0) => ("good", format!("Complete: the code of all {} is in the dump.", text::count(wanted, "module"))),
         (_, 1) => {
             ("part", format!("{} of {} modules are in the dump; 1 is missing.", Grouped(included), Grouped(wanted)))
         }
@@ -56,7 +57,7 @@ pub(super) fn verdict(out: &mut String, page: &Page) -> fmt::Result {
         write!(out, "<li>Not complete: {}</li>", Text(&page.shortcomings.join("; ")))?;
     }
     if !page.warnings.is_empty() {
-        write!(out, "<li><a href=\"#warnings\">{}</a></li>", counted(page.warnings.len() as u64, "warning"))?;
+        write!(out, "<li><a href=\"#warnings\">{}</a></li>", text::count(page.warnings.len() as u64, "warning"))?;
     }
     out.write_str("</ul>\n</section>\n")
 }
@@ -70,7 +71,7 @@ fn covered(out: &mut String, page: &Page) -> fmt::Result {
         return out.write_str("<li>The Intel PT data names no address.</li>");
     }
     let share = (u128::from(inside) * 1000 / u128::from(all)) as f64 / 10.0;
-    write!(out, "<li>{share}% of {} lie in modules of the dump.", counted(all, "packet address"))?;
+    write!(out, "<li>{share}% of {} lie in modules of the dump.", text::count(all, "packet address"))?;
     let missed = page.modules.iter().filter(|module| module.is_absent() && module.hits() > 0);
     if let Some(most) = missed.max_by_key(|module| module.hits()) {
         write!(out, " Most are missed in {} ({}).", Text(&most.name), Grouped(most.hits()))?;
@@ -122,7 +123,7 @@ pub(super) fn tiles(out: &mut String, page: &Page) -> fmt::Result {
         let all = hits.saturating_add(unknown);
         write!(out, "<div class=\"tile\"><h2>Packet addresses</h2><p class=\"big\">{}</p>", Grouped(all))?;
         bar(out, &[("hot", hits), ("missing", unknown)])?;
-        writeln!(out, "<p>in {}; {} in none</p></div>", counted(touched as u64, "module"), Grouped(unknown))?;
+        writeln!(out, "<p>in {}; {} in none</p></div>", text::count(touched as u64, "module"), Grouped(unknown))?;
     }
     out.write_str("</section>\n")
 }

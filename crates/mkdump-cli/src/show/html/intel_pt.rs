@@ -202,5 +202,5 @@ pub(super) fn unknown(out: &mut String, page: &Page) -> fmt::Result {
 
 /// Bytes and number of the snapshots, for the facts.
 pub(super) fn total(snapshots: u64, bytes: u64) -> String {
-    format!("{}, {}", super::text::counted(snapshots, "snapshot"), Size(bytes))
+    format!("{}, {}", crate::show::text::count(snapshots, "snapshot"), Size(bytes))
 }

@@ -252,8 +252,8 @@ fn bins(module: &Module, scale: f64) -> Vec<(u64, u64)> {
     bins
 }
 
-/// Hatching, so that what is not in the dump is told apart without colours too. Each drawing has its own: those of one
-/// that is not shown do not count.
+/// Hatching, so that readers who cannot tell the colours apart see what is not in the dump. Each drawing has its own
+/// patterns: browsers ignore those of a drawing that is not shown.
 fn patterns(out: &mut String, name: &str) -> fmt::Result {
     out.write_str("<defs>")?;
     for (status, angle) in [("missing", 45), ("mismatch", -45)] {

@@ -5,8 +5,10 @@ use std::fmt::{self, Write};
 
 use mkdump::report::Status;
 
-use super::text::{Address, Grouped, Size, Text, counted};
+use super::text::{Address, Grouped, Size, Text};
 use super::{Module, Page, Sites, bar, class, word};
+use crate::show::absent::rank;
+use crate::show::text::count;
 
 /// What is missing, by what it costs: packet addresses first, then the kernel and the HAL, then the size.
 pub(super) fn absent(out: &mut String, page: &Page) -> fmt::Result {
@@ -14,11 +16,6 @@ pub(super) fn absent(out: &mut String, page: &Page) -> fmt::Result {
     if modules.is_empty() {
         return Ok(());
     }
-    let rank = |name: &str| match name.to_ascii_lowercase().as_str() {
-        "ntoskrnl.exe" | "ntkrnlmp.exe" | "ntkrla57.exe" => 0,
-        "hal.dll" => 1,
-        _ => 2,
-    };
     modules.sort_by_key(|module| (Reverse(module.hits()), rank(&module.name), Reverse(module.size), module.base));
     let ipt = if page.has_ipt { "<th class=\"n\">Packet addresses" } else { "" };
     write!(
@@ -27,7 +24,7 @@ pub(super) fn absent(out: &mut String, page: &Page) -> fmt::Result {
          <button type=\"button\" class=\"copy\" data-from=\"absent\">Copy names and keys</button></p>\n\
          <div class=\"scroll tall\"><table id=\"absent\" class=\"sortable\">\n\
          <thead><tr><th>Module{ipt}<th class=\"n\">Size<th>Base<th>Key<th>PDB<th>Why</tr></thead>\n<tbody>\n",
-        counted(modules.len() as u64, "module")
+        count(modules.len() as u64, "module")
     )?;
     for module in modules {
         name(out, module)?;

@@ -39,7 +39,7 @@ fn votes(module: &str) -> Votes {
     Votes { module: module.to_owned(), verdict: "on".to_owned(), on: 21, off: 0, either: 4, neither: 1 }
 }
 
-/// A system of so many modules, of which all but a few are missing.
+/// A system with this many modules. Only a few of them have files.
 fn mostly_missing(count: u64) -> Page {
     let modules = (0..count).map(|number| {
         let mut module = module(&format!("driver{number:04}.sys"), 0xffff_f805_1000_0000 + number * 0x8_0000, 0x4_2000);

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use crate::show::text::is_unseen;
+use crate::show::text::{address, grouped, is_unseen};
 
 /// Text from a trace or a file: escaped for an element or an attribute, control and direction characters made visible.
 pub(super) struct Text<'a>(pub(super) &'a str);
@@ -26,7 +26,7 @@ pub(super) struct Address(pub(super) u64);
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}`{:08x}", self.0 >> 32, self.0 & 0xffff_ffff)
+        f.write_str(&address(self.0))
     }
 }
 
@@ -51,22 +51,6 @@ pub(super) struct Grouped(pub(super) u64);
 
 impl fmt::Display for Grouped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.0.to_string();
-        digits.char_indices().try_for_each(|(at, digit)| {
-            if at > 0 && (digits.len() - at).is_multiple_of(3) {
-                f.write_char(',')?;
-            }
-            f.write_char(digit)
-        })
+        f.write_str(&grouped(self.0))
     }
-}
-
-/// `1 module`, `2 modules`.
-pub(super) fn counted(number: u64, noun: &str) -> String {
-    let plural = match (number, noun.ends_with('s')) {
-        (1, _) => "",
-        (_, true) => "es",
-        _ => "s",
-    };
-    format!("{} {noun}{plural}", Grouped(number))
 }

@@ -7,7 +7,7 @@ use ipt_analysis::choose::Facts;
 use ipt_analysis::snapshot::Snapshot;
 use ipt_analysis::touched::{Touched, touched};
 use kernel_code::{Choice, Detect, Exporter, Files, Image, Setting, System};
-use kernel_snapshot::{Architecture, Progress, Reading, Source};
+use kernel_snapshot::{Architecture, Progress, Reading, Source, SourceKind};
 use pe_image::ImportCalls;
 
 use crate::error::{Error, Result};
@@ -78,6 +78,12 @@ fn tell_details(system: &System<'_>, progress: &dyn Progress) {
     progress.detail(&format!("retpoline {}: {}", if retpoline.on { "on" } else { "off" }, retpoline.reason));
 }
 
+/// Whether dumps are built of a source's machine. The kernel of a 32-bit system has addresses that the writers, and what
+/// debuggers expect of a dump, do not cover; a dump of such a system is a dump already.
+pub fn can_build(reading: &Reading<'_>) -> bool {
+    reading.summary.kind != SourceKind::Trace || reading.snapshot.machine.architecture != Some(Architecture::X86)
+}
+
 /// Builds a dump of a source's kernel modules as `options` ask, and hands the result to `then`.
 pub(crate) fn build_with<T>(
     source: &Source,
@@ -87,8 +93,7 @@ pub(crate) fn build_with<T>(
     then: impl FnOnce(&Built<'_>) -> T,
 ) -> Result<T> {
     let modules = require_kernel_modules(source, reading)?;
-    // The kernel of a 32-bit system has addresses that the writers, and what debuggers expect of a dump, do not cover.
-    if source.is_trace() && reading.snapshot.machine.architecture == Some(Architecture::X86) {
+    if !can_build(reading) {
         return Err(Error::Architecture { path: source.path().to_owned() });
     }
     if options.format == Format::Triage && reading.snapshot.machine.architecture == Some(Architecture::X86) {

@@ -85,7 +85,7 @@ pub struct SnapshotReport {
     pub pieces: Vec<PieceReport>,
     /// What the words at offset 28 of these events may mean: `ring-position`, `index`, `bytes-left`.
     pub word28_fits: Vec<&'static str>,
-    /// How well the flow could follow it. `None` when there is no code to follow it over.
+    /// How well the flow could follow it. `None` without any module's code.
     pub quality: Option<QualityReport>,
     /// What is odd about it.
     pub remarks: Vec<String>,
@@ -289,7 +289,7 @@ pub struct FlowTotals {
     pub errors: u64,
     /// How many of them because code is missing.
     pub lacking: u64,
-    /// How well the flow could follow all chosen snapshots together. `None` when there is no code to follow them over.
+    /// How well the flow could follow all chosen snapshots together. `None` without any module's code.
     pub quality: Option<QualityReport>,
 }
 
