@@ -7,8 +7,7 @@ use std::sync::Arc;
 use crate::addr::{Rva, Va};
 use crate::error::Error;
 use crate::imports::ImportName;
-use crate::modules::ModuleId;
-use crate::site::Site;
+use crate::module::ModuleId;
 
 /// Where an import leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,11 +137,6 @@ impl<'a> Binding<'a> {
     /// The slot that starts at `rva`.
     pub fn slot_at(&self, rva: Rva) -> Option<&Slot<'a>> {
         self.slots.binary_search_by_key(&rva, |slot| slot.rva).ok().map(|index| &self.slots[index])
-    }
-
-    /// The import through which a site goes. `None` for a site that reads no slot of an import.
-    pub fn import_of(&self, site: &Site) -> Option<&Slot<'a>> {
-        self.slot_at(site.slot?)
     }
 
     /// What stays unbound, each DLL and name once.

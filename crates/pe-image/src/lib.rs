@@ -93,6 +93,7 @@ mod image;
 mod imports;
 mod kernel;
 mod load_config;
+mod module;
 mod modules;
 mod pdb_id;
 mod policy;
@@ -108,14 +109,12 @@ pub use directory::{Directory, DirectoryKind};
 pub use dvrt::{
     AddressConstants, Arm64ImportTransfer, Arm64xFixup, Arm64xFixups, Bdd, BddNode, Dvrt, DvrtEntry, Fixups,
     FunctionOverride, FunctionOverrides, ImportTransfer, IndirectTransfer, OverrideChoice, OverrideSite,
-    OverrideSiteKind, OverrideTarget, PageRecord, Records, SwitchBranch, Symbol,
+    OverrideSiteKind, OverrideTarget, PageRecord, Records, SITE_SIZE, SwitchBranch, Symbol,
 };
 pub use error::{Diagnostic, DiagnosticKind, Error, ErrorKind, Place, Result};
 pub use exports::{Export, Exports};
 pub use file::PeFile;
-pub use fixup::{
-    LinkedImport, SITE_SIZE, SLOT_INSTRUCTION, SiteForm, Stub, StubBlock, StubOffsets, recognise, stub_offset,
-};
+pub use fixup::{LinkedImport, SLOT_INSTRUCTION, SiteForm, Stub, StubBlock, StubOffsets, recognise, stub_offset};
 pub use functions::{GuardFunction, RuntimeFunction};
 pub use header::{Headers, Machine, Section};
 pub use identity::{CodeView, Identity, IdentityError, PdbChecksum, image_key, pdb_key};
@@ -123,7 +122,8 @@ pub use image::{ImageRange, MappedImage, Piece, Pieces, RangeKind, Selection};
 pub use imports::{Import, ImportName, ImportedDll, Imports};
 pub use kernel::{ImportOptimizationDefault, KERNEL_FILE_NAMES, import_optimization_by_default, is_kernel_file_name};
 pub use load_config::LoadConfig;
-pub use modules::{Module, ModuleId, Modules};
+pub use module::{Module, ModuleId};
+pub use modules::Modules;
 pub use pdb_id::{Guid, PdbId};
 pub use policy::{ImportCalls, Policy};
 pub use relocate::{Block, Blocks, Relocation, RelocationKind};

@@ -1,6 +1,5 @@
 //! Modules that were loaded together: which export each import leads to.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -8,40 +7,11 @@ use crate::addr::Va;
 use crate::api_set::ApiSets;
 use crate::bind::{Binding, Rule, Slot, Target, Unbound};
 use crate::exports::{Export, Exports};
-use crate::file::PeFile;
 use crate::image::MappedImage;
 use crate::imports::ImportName;
 use crate::kernel::{KERNEL_FILE_NAMES, is_kernel_file_name};
+use crate::module::{Module, ModuleId};
 use crate::policy::Policy;
-
-/// A module as it was loaded.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Module<'a> {
-    /// The file name under which it was loaded: `ntoskrnl.exe`, `CI.dll`.
-    pub name: Cow<'a, str>,
-    /// Its first address.
-    pub base: Va,
-    /// Its file, if that is at hand. Imports from a module without a file stay unbound, and say why.
-    pub file: Option<PeFile<'a>>,
-}
-
-impl<'a> Module<'a> {
-    /// A module with its file.
-    pub fn new(name: impl Into<Cow<'a, str>>, base: impl Into<Va>, file: PeFile<'a>) -> Self {
-        Self { file: Some(file), ..Self::without_file(name, base) }
-    }
-
-    /// A module that was loaded and whose file is missing.
-    pub fn without_file(name: impl Into<Cow<'a, str>>, base: impl Into<Va>) -> Self {
-        Self { name: name.into(), base: base.into(), file: None }
-    }
-}
-
-/// A module of a set: its number in the order in which the modules were given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct ModuleId(pub usize);
 
 /// The most forwarders that are followed: real chains have one or two.
 const MOST_FORWARDERS: usize = 16;

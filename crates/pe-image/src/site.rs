@@ -3,9 +3,9 @@
 use std::fmt;
 
 use crate::addr::{IatIndex, Rva};
-use crate::bind::Target;
-use crate::dvrt::{ImportTransfer, IndirectTransfer, PageRecord, SwitchBranch};
-use crate::fixup::{SITE_SIZE, SLOT_INSTRUCTION};
+use crate::bind::{Binding, Slot, Target};
+use crate::dvrt::{ImportTransfer, IndirectTransfer, PageRecord, SITE_SIZE, SwitchBranch};
+use crate::fixup::SLOT_INSTRUCTION;
 
 /// A listed place in an image's code, and what the policy makes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,13 @@ pub struct Site {
     pub slot: Option<Rva>,
     /// What it becomes.
     pub outcome: Outcome,
+}
+
+impl<'a> Binding<'a> {
+    /// The import through which a site goes. `None` for a site that reads no slot of an import.
+    pub fn import_of(&self, site: &Site) -> Option<&Slot<'a>> {
+        self.slot_at(site.slot?)
+    }
 }
 
 /// What a file lists about a site.

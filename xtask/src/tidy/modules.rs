@@ -8,10 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Text, rust_files};
 
-/// Circles that are known and wait to be cut: the crate, and the module in which the siblings lie. An entry without a
-/// circle is a complaint too.
-const FOR_NOW: &[(&str, &str)] = &[("pe-image", "")];
-
 /// A module's path from the crate's root: empty for the root itself.
 type Path = Vec<String>;
 
@@ -33,22 +29,8 @@ struct Module {
 
 /// Circles among the modules of each package.
 pub fn circles(files: &[Text]) -> Vec<String> {
-    let mut complaints = Vec::new();
     let crates = crates(files);
-    let mut known: Vec<_> = FOR_NOW.iter().copied().filter(|(name, _)| crates.contains_key(name)).collect();
-    for (name, tree) in crates {
-        for (parent, circle) in tree.circles() {
-            let at = parent.join("::");
-            if FOR_NOW.contains(&(name, at.as_str())) {
-                known.retain(|entry| *entry != (name, at.as_str()));
-            } else {
-                complaints.push(format!("{name}: {circle}"));
-            }
-        }
-    }
-    complaints
-        .extend(known.iter().map(|(name, at)| format!("{name}: no circle in {at:?} any more: take it off the list")));
-    complaints
+    crates.iter().flat_map(|(name, tree)| tree.circles().into_iter().map(move |c| format!("{name}: {c}"))).collect()
 }
 
 fn crates(files: &[Text]) -> BTreeMap<&str, Crate> {
@@ -147,8 +129,8 @@ impl Crate {
         path
     }
 
-    /// Each circle of siblings, with the module they lie in: the siblings, and one file for each step.
-    fn circles(&self) -> Vec<(Path, String)> {
+    /// Each circle of siblings: the module they lie in, the siblings, and one file for each step.
+    fn circles(&self) -> Vec<String> {
         // By parent: edges between children, each with a file that has it.
         let mut levels: BTreeMap<Path, BTreeMap<(String, String), String>> = BTreeMap::new();
         for (from, module) in &self.modules {
@@ -172,7 +154,7 @@ impl Crate {
                     .collect();
                 let place = if parent.is_empty() { String::from("the crate") } else { parent.join("::") };
                 let names = circle.into_iter().collect::<Vec<_>>().join(", ");
-                found.push((parent.clone(), format!("a circle in {place} of {names}: {}", steps.join(", "))));
+                found.push(format!("a circle in {place} of {names}: {}", steps.join(", ")));
             }
         }
         found

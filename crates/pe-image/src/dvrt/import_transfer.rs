@@ -2,7 +2,9 @@
 
 use crate::addr::{IatIndex, Rva};
 use crate::dvrt::PageRecord;
-use crate::fixup::SITE_SIZE;
+
+/// Bytes of an import call site.
+pub const SITE_SIZE: usize = 12;
 
 /// IMAGE_IMPORT_CONTROL_TRANSFER_DYNAMIC_RELOCATION: `PageRelativeOffset:12, IndirectCall:1, IATIndex:19`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,7 +24,7 @@ pub use arm64::Arm64ImportTransfer;
 pub use arm64x::{Arm64xFixup, Arm64xFixups};
 pub use decision::{Bdd, BddNode, OverrideChoice, OverrideTarget};
 pub use function_override::{FunctionOverride, FunctionOverrides, OverrideSite, OverrideSiteKind};
-pub use import_transfer::ImportTransfer;
+pub use import_transfer::{ImportTransfer, SITE_SIZE};
 pub use indirect::IndirectTransfer;
 pub(crate) use records::block_records;
 pub use records::{PageRecord, Records};

@@ -11,9 +11,8 @@
 //! ```
 
 use crate::addr::Rva;
+use crate::dvrt::SITE_SIZE;
 
-/// Bytes of an import call site.
-pub const SITE_SIZE: usize = 12;
 /// Bytes of the instruction at the start of an import call site, which reads the slot. It is as long in every form, and
 /// its displacement counts from its end.
 pub const SLOT_INSTRUCTION: u32 = 7;

@@ -4,7 +4,7 @@ mod import_optimization;
 mod recognise;
 mod retpoline;
 
-pub use import_optimization::{LinkedImport, SITE_SIZE, SLOT_INSTRUCTION};
+pub use import_optimization::{LinkedImport, SLOT_INSTRUCTION};
 pub use recognise::{SiteForm, recognise};
 pub(crate) use retpoline::{Rewrite, indirect_rewrite, switch_rewrite};
 pub use retpoline::{Stub, StubBlock, StubOffsets, stub_offset};

@@ -2,9 +2,8 @@
 
 use crate::addr::Va;
 use crate::bytes;
-use crate::fixup::import_optimization::{
-    CALL, CALL_R10, JUMP, JUMP_R10, LinkedImport, MOV_R10, SITE_SIZE, SLOT_INSTRUCTION,
-};
+use crate::dvrt::SITE_SIZE;
+use crate::fixup::import_optimization::{CALL, CALL_R10, JUMP, JUMP_R10, LinkedImport, MOV_R10, SLOT_INSTRUCTION};
 
 /// A site as it stands in memory. Addresses are absolute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

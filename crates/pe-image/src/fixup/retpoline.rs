@@ -15,7 +15,6 @@ use crate::bytes;
 use crate::dvrt::{IndirectTransfer, SwitchBranch};
 use crate::error::{Error, Place, Result};
 use crate::fixup::import_optimization::{CALL, JUMP};
-use crate::image::MappedImage;
 
 /// Where the stubs lie in the stub block: the dwords at the block's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +71,6 @@ pub fn stub_offset(base: impl Into<Va>, size_of_image: u32, target: impl Into<Va
 
 /// Dwords in front of the stubs that are known; dword 0 has no known meaning.
 const HEADER_DWORDS: usize = 20;
-/// The longest stub block that is taken; the real ones have one or two pages.
-const LARGEST_BLOCK: u32 = 0x10_0000;
 
 /// The retpoline stubs: the pages of the kernel's section RETPOL, which the kernel maps once more after every image. A clone
 /// shares the pages.
@@ -84,21 +81,6 @@ pub struct StubBlock {
 }
 
 impl StubBlock {
-    /// Takes the block from the kernel's image at its base; `None` when it has no section RETPOL.
-    ///
-    /// # Errors
-    /// When the section is larger than 1 MiB or an offset in its header leads out of it.
-    pub fn from_kernel(kernel: &MappedImage<'_>) -> Result<Option<Self>> {
-        let Some(section) = kernel.file().retpoline_section() else { return Ok(None) };
-        let place = Place::Rva(section.rva);
-        if section.size > LARGEST_BLOCK {
-            return Err(Error::field(place, "RETPOL section", "VirtualSize", section.size, "at most 0x100000"));
-        }
-        let mut bytes = vec![0; section.size.next_multiple_of(PAGE_SIZE) as usize];
-        kernel.read(section.rva, &mut bytes);
-        Self::from_pages(bytes, section.rva).map(Some)
-    }
-
     /// Takes the block as it lies in memory: the kernel's section RETPOL, or its copy after an image. `rva` says where
     /// that is, for the error's text.
     ///

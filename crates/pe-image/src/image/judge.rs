@@ -2,9 +2,8 @@
 
 use crate::addr::{IatIndex, Rva};
 use crate::bind::Target;
-use crate::dvrt::block_records;
-use crate::dvrt::{ImportTransfer, IndirectTransfer, SwitchBranch};
-use crate::fixup::{LinkedImport, Rewrite, SITE_SIZE, SLOT_INSTRUCTION, StubBlock, indirect_rewrite, switch_rewrite};
+use crate::dvrt::{ImportTransfer, IndirectTransfer, SITE_SIZE, SwitchBranch, block_records};
+use crate::fixup::{LinkedImport, Rewrite, SLOT_INSTRUCTION, StubBlock, indirect_rewrite, switch_rewrite};
 use crate::image::{IndexedSlot, MappedImage, NO_SLOT};
 use crate::policy::ImportCalls;
 use crate::site::{Counts, Outcome, Reason, Site, SiteKind};

@@ -4,16 +4,16 @@ mod index;
 mod judge;
 mod patch;
 mod ranges;
+mod stubs;
 
 use std::borrow::Cow;
 
-use crate::addr::{PAGE_SIZE, Rva, Va};
+use crate::addr::{Rva, Va};
 use crate::bind::Binding;
 use crate::dvrt::{Fixups, FunctionOverride, OverrideSite, Symbol};
 use crate::error::{Diagnostic, DiagnosticKind, Error, Place};
 use crate::file::PeFile;
 use crate::fixup::StubBlock;
-use crate::header::Section;
 use crate::policy::Policy;
 use index::PageIndex;
 pub use ranges::{ImageRange, Piece, Pieces, RangeKind, Selection};
@@ -178,15 +178,6 @@ impl<'a> MappedImage<'a> {
         &self.warnings
     }
 
-    /// Where the retpoline stubs are, for this image: in its own section RETPOL (the kernel), or on the first page behind
-    /// it.
-    pub fn stub_rva(&self) -> Rva {
-        match self.file.retpoline_section() {
-            Some(section) => section.rva,
-            None => Rva(self.file.headers().size_of_image.next_multiple_of(PAGE_SIZE)),
-        }
-    }
-
     /// True when retpoline sites are rewritten: by the policy, with stubs at hand, on x64.
     pub(crate) fn retpolines(&self) -> Option<&StubBlock> {
         self.stubs.as_ref().filter(|_| self.policy.retpoline && !self.table_ignored)
@@ -304,12 +295,5 @@ impl<'a> MappedImage<'a> {
     /// Keeps the value of a result and the error as a warning.
     fn note<T>(&mut self, result: Result<T, Error>) -> Option<T> {
         result.map_err(|error| self.warnings.push(error.into())).ok()
-    }
-}
-
-impl PeFile<'_> {
-    /// The kernel's section that holds the retpoline stubs.
-    pub(crate) fn retpoline_section(&self) -> Option<&Section> {
-        self.headers().sections.iter().find(|section| &section.name == b"RETPOL\0\0")
     }
 }

@@ -2,9 +2,8 @@
 
 use crate::addr::Rva;
 use crate::bytes::overlap;
-use crate::dvrt::{ImportTransfer, IndirectTransfer, PageRecord, SwitchBranch, block_records};
+use crate::dvrt::{ImportTransfer, IndirectTransfer, PageRecord, SITE_SIZE, SwitchBranch, block_records};
 use crate::error::{Diagnostic, DiagnosticKind, Error, Place};
-use crate::fixup::SITE_SIZE;
 use crate::image::MappedImage;
 use crate::image::index::{PageIndex, REACH};
 use crate::image::judge::DirectSites;
