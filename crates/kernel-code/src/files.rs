@@ -205,8 +205,11 @@ pub struct Parsed<'a> {
 }
 
 impl<'a> Parsed<'a> {
-    /// A module's file.
-    pub(crate) fn file(&self, module: ModuleId) -> Option<&PeFile<'a>> {
+    /// A module's file; `None` when none was found.
+    ///
+    /// # Panics
+    /// If the number is not that of a module.
+    pub fn file(&self, module: ModuleId) -> Option<&PeFile<'a>> {
         self.files[module.0].as_ref()
     }
 }

@@ -26,7 +26,7 @@ mod system;
 
 pub use address_space::AddressSpace;
 pub use binding::{Bound, DirectImport, Exporter};
-pub use captured::{CapturedForms, FormCounts};
+pub use captured::{CapturedForms, FormCounts, SiteForms};
 pub use changes::{Choice, Evidence, Extent, ImportModes, Mode};
 pub use files::{Entry, Files, Found, Inclusion, Parsed};
 pub use image::Image;

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::address_space::AddressSpace;
 use crate::binding::Bound;
-use crate::captured::{self, CapturedForms};
+use crate::captured::CapturedForms;
 use crate::changes::{self, Choice, Evidence, ImportModes, Mode};
 use crate::detection::{Detection, room_for_stubs};
 use crate::files::{Entry, Inclusion, Parsed};
@@ -34,7 +34,8 @@ pub struct Setting<'s> {
     pub packets: &'s [&'s [u8]],
     /// When the packets are looked at.
     pub detect: Detect,
-    /// Sites in code that the source captured, when it is a dump. They come before the packets: bytes have one form.
+    /// Sites in code and before return addresses that the source captured, when it is a dump. They come before the packets:
+    /// bytes have one form.
     pub captured: Option<&'s CapturedForms>,
 }
 
@@ -91,14 +92,14 @@ impl<'a> System<'a> {
         warnings.extend(evidence.as_ref().and_then(|evidence| given_up(&evidence.verdict)));
         let said = evidence.as_ref().filter(|evidence| !evidence.modules.is_empty());
         let (imports, machine) = (setting.import_optimization, setting.machine);
-        let import_optimization = setting
-            .captured
-            .and_then(|forms| captured::import_optimization(imports, machine, forms))
+        let captured = |choice| setting.captured.filter(|_| choice == Choice::Auto);
+        let import_optimization = captured(imports)
+            .and_then(|forms| forms.import_optimization(machine))
             .unwrap_or_else(|| changes::import_optimization(imports, machine, said));
-        let retpoline = setting
-            .captured
-            .and_then(|forms| captured::retpoline(setting.retpoline, forms))
+        let retpoline = captured(setting.retpoline)
+            .and_then(CapturedForms::retpoline)
             .unwrap_or_else(|| changes::retpoline(setting.retpoline, said));
+        warnings.extend(setting.captured.and_then(|forms| stale_stacks(&bound, forms)));
         if retpoline.on && stubs.is_none() {
             warnings.push(
                 "retpoline is on, but the kernel's file with the stubs is not there: sites stay as linked".into(),
@@ -216,18 +217,35 @@ fn given_up(verdict: &Verdict) -> Option<String> {
     ))
 }
 
-fn no_room(bound: &Bound<'_>, crowded: &BTreeSet<ModuleId>) -> Option<String> {
+/// Modules whose captured code and stacks contradict each other about import calls.
+fn stale_stacks(bound: &Bound<'_>, forms: &CapturedForms) -> Option<String> {
+    let names: Vec<&str> = forms.contradictions().map(|module| &*bound.entry(module).module.name).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "return addresses on captured stacks show the other form of the import calls of {} than the captured code; the code \
+             is believed, because values on stacks may be old",
+            listed(&names)
+        )
+    })
+}
+
+/// The first of some names, and how many more there are.
+fn listed(names: &[&str]) -> String {
     const NAMED: usize = 5;
-    let names: Vec<&str> = crowded.iter().take(NAMED).map(|&module| &*bound.entry(module).module.name).collect();
-    let more = match crowded.len().saturating_sub(NAMED) {
+    let more = match names.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
+    format!("{}{more}", names[..names.len().min(NAMED)].join(", "))
+}
+
+fn no_room(bound: &Bound<'_>, crowded: &BTreeSet<ModuleId>) -> Option<String> {
+    let names: Vec<&str> = crowded.iter().map(|&module| &*bound.entry(module).module.name).collect();
     (!names.is_empty()).then(|| {
         format!(
-            "retpoline is on, but another module begins where the stubs of {}{more} would lie: their indirect branches \
-             stay as linked, unlike memory",
-            names.join(", ")
+            "retpoline is on, but another module begins where the stubs of {} would lie: their indirect branches stay as \
+             linked, unlike memory",
+            listed(&names)
         )
     })
 }

@@ -175,6 +175,14 @@ impl<'a> Dump<'a> {
         }
     }
 
+    /// The stack pointer of the processor that wrote a kernel dump that holds pages, on x64.
+    pub fn stack_pointer(&self) -> Option<u64> {
+        match &self.content {
+            Content::Pages(pages) => pages.stack_pointer,
+            _ => None,
+        }
+    }
+
     /// The captured memory as segments, of dumps that hold ranges and not pages.
     pub fn segments(&self) -> Option<&Segments<'a>> {
         match &self.content {

@@ -21,6 +21,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod captured;
 mod error;
 mod hex;
 pub mod image;

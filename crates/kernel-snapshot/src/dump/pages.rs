@@ -17,6 +17,8 @@ pub struct Pages<'a> {
     runs: Vec<Run>,
     /// Physical address of the top table.
     root: u64,
+    /// Stack pointer of the processor that wrote the dump, on x64.
+    pub(super) stack_pointer: Option<u64>,
 }
 
 /// More modules than any kernel has loaded; a longer list is damaged.
@@ -27,7 +29,7 @@ const MAX_NAME: usize = 2048;
 pub(super) fn open<'a>(file: &'a [u8], header: Header<'a>) -> Result<Dump<'a>, DumpError> {
     let (runs, mut warnings) = page_map::read(file, header.dump_type())?;
     let anchors = header.anchors();
-    let pages = Pages { file, runs, root: anchors.directory_table_base };
+    let pages = Pages { file, runs, root: anchors.directory_table_base, stack_pointer: stack_pointer(&header) };
     let modules = modules(&pages, anchors.ps_loaded_module_list, &mut warnings);
     let kernel_base = modules.first().map(|module| module.base);
     let mut snapshot =
@@ -35,6 +37,13 @@ pub(super) fn open<'a>(file: &'a [u8], header: Header<'a>) -> Result<Dump<'a>, D
     snapshot.modules.sort_by_key(|module| module.base);
     let kind = if header.dump_type() == DumpType::FULL { Kind::KernelFull } else { Kind::KernelBitmap };
     Ok(Dump { kind, snapshot, warnings, content: Content::Pages(pages) })
+}
+
+/// `CONTEXT.Rsp` of x64.
+fn stack_pointer(header: &Header<'_>) -> Option<u64> {
+    let is_x64 = header.system().machine != mdmp::kernel::Machine::ARM64;
+    let rsp = header.context().get(0x98..0xa0).filter(|_| is_x64)?;
+    Some(u64::from_le_bytes(rsp.try_into().ok()?)).filter(|&rsp| rsp != 0)
 }
 
 /// Walks PsLoadedModuleList forwards; where that breaks off, backwards from the head for the rest.

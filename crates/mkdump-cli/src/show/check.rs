@@ -123,6 +123,10 @@ fn rules(out: &mut Lines, validation: &ValidationReport, verbose: bool) {
 fn compared(out: &mut Lines, comparison: &ComparisonReport, verbose: bool) {
     line(out, "against", &dump(&comparison.against));
     line(out, "", &sites(&comparison.against.sites));
+    let shown = [("import optimization", &comparison.import_optimization), ("retpoline", &comparison.retpoline)];
+    for (what, shown) in shown.iter().filter_map(|(what, shown)| Some((what, shown.as_ref()?))) {
+        line(out, "", &printable(&format!("{what} {}: {}", shown.mode, shown.reason)));
+    }
     let totals = &comparison.totals;
     let others = comparison.others.len();
     let text =

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::ipt::{ModuleVerdictReport, SnapshotFacts};
 use super::{Hex, ModeReport, PdbReport, SCHEMA_VERSION, SourceReport, seconds};
+use crate::captured::written;
 use crate::error::Result;
 use crate::ipt::StreamsQuality;
 use crate::jobs::build_dump::{BuildOptions, Built, PageHits, build_with};
@@ -187,7 +188,8 @@ pub struct SitesReport {
 }
 
 /// Import call sites: `listed` is the sum of the others, or, with the optimization off, of the others and the sites
-/// that would have been optimized.
+/// that would have been optimized. Sites that the source dump captured are counted as they are in it, so these sums need
+/// not hold for a dump as source.
 #[derive(Clone, Copy, Debug, Default, Serialize, PartialEq, Eq)]
 pub struct ImportSites {
     /// Records in the table.
@@ -230,7 +232,7 @@ impl From<&Built<'_>> for BuildReport {
         let mut modules: Vec<BuiltModule> = system.modules().entries().iter().map(BuiltModule::from).collect();
         for image in built.images {
             let module = &mut modules[image.module.0];
-            module.add(image, built.options.memory.into());
+            module.add(image, &written(built.reading, image), built.options.memory.into());
             if module.sites.import.listed > 0 {
                 module.import_optimization = Some(system.import_optimization().of(image.module).into());
             }
@@ -299,11 +301,11 @@ impl From<&Entry> for BuiltModule {
 }
 
 impl BuiltModule {
-    /// Adds what is known of a module that is in the dump.
-    fn add(&mut self, image: &Image<'_>, selection: pe_image::Selection) {
+    /// Adds what is known of a module that is in the dump; `counts` are of its bytes there.
+    fn add(&mut self, image: &Image<'_>, counts: &Counts, selection: pe_image::Selection) {
         self.ranges = image.ranges(selection).into_iter().map(|range| [Hex(range.start), Hex(range.end)]).collect();
-        self.sites = image.counts().into();
-        self.relocations = image.counts().relocations;
+        self.sites = counts.into();
+        self.relocations = counts.relocations;
         let unresolved = image.binding().unresolved();
         self.unresolved = unresolved
             .iter()

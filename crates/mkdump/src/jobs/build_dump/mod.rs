@@ -10,6 +10,7 @@ use kernel_code::{Choice, Detect, Exporter, Files, Image, Setting, System};
 use kernel_snapshot::{Architecture, Progress, Reading, Source, SourceKind};
 use pe_image::ImportCalls;
 
+use crate::captured::{captured_forms, is_captured};
 use crate::error::{Error, Result};
 use crate::ipt::StreamsQuality;
 use crate::ipt::snapshots;
@@ -18,14 +19,12 @@ use crate::jobs::modules::require_kernel_modules;
 use crate::jobs::threads::layout_at_hand;
 use crate::provenance::{Assumed, Provenance, SourceFile, UsedFile};
 
-mod captured;
 mod layout;
 mod options;
 mod target;
 #[cfg(test)]
 mod tests;
 
-use captured::captured_forms;
 use layout::Content;
 pub use options::{BuildOptions, Format, ListKind, Selection};
 use target::Target;
@@ -118,7 +117,7 @@ pub(crate) fn build_with<T>(
         let parsed = files.parse();
         progress.phase("reading the IPT data", None);
         let open = options.import_optimization == Choice::Auto || options.retpoline == Choice::Auto;
-        let captured = if open { captured_forms(reading, &modules) } else { None };
+        let captured = if open { captured_forms(reading, &modules, &parsed) } else { None };
         let packets: Vec<&[u8]> = snapshots.iter().map(|snapshot| &*snapshot.bytes).collect();
         let mut system = System::reconstruct(
             &parsed,
@@ -180,7 +179,7 @@ fn doubts(reading: &Reading<'_>, system: &System<'_>, images: &[Image<'_>]) -> V
     let mut warnings = reading.warnings.clone();
     warnings.extend(system.warnings().iter().cloned());
     warnings.extend(images.iter().flat_map(Image::warnings));
-    warnings.extend(missing_exporters(system, images));
+    warnings.extend(missing_exporters(system, images, |site| is_captured(reading, site)));
     warnings.extend(StreamsQuality::of(system).and_then(|quality| quality.doubt()));
     if images.is_empty() {
         warnings.push("None of the module files was found, so the dump contains no code.".to_owned());
@@ -189,8 +188,8 @@ fn doubts(reading: &Reading<'_>, system: &System<'_>, images: &[Image<'_>]) -> V
 }
 
 /// Import calls that memory had as direct ones, and that keep the form of their file because the module that they lead
-/// to has none.
-fn missing_exporters(system: &System<'_>, images: &[Image<'_>]) -> Option<String> {
+/// to has none. A site that the source captured has the form of memory.
+fn missing_exporters(system: &System<'_>, images: &[Image<'_>], is_captured: impl Fn(u64) -> bool) -> Option<String> {
     /// Modules that the warning names.
     const NAMED: usize = 5;
     let mut sites = BTreeMap::<String, u64>::new();
@@ -198,7 +197,9 @@ fn missing_exporters(system: &System<'_>, images: &[Image<'_>]) -> Option<String
     for image in images.iter().filter(|image| system.has_direct_imports(image.module)) {
         all += image.counts().import.listed;
         for import in system.modules().direct_imports(image.module) {
-            if let Exporter::WithoutFile(name) = import.exporter {
+            if let Exporter::WithoutFile(name) = import.exporter
+                && !is_captured(import.site)
+            {
                 *sites.entry(name.to_ascii_lowercase()).or_insert(0) += 1;
             }
         }

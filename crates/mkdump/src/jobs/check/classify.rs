@@ -6,10 +6,10 @@ use pe_image::{Headers, Section, SiteForm, recognise};
 use super::difference::{Class, Difference};
 use super::instructions::{self, likely_start};
 use super::known::{Form, FormName, Known, Witness, is_code};
-use super::memory::{PLACE, Side};
 use super::report::CommonModule;
-use super::scan::Reached;
 use super::units::{Unit, UnitKind};
+use crate::captured::Reached;
+use crate::captured::memory::{PLACE, Side};
 use crate::hex::Hex;
 
 /// Places of one class that a report lists of one module.

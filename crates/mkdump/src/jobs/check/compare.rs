@@ -12,10 +12,11 @@ use rayon::prelude::*;
 use super::classify::Classifier;
 use super::difference::Differences;
 use super::known::{Known, Witness};
-use super::memory::{PageBudget, both};
+use super::memory::both;
 use super::other_forms::OtherForms;
 use super::report::{CommonModule, ComparisonReport, DumpReport, OtherModule, Relation, Totals};
-use super::scan::{SiteScan, headers};
+use crate::captured::memory::PageBudget;
+use crate::captured::{SiteScan, headers};
 use crate::hex::Hex;
 
 /// What the module files say of a module of the real dump, or why nothing is known.
@@ -62,7 +63,18 @@ pub(super) fn compare(
         warnings.push("the modules' address ranges add up to more than 4 GiB: the rest was not compared".into());
     }
     let other_forms = OtherForms::of(&totals.differences);
-    ComparisonReport { against, modules, others, totals, other_forms, relation, warnings }
+    let (import_optimization, retpoline) = (None, None);
+    ComparisonReport {
+        against,
+        modules,
+        others,
+        totals,
+        other_forms,
+        import_optimization,
+        retpoline,
+        relation,
+        warnings,
+    }
 }
 
 struct Pairs {

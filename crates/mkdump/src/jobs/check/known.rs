@@ -11,9 +11,9 @@ use pe_image::{
 
 use super::difference::Class;
 use super::instructions::Starts;
-use super::memory::{PLACE, Side};
-use super::scan::{Reached, SiteScan};
 use super::units::{Unit, UnitKind, Units};
+use crate::captured::memory::{PLACE, PageBudget, Side};
+use crate::captured::{Reached, SiteScan};
 
 /// What a form is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,7 +270,7 @@ impl<'w, 'd, 'a> Witness<'w, 'd, 'a> {
         let (scan, module) = (self.scan, self.module);
         let targets = self.targets.get_or_insert_with(|| {
             let mut targets: HashMap<u64, Vec<(u64, u32)>> = HashMap::new();
-            scan.in_module(module, &super::memory::PageBudget::new(), &mut |site| {
+            scan.in_module(module, &PageBudget::new(), &mut |site| {
                 if let SiteForm::ImportDirect { slot, target, .. } = site.form
                     && matches!(site.target, Some(Reached::Module(..)))
                 {

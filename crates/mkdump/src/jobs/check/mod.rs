@@ -25,7 +25,7 @@ mod memory;
 mod other_forms;
 mod relation;
 mod report;
-mod scan;
+mod sites;
 mod units;
 mod validate;
 
@@ -33,15 +33,17 @@ use std::path::PathBuf;
 
 use compare::compare;
 
+pub use crate::captured::{FoundSite, Reached, SiteScan};
 pub use difference::{Class, Count, Difference, Differences};
 pub use other_forms::{OnOff, OtherForms};
 pub use report::{
     AssumedReport, CheckReport, CommonModule, ComparisonReport, DumpReport, FindingReport, OtherModule,
     ProvenanceReport, Relation, SeverityReport, SitesFound, Totals, UsedFileReport, ValidationReport, Verdict,
 };
-pub use scan::{FoundSite, Reached, SiteScan};
 pub use validate::{provenance, validate};
 
+use crate::captured::forms;
+use crate::captured::memory::{PageBudget, held};
 use crate::error::{Error, Result, in_full};
 use kernel_code::Search;
 use kernel_code::{Choice, Detect, Files, Setting, System};
@@ -121,15 +123,19 @@ pub fn check(options: &CheckOptions, progress: &dyn Progress) -> Result<CheckRep
     );
     progress.phase("comparing", None);
     let against = DumpReport::new(against, &real_file, Some(&real));
-    report.comparison = Some(compare(&dump, &real, &system, against, relation::of(&file, &real_file)));
+    let mut comparison = compare(&dump, &real, &system, against, relation::of(&file, &real_file));
+    let shown = forms(&[&real], &kernel, &parsed);
+    comparison.import_optimization = shown.import_optimization(&real.snapshot().machine).as_ref().map(Into::into);
+    comparison.retpoline = shown.retpoline().map(Into::into);
+    report.comparison = Some(comparison);
     Ok(report)
 }
 
 /// Whether a dump holds any byte of its modules.
 fn holds_code(dump: &Dump<'_>) -> bool {
-    let budget = memory::PageBudget::new();
+    let budget = PageBudget::new();
     let modules = &dump.snapshot().modules;
-    modules.iter().any(|module| !memory::held(dump, &(module.base..module.end()), &budget).is_empty())
+    modules.iter().any(|module| !held(dump, &(module.base..module.end()), &budget).is_empty())
 }
 
 fn cannot_open(path: &std::path::Path, dump: Result<Dump<'_>, kernel_snapshot::dump::DumpError>) -> Error {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use kernel_code::{Extent, ImportModes, Mode};
 use kernel_snapshot::dump::Dump;
 use serde::Serialize;
 
@@ -175,13 +176,25 @@ pub struct ProvenanceReport {
     pub files: Vec<UsedFileReport>,
 }
 
-/// What was assumed of a load-time change.
+/// What was assumed of a load-time change, or shown of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct AssumedReport {
     /// On, off or mixed.
     pub mode: String,
     /// Why.
     pub reason: String,
+}
+
+impl From<&ImportModes> for AssumedReport {
+    fn from(modes: &ImportModes) -> Self {
+        Self { mode: modes.extent.name().into(), reason: modes.reason.clone() }
+    }
+}
+
+impl From<Mode> for AssumedReport {
+    fn from(mode: Mode) -> Self {
+        Self { mode: Extent::from(mode.on).name().into(), reason: mode.reason }
+    }
 }
 
 /// A module file that went into a dump.
@@ -225,6 +238,10 @@ pub struct ComparisonReport {
     pub totals: Totals,
     /// Sites that the two have in different forms.
     pub other_forms: OtherForms,
+    /// What the other dump itself shows of import optimization, in its code and on its stacks; `null` when it does not.
+    pub import_optimization: Option<AssumedReport>,
+    /// The same of retpolines.
+    pub retpoline: Option<AssumedReport>,
     /// What makes the two agree whatever the truth is; `null` when nothing says that they are related.
     pub relation: Option<Relation>,
     /// What keeps the comparison from being exact.

@@ -9,7 +9,7 @@ use pe_image::{Binding, Fixups, LoadConfig, PageRecord, PeFile, Rva};
 pub(super) struct Unit {
     /// First byte.
     pub(super) rva: u32,
-    /// Bytes, at most [`PLACE`](super::memory::PLACE).
+    /// Bytes, at most [`PLACE`](crate::captured::memory::PLACE).
     pub(super) size: u32,
     pub(super) kind: UnitKind,
 }

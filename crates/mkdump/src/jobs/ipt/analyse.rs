@@ -16,6 +16,7 @@ use kernel_snapshot::{Module, Progress, Reading};
 use super::chosen::Chosen;
 use super::closure::reached;
 use super::execution::Execution;
+use crate::captured::captured_forms;
 use crate::error::Result;
 use crate::ipt::Inputs;
 
@@ -102,6 +103,8 @@ pub(super) fn with_execution<T>(
     let mut files = Files::find(&modules, &index);
     let parsed = files.parse();
     progress.phase("weighing import calls", None);
+    let open = options.import_optimization == Choice::Auto || options.retpoline == Choice::Auto;
+    let captured = if open { captured_forms(reading, &modules, &parsed) } else { None };
     let system = System::reconstruct(
         &parsed,
         &Setting {
@@ -112,7 +115,7 @@ pub(super) fn with_execution<T>(
             retpoline: options.retpoline,
             packets: &chosen.packets(),
             detect: Detect::Always,
-            captured: None,
+            captured: captured.as_ref(),
         },
     );
     let mut warnings = reading.warnings.clone();

@@ -9,7 +9,6 @@ use kernel_snapshot::dump::{Dump, ReadMemory};
 use pe_image::{Headers, SiteForm, recognise};
 
 use super::memory::{PLACE, PageBudget, held};
-use super::report::SitesFound;
 
 /// A site in a module's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +92,7 @@ impl<'d, 'a> SiteScan<'d, 'a> {
     }
 
     /// Calls `found` for every site of one module, ascending by address.
-    pub(super) fn in_module(&self, index: usize, budget: &PageBudget, found: &mut impl FnMut(FoundSite)) {
+    pub(crate) fn in_module(&self, index: usize, budget: &PageBudget, found: &mut impl FnMut(FoundSite)) {
         let module = self.module(index);
         let ranges = held(self.dump, &(module.base..module.end()), budget);
         let mut buffer = vec![0; if ranges.is_empty() { 0 } else { CHUNK + PLACE }];
@@ -158,33 +157,13 @@ impl<'d, 'a> SiteScan<'d, 'a> {
     }
 }
 
-impl SitesFound {
-    /// Counts the sites of a dump.
-    pub fn count(dump: &Dump<'_>) -> Self {
-        let mut counts = Self::default();
-        SiteScan::new(dump).for_each(|site| *counts.of(&site) += 1);
-        counts
-    }
-
-    fn of(&mut self, site: &FoundSite) -> &mut u64 {
-        match (site.form, site.target) {
-            (SiteForm::ImportLinked { .. }, _) => &mut self.import_linked,
-            (SiteForm::ImportDirect { .. }, Some(Reached::Stubs(..))) => &mut self.import_stub,
-            (SiteForm::ImportDirect { .. }, _) => &mut self.import_direct,
-            (SiteForm::ImportRegister { .. }, _) => &mut self.import_register,
-            (SiteForm::Switch { .. }, _) => &mut self.switch,
-            _ => &mut self.retpoline,
-        }
-    }
-}
-
 /// Where the stub pages of a module begin: on the first page after it.
-pub(super) fn stubs_at(module: &Module) -> u64 {
+pub(crate) fn stubs_at(module: &Module) -> u64 {
     module.base.saturating_add(module.size.saturating_add(PAGE - 1) & !(PAGE - 1))
 }
 
 /// The PE headers of the image at `base`, as far as a dump holds them.
-pub(super) fn headers(dump: &Dump<'_>, base: u64) -> Option<Headers> {
+pub(crate) fn headers(dump: &Dump<'_>, base: u64) -> Option<Headers> {
     let mut page = vec![0; HEADER];
     let got = dump.read(base, &mut page).min(HEADER);
     Headers::parse(&page[..got]).ok()
