@@ -252,3 +252,26 @@ fn events_have_a_text() {
     ];
     assert_eq!(log.events, expected);
 }
+
+#[test]
+fn far_transfers_have_kinds() {
+    use intel_pt::CodeWidth;
+    use intel_pt::flow::{Exit, Far, Space};
+    let cases: [(&[u8], Far); 9] = [
+        (&[0x0f, 0x05], Far::SystemCall),
+        (&[0x0f, 0x34], Far::SystemCall),
+        (&[0x48, 0x0f, 0x07], Far::SystemReturn),
+        (&[0xcd, 0x2a], Far::Interrupt),
+        (&[0x48, 0xcf], Far::InterruptReturn),
+        (&[0x48, 0xff, 0x1d, 0, 0, 0, 0], Far::Call),
+        (&[0x48, 0xcb], Far::Return),
+        (&[0x48, 0xff, 0x2d, 0, 0, 0, 0], Far::Jump),
+        (&[0x0f, 0x01, 0xc3], Far::Other),
+    ];
+    for (bytes, kind) in cases {
+        let code: &[(u64, &[u8])] = &[(0x1000, bytes)];
+        let mut blocks = Blocks::new(code);
+        let id = blocks.at(Space::default(), 0x1000, CodeWidth::Bits64);
+        assert_eq!(blocks.table().block(id).exit, Exit::Far(kind), "{bytes:x?}");
+    }
+}

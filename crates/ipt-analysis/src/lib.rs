@@ -12,10 +12,13 @@
 //! | [`touched`] | which modules and pages do the packets name? |
 //! | [`executed`] | how many instructions ran in each module? |
 //! | [`flow`] | what ran, in order? |
+//! | [`transfers`] | which calls and returns does the flow make? |
+//! | [`calls`] | which function called which? |
 //! | [`word28`] | what does the event's last field mean? |
 //! | [`quality`] | is that to be believed? |
 #![forbid(unsafe_code)]
 
+pub mod calls;
 pub mod choose;
 pub mod executed;
 pub mod flow;
@@ -24,6 +27,7 @@ pub mod input;
 pub mod quality;
 pub mod snapshot;
 pub mod touched;
+pub mod transfers;
 pub mod word28;
 
 #[cfg(doctest)]

@@ -222,7 +222,7 @@ impl State<'_> {
         let (kind, needs) = match block.exit {
             Exit::IndirectCall => (BranchKind::Call, Need::Tip),
             Exit::IndirectJump => (BranchKind::Jump, Need::Tip),
-            Exit::Far => (BranchKind::Far, Need::Tip),
+            Exit::Far(_) => (BranchKind::Far, Need::Tip),
             Exit::Return => (BranchKind::Return { expected: self.stack.peek() }, Need::TntOrTip),
             _ => return self.fail(Some(last), ErrorKind::Mismatch { needs: Need::Tnt, found: found(item) }),
         };

@@ -76,6 +76,6 @@ pub use instructions::{Instruction, Instructions, Step};
 pub use options::{Options, Resume};
 pub use quality::{Evidence, Quality};
 pub use stack::ReturnStack;
-pub use table::{Block, BlockId, Exit, Table};
+pub use table::{Block, BlockId, Exit, Far, Table};
 pub use visit::{Branch, BranchKind, Nothing, Ranges, Visitor};
 pub use walk::Walker;

@@ -70,13 +70,50 @@ pub enum Exit {
     /// By a near return: one TNT bit when compressed, otherwise a TIP.
     Return,
     /// By a far transfer, system call or interrupt return: a TIP gives the target, unless tracing ends there.
-    Far,
+    Far(Far),
     /// Nothing is known of the memory at `end`.
     Missing,
     /// The bytes at `end` are not an instruction.
     Invalid,
     /// `end` is one of the addresses of [`Blocks::break_at`](super::Blocks::break_at).
     Break,
+}
+
+/// Kinds of far transfers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Far {
+    /// SYSCALL, SYSENTER.
+    SystemCall,
+    /// SYSRET, SYSEXIT.
+    SystemReturn,
+    /// INT n, INT1, INT3, INTO that a TIP alone announces.
+    Interrupt,
+    /// IRET.
+    InterruptReturn,
+    /// Far call.
+    Call,
+    /// Far return.
+    Return,
+    /// Far jump.
+    Jump,
+    /// Entries of virtual machines, returns from system management mode, and what else changes flow.
+    Other,
+}
+
+impl Far {
+    fn of(instruction: &Instruction) -> Self {
+        match instruction.mnemonic() {
+            Mnemonic::Syscall | Mnemonic::Sysenter => Self::SystemCall,
+            Mnemonic::Sysret | Mnemonic::Sysretq | Mnemonic::Sysexit | Mnemonic::Sysexitq => Self::SystemReturn,
+            Mnemonic::Int | Mnemonic::Int1 | Mnemonic::Int3 | Mnemonic::Into => Self::Interrupt,
+            Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq => Self::InterruptReturn,
+            Mnemonic::Call => Self::Call,
+            Mnemonic::Retf => Self::Return,
+            Mnemonic::Jmp => Self::Jump,
+            _ => Self::Other,
+        }
+    }
 }
 
 impl Exit {
@@ -99,7 +136,7 @@ impl Exit {
             FlowControl::IndirectBranch if instruction.is_jmp_near_indirect() => Some(Self::IndirectJump),
             FlowControl::IndirectCall if instruction.is_call_near_indirect() => Some(Self::IndirectCall),
             FlowControl::Return if instruction.mnemonic() == Mnemonic::Ret => Some(Self::Return),
-            _ => Some(Self::Far),
+            _ => Some(Self::Far(Far::of(instruction))),
         }
     }
 }
@@ -154,8 +191,8 @@ impl Table {
         self.addresses(id).position(|at| at == address).map(|n| n as u32)
     }
 
-    /// Address after the first `instructions` instructions of the block.
-    pub(super) fn address_after(&self, id: BlockId, instructions: u32) -> u64 {
+    /// Address after the first `instructions` instructions of the block, of which there must be as many.
+    pub fn address_after(&self, id: BlockId, instructions: u32) -> u64 {
         let block = self.block(id);
         let lengths = &self.lengths(block)[..instructions as usize];
         block.start.wrapping_add(lengths.iter().map(|l| u64::from(*l)).sum())

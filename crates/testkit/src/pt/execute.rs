@@ -5,6 +5,7 @@ use super::emit::{Hardware, Unit};
 use super::lower::{Act, Op};
 use super::program::Program;
 use super::rng::Rng;
+use super::transfer::{Transfer, What};
 
 /// How a program is run.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct Run {
     /// FUP names its own address. Neither are the instructions that a decoder cannot know of: those between the last
     /// packet and an overflow or the cut end.
     pub executed: Vec<u64>,
+    /// Calls, returns, jumps and the like that the packets show, in order.
+    pub transfers: Vec<Transfer>,
     /// Interrupts and exceptions taken.
     pub interrupts: usize,
     /// Overflow packets written.
@@ -54,7 +57,14 @@ pub struct Run {
 
 /// An entry of a thread's stack.
 #[derive(Clone, Copy, Debug)]
-enum Frame {
+struct Frame {
+    number: u64,
+    kind: FrameKind,
+    replaced: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum FrameKind {
     Return(u64),
     /// The interrupted address and the register that the stubs jump through.
     Interrupt(u64, u64),
@@ -78,6 +88,9 @@ struct Cpu<'a> {
     /// Frames beyond which guarded calls are skipped.
     deep: usize,
     executed: Vec<u64>,
+    transfers: Vec<Transfer>,
+    /// Frames pushed so far.
+    frames: u64,
     /// How many of `executed` a decoder can know from the packets so far.
     known: usize,
     /// Instructions still to run unseen, after which tracing resumes.
@@ -97,7 +110,10 @@ impl Machine {
         let mut rng = Rng::new(seed.rotate_left(17));
         let threads = (0..self.threads.max(1))
             .map(|i| Thread {
-                frames: if i == 0 { Vec::new() } else { vec![Frame::Return(program.entry)] },
+                frames: match i {
+                    0 => Vec::new(),
+                    _ => vec![Frame { number: 0, kind: FrameKind::Return(program.entry), replaced: false }],
+                },
                 register: 0,
             })
             .collect();
@@ -113,6 +129,8 @@ impl Machine {
             current: 0,
             deep,
             executed: Vec::new(),
+            transfers: Vec::new(),
+            frames: 0,
             known: 0,
             unseen: None,
             counts: Run::default(),
@@ -123,6 +141,7 @@ impl Machine {
         run.compressed = cpu.unit.compressed;
         run.packets = cpu.unit.finish();
         run.executed = cpu.executed;
+        run.transfers = cpu.transfers;
         run
     }
 }
@@ -131,6 +150,7 @@ impl Cpu<'_> {
     fn run(&mut self, instructions: usize) {
         let traced_at_start = self.rng.chance(70);
         self.unit.psb(traced_at_start.then_some(self.ip));
+        self.transfer(What::Resumed { to: self.ip, was_off: !traced_at_start });
         if !traced_at_start {
             self.unit.enable(self.ip);
         }
@@ -146,9 +166,24 @@ impl Cpu<'_> {
             self.unit.asynchronous_end(self.ip);
             self.counts.disabled += 1;
             self.known = self.executed.len();
+            self.transfer(What::Left { lost: false });
         }
         self.unit.flush();
+        self.forget();
+    }
+
+    /// Forgets what no packet shows.
+    fn forget(&mut self) {
         self.executed.truncate(self.known);
+        let shown = self.transfers.partition_point(|transfer| transfer.after <= self.known);
+        self.transfers.truncate(shown);
+    }
+
+    /// A transfer just happened, or is about to without an instruction.
+    fn transfer(&mut self, what: What) {
+        if self.unseen.is_none() {
+            self.transfers.push(Transfer { after: self.executed.len(), what });
+        }
     }
 
     /// What may happen between two instructions.
@@ -156,11 +191,13 @@ impl Cpu<'_> {
         if let Some((why, left)) = &mut self.unseen {
             *left = left.saturating_sub(1);
             if *left == 0 {
+                let was_off = *why == Unseen::Paused;
                 match why {
                     Unseen::Overflow => self.unit.overflow_ends(self.ip),
                     Unseen::Paused => self.unit.enable(self.ip),
                 }
                 self.unseen = None;
+                self.transfer(What::Resumed { to: self.ip, was_off });
             }
         } else {
             if self.unit.wants_psb() {
@@ -169,14 +206,16 @@ impl Cpu<'_> {
             }
             if self.happens(self.machine.overflows) {
                 self.unit.flush();
-                self.executed.truncate(self.known);
+                self.forget();
                 self.unit.overflow();
                 self.counts.overflows += 1;
+                self.transfer(What::Left { lost: true });
                 self.unseen = Some((Unseen::Overflow, self.rng.between(1, 60)));
             } else if self.happens(self.machine.pauses) {
                 self.unit.asynchronous_end(self.ip);
                 self.known = self.executed.len();
                 self.counts.disabled += 1;
+                self.transfer(What::Left { lost: false });
                 self.unseen = Some((Unseen::Paused, self.rng.between(1, 40)));
             }
         }
@@ -191,7 +230,7 @@ impl Cpu<'_> {
     }
 
     fn interrupted(&self) -> usize {
-        self.threads[self.current].frames.iter().filter(|f| matches!(f, Frame::Interrupt(..))).count()
+        self.threads[self.current].frames.iter().filter(|f| matches!(f.kind, FrameKind::Interrupt(..))).count()
     }
 
     fn interrupt(&mut self, handler: u64, back: u64) {
@@ -200,8 +239,9 @@ impl Cpu<'_> {
             self.known = self.executed.len();
             self.counts.interrupts += 1;
         }
-        let thread = &mut self.threads[self.current];
-        thread.frames.push(Frame::Interrupt(back, thread.register));
+        let register = self.thread().register;
+        let frame = self.push_frame(FrameKind::Interrupt(back, register));
+        self.transfer(What::Interrupt { from: self.ip, to: handler, frame });
         self.ip = handler;
     }
 
@@ -234,67 +274,63 @@ impl Cpu<'_> {
             }
             Act::Jump { to, load } => {
                 self.load(load);
+                self.transfer(What::Jump { to: *to });
                 *to
             }
             Act::Call { to, load } => {
                 self.load(load);
-                self.push(next, true);
+                self.call(next, *to);
                 *to
             }
             Act::CallNext => {
-                self.push(next, false);
+                self.push_frame(FrameKind::Return(next));
                 next
             }
             Act::Drop => {
                 self.thread().frames.pop();
                 next
             }
-            Act::JumpIndirect(targets) => self.indirect(targets),
+            Act::JumpIndirect(targets) => self.jump_indirect(targets),
             Act::CallIndirect(targets) => {
-                self.push(next, true);
-                self.indirect(targets)
+                let to = *self.rng.pick(targets);
+                self.call(next, to);
+                self.shown(|unit| unit.indirect(to));
+                to
             }
             Act::JumpRegister => {
                 let to = self.thread().register;
-                self.indirect(&[to])
+                self.jump_indirect(&[to])
             }
             Act::SetTop => {
                 let to = self.thread().register;
-                *self.thread().frames.last_mut().expect("a stub was called") = Frame::Return(to);
+                let top = self.thread().frames.last_mut().expect("a stub was called");
+                (top.kind, top.replaced) = (FrameKind::Return(to), true);
                 next
             }
             Act::Ret => {
-                let Some(Frame::Return(to)) = self.thread().frames.pop() else {
+                let Some(Frame { number, kind: FrameKind::Return(to), replaced }) = self.thread().frames.pop() else {
                     panic!("the return at {ip:#x} finds no return address");
                 };
                 self.shown(|unit| unit.ret(to));
+                self.transfer(What::Return { to, frame: number, replaced });
                 to
             }
             Act::Iret => {
-                let Some(Frame::Interrupt(to, register)) = self.thread().frames.pop() else {
+                let Some(Frame { number, kind: FrameKind::Interrupt(to, register), .. }) = self.thread().frames.pop()
+                else {
                     panic!("the IRETQ at {ip:#x} finds no interrupt frame");
                 };
                 self.thread().register = register;
                 self.shown(|unit| unit.far(to));
+                self.transfer(What::InterruptReturn { to, frame: number });
                 to
             }
             Act::FarJump(to) => {
                 self.shown(|unit| unit.far(*to));
+                self.transfer(What::Jump { to: *to });
                 *to
             }
-            Act::Sysret => {
-                // User mode is not traced. The next thing seen is the system call entry.
-                if self.unseen.is_none() {
-                    self.unit.disable();
-                    self.known = self.executed.len();
-                    self.counts.disabled += 1;
-                    self.unit.enable(program.entry);
-                } else {
-                    self.unit.enable(program.entry);
-                    self.unseen = None;
-                }
-                program.entry
-            }
+            Act::Sysret => self.sysret(),
             Act::MovCr3 => {
                 let cr3 = 0x1000 * self.rng.between(1, 0xf_ffff) as u64;
                 self.shown(|unit| unit.paging(cr3));
@@ -309,6 +345,21 @@ impl Cpu<'_> {
         };
     }
 
+    /// User mode is not traced. The next thing seen is the system call entry.
+    fn sysret(&mut self) -> u64 {
+        let to = self.program.entry;
+        if self.unseen.is_none() {
+            self.unit.disable();
+            self.known = self.executed.len();
+            self.counts.disabled += 1;
+            self.transfer(What::Left { lost: false });
+        }
+        self.unit.enable(to);
+        self.unseen = None;
+        self.transfer(What::Resumed { to, was_off: true });
+        to
+    }
+
     fn thread(&mut self) -> &mut Thread {
         &mut self.threads[self.current]
     }
@@ -320,16 +371,23 @@ impl Cpu<'_> {
         }
     }
 
-    fn push(&mut self, next: u64, counts: bool) {
-        self.thread().frames.push(Frame::Return(next));
-        if counts {
-            self.unit.call(next);
-        }
+    fn push_frame(&mut self, kind: FrameKind) -> u64 {
+        self.frames += 1;
+        let number = self.frames;
+        self.thread().frames.push(Frame { number, kind, replaced: false });
+        number
     }
 
-    fn indirect(&mut self, targets: &[u64]) -> u64 {
+    fn call(&mut self, next: u64, to: u64) {
+        let frame = self.push_frame(FrameKind::Return(next));
+        self.unit.call(next);
+        self.transfer(What::Call { to, frame });
+    }
+
+    fn jump_indirect(&mut self, targets: &[u64]) -> u64 {
         let to = *self.rng.pick(targets);
         self.shown(|unit| unit.indirect(to));
+        self.transfer(What::Jump { to });
         to
     }
 

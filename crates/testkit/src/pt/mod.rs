@@ -6,6 +6,7 @@
 //! | `program` | modules, functions, import sites; the bytes as linked and as in memory |
 //! | `body` | what stands in a function, before addresses are known |
 //! | `lower` | each item as bytes and as operations, in the form that the module's mode asks for |
+//! | `transfer` | what the interpreter says of calls and returns |
 //! | `execute` | the interpreter: it knows the operations and never disassembles |
 //! | `packet` | single packets, byte by byte |
 //! | `mixed` | long traces of packets alone, with and without timing |
@@ -31,6 +32,7 @@ mod program;
 mod rng;
 mod sites;
 mod system;
+mod transfer;
 
 pub use emit::{Hardware, Unit};
 pub use execute::{Machine, Run};
@@ -40,3 +42,4 @@ pub use program::{Module, Optimization, Program, Shape};
 pub use rng::Rng;
 pub use sites::{Form, ImportSite, ListedBranch, StubPages};
 pub use system::{InstalledFile, System};
+pub use transfer::{Transfer, What};

@@ -1,0 +1,61 @@
+//! Trees as stacks with counts: each function with all its callers, and the instructions executed in it.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use super::tree::{CallTree, Kind, Node};
+
+/// The stacks of any number of trees.
+///
+/// Memory grows with the different stacks.
+#[derive(Clone, Debug, Default)]
+pub struct Stacks {
+    counts: BTreeMap<Vec<u64>, u64>,
+}
+
+impl Stacks {
+    /// Adds the stacks of a tree.
+    pub fn add(&mut self, tree: &CallTree) {
+        let mut stack = Vec::new();
+        for root in &tree.roots {
+            self.add_node(root, &mut stack);
+        }
+    }
+
+    fn add_node(&mut self, node: &Node, stack: &mut Vec<u64>) {
+        let function = match node.kind {
+            Kind::Function { function, .. } => Some(function),
+            _ => None,
+        };
+        stack.extend(function);
+        let below: u64 = node.children.iter().map(|child| child.total).sum();
+        // What a limit kept out of the tree is counted here too, so that the sum is right.
+        let here = node.total - below;
+        if here > 0 && !stack.is_empty() {
+            *self.counts.entry(stack.clone()).or_insert(0) += here;
+        }
+        node.children.iter().for_each(|child| self.add_node(child, stack));
+        if function.is_some() {
+            stack.pop();
+        }
+    }
+
+    /// Each stack, the outermost function first, and the instructions executed in the innermost.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u64], u64)> {
+        self.counts.iter().map(|(stack, count)| (&stack[..], *count))
+    }
+
+    /// Writes a line for each stack, as flame graph tools read it: names between semicolons, a blank, the count.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write(&self, out: &mut impl Write, name: &dyn Fn(u64) -> String) -> io::Result<()> {
+        // Names may be shared by several addresses.
+        let mut lines: BTreeMap<String, u64> = BTreeMap::new();
+        for (stack, count) in self.iter() {
+            let names: Vec<String> = stack.iter().map(|function| name(*function).replace(';', ",")).collect();
+            *lines.entry(names.join(";")).or_insert(0) += count;
+        }
+        lines.iter().try_for_each(|(line, count)| writeln!(out, "{line} {count}"))
+    }
+}
