@@ -4,7 +4,7 @@
 //! 16 times the tables in it. The two crates that read parts of it do not promise that; how they are contained is
 //! written beside their use and in `docs/decisions/`.
 
-mod header_page;
+mod identity;
 mod merge;
 mod page_map;
 mod pages;

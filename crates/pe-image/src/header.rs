@@ -130,14 +130,16 @@ pub struct Headers {
 }
 
 /// IMAGE_NT_SIGNATURE: "PE", NUL, NUL.
-const SIGNATURE: u32 = 0x4550;
+pub(crate) const SIGNATURE: u32 = 0x4550;
 /// IMAGE_NT_OPTIONAL_HDR32_MAGIC and IMAGE_NT_OPTIONAL_HDR64_MAGIC.
-const MAGIC_32: u16 = 0x10b;
-const MAGIC_64: u16 = 0x20b;
+pub(crate) const MAGIC_32: u16 = 0x10b;
+pub(crate) const MAGIC_64: u16 = 0x20b;
+/// Offset of OptionalHeader in both IMAGE_NT_HEADERS.
+pub(crate) const OPTIONAL_HEADER_OFFSET: u32 = 24;
 /// Offset of ImageBase in IMAGE_NT_HEADERS64, and in IMAGE_NT_HEADERS32.
-const IMAGE_BASE_OFFSET: [u32; 2] = [24 + 24, 24 + 28];
+const IMAGE_BASE_OFFSET: [u32; 2] = [OPTIONAL_HEADER_OFFSET + 24, OPTIONAL_HEADER_OFFSET + 28];
 /// Offset of CheckSum in both.
-const CHECKSUM_OFFSET: u32 = 24 + 64;
+pub(crate) const CHECKSUM_OFFSET: u32 = OPTIONAL_HEADER_OFFSET + 64;
 /// Images larger than this cannot be reached by the 32-bit distances that x64 code and its relocations are made of.
 const LARGEST_IMAGE: u32 = 0x7fff_ffff;
 

@@ -72,7 +72,7 @@ const LARGEST_HEAD: u64 = 0x40_0000;
 /// The largest CodeView record that is read: GUID, age and a long path.
 const LARGEST_CODE_VIEW: u32 = 0x1_0000;
 /// The most debug directory entries that are looked at; real files have fewer than ten.
-const MOST_DEBUG_ENTRIES: u32 = 64;
+pub(crate) const MOST_DEBUG_ENTRIES: u32 = 64;
 
 impl Identity {
     /// Reads the identity of a file without reading the file: its first 4 KiB, the debug directory and the CodeView
@@ -191,9 +191,9 @@ impl PeFile<'_> {
 }
 
 /// Bytes of an IMAGE_DEBUG_DIRECTORY.
-const DEBUG_ENTRY: u32 = size_of::<pe::ImageDebugDirectory>() as u32;
+pub(crate) const DEBUG_ENTRY: u32 = size_of::<pe::ImageDebugDirectory>() as u32;
 /// Debug directory types of winnt.h.
-const CODE_VIEW: u32 = 2;
+pub(crate) const CODE_VIEW: u32 = 2;
 const PDB_CHECKSUM: u32 = 19;
 
 fn find_code_view(headers: &Headers, read: impl FnMut(u64, u32) -> Option<Vec<u8>>) -> Option<CodeView> {

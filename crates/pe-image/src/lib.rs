@@ -93,6 +93,7 @@ mod image;
 mod imports;
 mod kernel;
 mod load_config;
+mod mapped_identity;
 mod module;
 mod modules;
 mod pdb_id;
@@ -114,7 +115,9 @@ pub use dvrt::{
 pub use error::{Diagnostic, DiagnosticKind, Error, ErrorKind, Place, Result};
 pub use exports::{Export, Exports};
 pub use file::PeFile;
-pub use fixup::{LinkedImport, SLOT_INSTRUCTION, SiteForm, Stub, StubBlock, StubOffsets, recognise, stub_offset};
+pub use fixup::{
+    LinkedImport, SLOT_INSTRUCTION, SiteForm, Stub, StubBlock, StubBranch, StubOffsets, recognise, stub_offset,
+};
 pub use functions::{GuardFunction, RuntimeFunction};
 pub use header::{Headers, Machine, Section};
 pub use identity::{CodeView, Identity, IdentityError, PdbChecksum, image_key, pdb_key};
@@ -122,6 +125,7 @@ pub use image::{ImageRange, MappedImage, Piece, Pieces, RangeKind, Selection};
 pub use imports::{Import, ImportName, ImportedDll, Imports};
 pub use kernel::{ImportOptimizationDefault, KERNEL_FILE_NAMES, import_optimization_by_default, is_kernel_file_name};
 pub use load_config::LoadConfig;
+pub use mapped_identity::MappedIdentity;
 pub use module::{Module, ModuleId};
 pub use modules::Modules;
 pub use pdb_id::{Guid, PdbId};

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::addr::{IatIndex, Rva};
 use crate::bind::{Binding, Slot, Target};
 use crate::dvrt::{ImportTransfer, IndirectTransfer, PageRecord, SITE_SIZE, SwitchBranch};
-use crate::fixup::SLOT_INSTRUCTION;
+use crate::fixup::{SLOT_INSTRUCTION, StubBranch};
 
 /// A listed place in an image's code, and what the policy makes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl<'a> Binding<'a> {
 }
 
 /// What a file lists about a site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum SiteKind {
@@ -93,8 +93,23 @@ impl SiteKind {
             // call [rip+disp32] has 6 bytes, call rax has 2.
             (Self::Indirect { rex, cfg, .. }, SiteEncoding::Linked) => Some(u32::from(rex) + if cfg { 6 } else { 2 }),
             (Self::Switch { register }, SiteEncoding::Linked) => Some(if register < 8 { 2 } else { 3 }),
-            (Self::Indirect { .. } | Self::Switch { .. }, SiteEncoding::Stub) => Some(5),
+            (Self::Indirect { .. } | Self::Switch { .. }, SiteEncoding::Stub) => Some(StubBranch::INSTRUCTION as u32),
             (Self::Indirect { .. } | Self::Switch { .. }, SiteEncoding::Direct | SiteEncoding::Register) => None,
+        }
+    }
+}
+
+impl SiteKind {
+    /// What a kernel writes at such a site to lead it through a retpoline stub, given the distance from the branch's end
+    /// to the stub. `None` for an import site, which goes to the stub in its [direct](crate::LinkedImport::direct) form.
+    pub fn stub_branch(&self, distance: i32) -> Option<StubBranch> {
+        let rva = Rva::default();
+        match *self {
+            Self::Import { .. } => None,
+            Self::Indirect { call, rex, cfg } => {
+                Some(StubBranch::indirect(&IndirectTransfer { rva, call, rex, cfg }, distance))
+            }
+            Self::Switch { register } => Some(StubBranch::switch(&SwitchBranch { rva, register }, distance)),
         }
     }
 }

@@ -98,8 +98,12 @@ fn indirect_and_switch_sites() {
                 assert_eq!(&bytes[5..5 + fill.len()], fill, "{site:?}");
                 let counts = loaded.image.counts();
                 assert_eq!(counts.indirect.rewritten + counts.switch.rewritten, 1, "{site:?}");
-                let outcome = loaded.image.sites().next().unwrap().outcome;
-                assert_eq!(outcome, Outcome::ViaStub(Rva(loaded.stub_rva + stub)), "{site:?}");
+                let listed = loaded.image.sites().next().unwrap();
+                assert_eq!(listed.outcome, Outcome::ViaStub(Rva(loaded.stub_rva + stub)), "{site:?}");
+                // The branch by itself, from what the file lists.
+                let branch = listed.kind.stub_branch(distance as i32).unwrap();
+                assert_eq!(branch.bytes(), &bytes[..listed.kind.size() as usize], "{site:?}");
+                assert_eq!(branch.target(end - 5), Va(loaded.stub(stub)), "{site:?}");
             });
             // Off: as linked.
             with_loaded(&driver, &kernel(&[]), Policy::default(), |loaded| {

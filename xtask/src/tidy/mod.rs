@@ -33,7 +33,7 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         ("crates are small", sources::crate_sizes),
         ("functions are short", sources::functions),
         ("libraries do not know the command's flags", sources::flags),
-        ("PE directories are known in pe-image alone", sources::directories),
+        ("PE headers and directories are known in pe-image alone", sources::directories),
         ("the crates' dependencies point down", manifests::direction),
         ("published manifests are complete", manifests::complete),
         ("every dependency is used", manifests::unused),

@@ -5,9 +5,8 @@ use std::collections::HashSet;
 use mdmp::kernel::DumpType;
 use mdmp::read::Header;
 
-use super::header_page::HeaderPage;
 use super::page_map::{self, PAGE, Run};
-use super::{Content, Dump, DumpError, Kind, ReadMemory, file_name, triage};
+use super::{Content, Dump, DumpError, Kind, ReadMemory, file_name, identity, triage};
 use crate::snapshot::{Module, Snapshot};
 
 /// Virtual memory through the page tables of the system process.
@@ -95,7 +94,7 @@ fn module(pages: &Pages<'_>, entry: u64) -> Option<Module> {
         String::from_utf16_lossy(&units)
     };
     let (base, path, file) = (long(0x30), text(0x48), text(0x58));
-    let page = HeaderPage::read(pages, base);
+    let headers = identity::at(pages, base);
     Some(Module {
         name: if file.is_empty() { file_name(&path) } else { file },
         path,
@@ -104,9 +103,9 @@ fn module(pages: &Pages<'_>, entry: u64) -> Option<Module> {
         base,
         size: word(0x40).into(),
         // The image's own header is the truth; the list has a copy for when that page is not in the dump.
-        timestamp: page.timestamp.or(Some(word(0x9c))),
-        checksum: page.checksum.or(Some(word(0x78))),
-        pdb: page.pdb,
+        timestamp: headers.timestamp.or(Some(word(0x9c))),
+        checksum: headers.checksum.or(Some(word(0x78))),
+        pdb: headers.pdb.as_ref().and_then(identity::pdb),
         loaded: None,
         unloaded: None,
     })

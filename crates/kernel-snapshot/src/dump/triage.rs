@@ -2,8 +2,7 @@
 
 use mdmp::read::Triage;
 
-use super::header_page::HeaderPage;
-use super::{Content, Dump, DumpError, Kind, file_name};
+use super::{Content, Dump, DumpError, Kind, file_name, identity};
 use crate::snapshot::{Architecture, Machine, Module, OsVersion, Snapshot};
 
 pub(super) fn open(file: &[u8]) -> Result<Dump<'_>, DumpError> {
@@ -14,7 +13,7 @@ pub(super) fn open(file: &[u8]) -> Result<Dump<'_>, DumpError> {
         match driver {
             Ok(driver) => modules.push(Module {
                 name: file_name(&driver.name),
-                pdb: HeaderPage::read(triage.memory(), driver.base).pdb,
+                pdb: identity::at(triage.memory(), driver.base).pdb.as_ref().and_then(identity::pdb),
                 path: driver.name,
                 process: 0,
                 kernel: true,

@@ -11,8 +11,7 @@ use minidump::{
     MinidumpSystemInfo, MinidumpThreadList,
 };
 
-use super::header_page::{HeaderPage, pdb};
-use super::{Content, Dump, DumpError, Kind, file_name};
+use super::{Content, Dump, DumpError, Kind, file_name, identity};
 use crate::snapshot::{Architecture, Machine, Module, OsVersion, Pdb, Snapshot};
 
 /// What a user minidump holds besides modules.
@@ -165,11 +164,11 @@ fn module(entry: &minidump::MinidumpModule, memory: &Segments<'_>, warnings: &mu
             bytes[6..8].copy_from_slice(&guid.data3.to_le_bytes());
             bytes[8..].copy_from_slice(&guid.data4);
             let path = record.pdb_file_name.split(|&byte| byte == 0).next().unwrap_or_default().to_vec();
-            pdb(&pe_image::CodeView::Rsds { guid: bytes, age: record.age, path })
+            identity::pdb(&pe_image::CodeView::Rsds { guid: bytes, age: record.age, path })
         }
         _ => None,
     });
-    let pdb: Option<Pdb> = record.or_else(|| HeaderPage::read(memory, raw.base_of_image).pdb);
+    let pdb: Option<Pdb> = record.or_else(|| identity::pdb(&identity::at(memory, raw.base_of_image).pdb?));
     Module {
         name: file_name(&name),
         path: name,

@@ -10,6 +10,8 @@
 //!                                       4D FF E2 CC CC      mov r10,[slot]; jmp r10
 //! ```
 
+use std::ops::Range;
+
 use crate::addr::Rva;
 use crate::dvrt::SITE_SIZE;
 
@@ -35,6 +37,9 @@ pub struct LinkedImport {
 }
 
 impl LinkedImport {
+    /// Where the 32-bit distance to the target lies in the site's [direct](Self::direct) form.
+    pub const DIRECT_DISTANCE: Range<usize> = 8..12;
+
     /// Reads the 12 bytes of a site; `None` when a linker has not written them.
     #[inline]
     pub fn parse(bytes: &[u8; SITE_SIZE]) -> Option<Self> {
@@ -64,7 +69,7 @@ impl LinkedImport {
         let head = u64::from_le_bytes([a, b, c, 0, 0, 0, 0, opcode]) | u64::from(self.displacement as u32) << 24;
         let mut out = [0; SITE_SIZE];
         out[..8].copy_from_slice(&head.to_le_bytes());
-        out[8..].copy_from_slice(&distance.to_le_bytes());
+        out[Self::DIRECT_DISTANCE].copy_from_slice(&distance.to_le_bytes());
         out
     }
 

@@ -6,8 +6,8 @@ mod retpoline;
 
 pub use import_optimization::{LinkedImport, SLOT_INSTRUCTION};
 pub use recognise::{SiteForm, recognise};
-pub(crate) use retpoline::{Rewrite, indirect_rewrite, switch_rewrite};
-pub use retpoline::{Stub, StubBlock, StubOffsets, stub_offset};
+pub use retpoline::{Stub, StubBlock, StubBranch, StubOffsets, stub_offset};
+pub(crate) use retpoline::{indirect_rewrite, switch_rewrite};
 
 #[cfg(test)]
 mod tests;

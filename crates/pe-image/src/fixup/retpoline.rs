@@ -8,11 +8,12 @@
 //! | jump through the CFG pointer | `[48] FF 25 disp32` | `E9 rel32`, `CC` to the end (6 or 7 bytes) |
 //! | switch | `FF E0+r` or `41 FF E0+r`, `CC`… | `E8 rel32 CC` (6 bytes): a call whose return address the stub drops |
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::addr::{PAGE_SIZE, Rva, Va};
 use crate::bytes;
-use crate::dvrt::{IndirectTransfer, SwitchBranch};
+use crate::dvrt::{IndirectTransfer, PageRecord, SwitchBranch};
 use crate::error::{Error, Place, Result};
 use crate::fixup::import_optimization::{CALL, JUMP};
 
@@ -119,23 +120,46 @@ impl StubBlock {
     }
 }
 
-/// Bytes that a rewritten site gets: at most 7.
+/// A branch to a stub as it stands at a rewritten site: 5 bytes, and what fills the rest of the site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rewrite {
+pub struct StubBranch {
     bytes: [u8; 7],
     len: u8,
 }
 
-impl Rewrite {
-    fn new(opcode: u8, distance: i32, fill: u8, len: u8) -> Self {
+impl StubBranch {
+    /// Bytes of the branch instruction, which its distance counts from the end of.
+    pub const INSTRUCTION: usize = 5;
+    /// Where the 32-bit distance to the stub lies in the site.
+    pub const DISTANCE: Range<usize> = 1..5;
+
+    fn new(opcode: u8, distance: i32, fill: u8, len: u32) -> Self {
         let mut bytes = [fill; 7];
         bytes[0] = opcode;
-        bytes[1..5].copy_from_slice(&distance.to_le_bytes());
-        Self { bytes, len }
+        bytes[Self::DISTANCE].copy_from_slice(&distance.to_le_bytes());
+        Self { bytes, len: len as u8 }
     }
 
-    pub(crate) fn as_slice(&self) -> &[u8] {
+    /// The branch at a site of symbol 4.
+    pub(crate) fn indirect(site: &IndirectTransfer, distance: i32) -> Self {
+        let (opcode, fill) = if site.call { (CALL, 0x90) } else { (JUMP, 0xcc) };
+        Self::new(opcode, distance, fill, site.size())
+    }
+
+    /// The branch at a site of symbol 5: a call, whose return address the stub drops.
+    pub(crate) fn switch(site: &SwitchBranch, distance: i32) -> Self {
+        Self::new(CALL, distance, 0xcc, site.size())
+    }
+
+    /// The bytes of the whole site.
+    pub fn bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
+    }
+
+    /// Where it leads, when its first byte lies at `address`.
+    pub fn target(&self, address: impl Into<Va>) -> Va {
+        let distance = bytes::u32_at(&self.bytes, Self::DISTANCE.start).unwrap_or_default() as i32;
+        address.into().wrapping_add((i64::from(distance) + Self::INSTRUCTION as i64) as u64)
     }
 }
 
@@ -147,13 +171,12 @@ pub(crate) fn indirect_rewrite(
     cfg_pointer: Option<Rva>,
     offsets: &StubOffsets,
     to_block: i64,
-) -> Option<Rewrite> {
+) -> Option<StubBranch> {
     let prefix = usize::from(site.rex);
     if site.rex && *linked.first()? != 0x48 {
         return None;
     }
     let body = linked.get(prefix..)?;
-    let opcode = if site.call { CALL } else { JUMP };
     if site.cfg {
         let expected = [0xff, if site.call { 0x15 } else { 0x25 }];
         if body.get(..2)? != expected {
@@ -163,8 +186,7 @@ pub(crate) fn indirect_rewrite(
         if cfg_pointer.is_some_and(|expected| i64::from(expected.0) != pointer) {
             return None;
         }
-        let distance = i32::try_from(to_block + i64::from(offsets.indirect_cfg) - 5).ok()?;
-        return Some(Rewrite::new(opcode, distance, if site.call { 0x90 } else { 0xcc }, 6 + prefix as u8));
+        return Some(StubBranch::indirect(site, distance(to_block, offsets.indirect_cfg)?));
     }
     // What fills the site up to 5 bytes: a nop after the call, breakpoints after the jump. After a call with prefix a
     // nop of 3 bytes is taken too, as compilers write it; only 5 bytes are changed.
@@ -175,8 +197,7 @@ pub(crate) fn indirect_rewrite(
         (false, true) => &[&[0xff, 0xe0, 0xcc, 0xcc]],
     };
     let is_linked = forms.iter().any(|form| body.starts_with(form));
-    let distance = i32::try_from(to_block + i64::from(offsets.indirect) - 5).ok()?;
-    is_linked.then(|| Rewrite::new(opcode, distance, 0, 5))
+    is_linked.then_some(StubBranch::indirect(site, distance(to_block, offsets.indirect)?))
 }
 
 /// As [`indirect_rewrite`], for a switch's jump.
@@ -185,13 +206,17 @@ pub(crate) fn switch_rewrite(
     linked: &[u8],
     offsets: &StubOffsets,
     to_block: i64,
-) -> Option<Rewrite> {
+) -> Option<StubBranch> {
     let is_linked = match (site.register, linked.get(..6)?) {
         (0..8, [0xff, register, rest @ ..]) => *register == 0xe0 + site.register && *rest == [0xcc; 4],
         (8.., [0x41, 0xff, register, rest @ ..]) => *register == 0xe0 + site.register - 8 && *rest == [0xcc; 3],
         _ => false,
     };
     let stub = offsets.switch[usize::from(site.register & 15)];
-    let distance = i32::try_from(to_block + i64::from(stub) - 5).ok()?;
-    is_linked.then(|| Rewrite::new(CALL, distance, 0xcc, 6))
+    is_linked.then_some(StubBranch::switch(site, distance(to_block, stub)?))
+}
+
+/// The distance in a branch to a stub, given that from the site's first byte to the stub block.
+fn distance(to_block: i64, stub: u32) -> Option<i32> {
+    i32::try_from(to_block + i64::from(stub) - StubBranch::INSTRUCTION as i64).ok()
 }

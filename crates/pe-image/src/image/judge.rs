@@ -3,7 +3,7 @@
 use crate::addr::{IatIndex, Rva};
 use crate::bind::Target;
 use crate::dvrt::{ImportTransfer, IndirectTransfer, SITE_SIZE, SwitchBranch, block_records};
-use crate::fixup::{LinkedImport, Rewrite, SLOT_INSTRUCTION, StubBlock, indirect_rewrite, switch_rewrite};
+use crate::fixup::{LinkedImport, SLOT_INSTRUCTION, StubBlock, StubBranch, indirect_rewrite, switch_rewrite};
 use crate::image::{IndexedSlot, MappedImage, NO_SLOT};
 use crate::policy::ImportCalls;
 use crate::site::{Counts, Outcome, Reason, Site, SiteKind};
@@ -118,7 +118,7 @@ impl MappedImage<'_> {
         site: &IndirectTransfer,
         bytes: &[u8; SITE_SIZE],
         stubs: &StubBlock,
-    ) -> Result<Rewrite, Reason> {
+    ) -> Result<StubBranch, Reason> {
         let offsets = stubs.offsets();
         let rewrite = indirect_rewrite(site, bytes, self.cfg_pointer, &offsets, self.to_block(site.rva));
         if self.is_skipped(site.rva) {
@@ -132,7 +132,7 @@ impl MappedImage<'_> {
         site: &SwitchBranch,
         bytes: &[u8; SITE_SIZE],
         stubs: &StubBlock,
-    ) -> Result<Rewrite, Reason> {
+    ) -> Result<StubBranch, Reason> {
         let rewrite = switch_rewrite(site, bytes, &stubs.offsets(), self.to_block(site.rva));
         if self.is_skipped(site.rva) {
             return Err(Reason::SkippedSection);
@@ -183,7 +183,7 @@ impl MappedImage<'_> {
         &self,
         site: Rva,
         stub: impl Fn(&StubBlock) -> u32,
-        judge: impl Fn(&[u8; SITE_SIZE], &StubBlock) -> Result<Rewrite, Reason>,
+        judge: impl Fn(&[u8; SITE_SIZE], &StubBlock) -> Result<StubBranch, Reason>,
     ) -> Outcome {
         let Some(stubs) = self.retpolines() else { return Outcome::AsLinked(Reason::Policy) };
         match judge(&self.linked_bytes(site), stubs) {

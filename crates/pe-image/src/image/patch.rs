@@ -123,7 +123,7 @@ impl<'a> MappedImage<'a> {
                 if window.touches(site.rva, SITE_SIZE as u64)
                     && let Ok(rewrite) = self.judge_indirect(&site, &self.linked_bytes(site.rva), stubs)
                 {
-                    window.put(site.rva, rewrite.as_slice());
+                    window.put(site.rva, rewrite.bytes());
                 }
             }
         }
@@ -132,7 +132,7 @@ impl<'a> MappedImage<'a> {
                 if window.touches(site.rva, SITE_SIZE as u64)
                     && let Ok(rewrite) = self.judge_switch(&site, &self.linked_bytes(site.rva), stubs)
                 {
-                    window.put(site.rva, rewrite.as_slice());
+                    window.put(site.rva, rewrite.bytes());
                 }
             }
         }

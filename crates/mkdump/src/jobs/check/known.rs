@@ -3,10 +3,12 @@
 //! The forms are not written down here a second time: they are what `pe-image` makes of the file under each policy.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use kernel_snapshot::dump::{Dump, ReadMemory};
 use pe_image::{
-    Binding, ImportCalls, LinkedImport, MappedImage, PeFile, Policy, Rva, Section, SiteForm, StubBlock, recognise,
+    Binding, ImportCalls, LinkedImport, MappedImage, PeFile, Policy, Rva, SLOT_INSTRUCTION, Section, SiteForm,
+    SiteKind, StubBlock, StubBranch, recognise,
 };
 
 use super::difference::Class;
@@ -90,7 +92,7 @@ impl<'a> Known<'a> {
     }
 
     /// Where the stub pages after this image end, when the kernel's are known.
-    pub(super) fn stubs(&self) -> Option<std::ops::Range<u64>> {
+    pub(super) fn stubs(&self) -> Option<Range<u64>> {
         let stubbed = self.stubbed.as_ref()?;
         let ranges = stubbed.ranges(pe_image::Selection::Code);
         let range = ranges.iter().find(|range| range.kind == pe_image::RangeKind::RetpolineStubs)?;
@@ -121,13 +123,12 @@ impl<'a> Known<'a> {
                     add(&mut forms, FormName::Stub, made(stubbed));
                 }
                 if let Some(linked) = LinkedImport::parse(&raw) {
-                    let unbound = self.is_unbound(unit, &linked);
-                    forms.extend(free_import(&linked, side, address, unbound, self.stubbed.is_none(), dump));
+                    forms.extend(self.free_import(unit, &linked, side, dump));
                 }
             }
-            UnitKind::Indirect | UnitKind::Switch => match &self.stubbed {
+            UnitKind::Branch(kind) => match &self.stubbed {
                 Some(stubbed) => add(&mut forms, FormName::Stub, made(stubbed)),
-                None => forms.extend(free_stub(&raw, unit, side, address, dump)),
+                None => forms.extend(free_stub(kind, side, address, dump)),
             },
             UnitKind::Slot | UnitKind::Guard => {
                 add(&mut forms, FormName::Set, made(&self.relocated));
@@ -164,6 +165,35 @@ impl<'a> Known<'a> {
         forms
     }
 
+    /// An import site's direct form, when its target is free within what the dump says: the exporter's file is not at
+    /// hand. Its form through the stub, when the stubs are not known. `CC` at an instruction start is taken for a
+    /// breakpoint on the form.
+    fn free_import(
+        &self,
+        unit: &Unit,
+        linked: &LinkedImport,
+        side: &Side,
+        dump: &mut Witness<'_, '_, '_>,
+    ) -> Option<Form> {
+        const CALL: usize = SLOT_INSTRUCTION as usize;
+        let bytes = linked.direct(distance_at(side, LinkedImport::DIRECT_DISTANCE)?);
+        let fits = |at: usize| !side.has(at) || side.bytes[at] == bytes[at] || at == CALL && side.bytes[at] == 0xcc;
+        if !(1..=CALL).all(fits) {
+            return None;
+        }
+        let address = self.base.wrapping_add(unit.rva.into());
+        let Some(SiteForm::ImportDirect { slot, target, .. }) = recognise(&bytes, address) else { return None };
+        match dump.scan.reached(target.0) {
+            Reached::Module(..) if self.is_unbound(unit, linked) && dump.slot_agrees(slot.0, target.0) => {
+                Some(Form { name: FormName::Direct, bytes })
+            }
+            Reached::Stubs(of, _) if self.stubbed.is_none() && of == dump.module => {
+                Some(Form { name: FormName::Stub, bytes })
+            }
+            _ => None,
+        }
+    }
+
     /// True when it is not known where the import of a site leads, because the exporter's file is not at hand.
     fn is_unbound(&self, unit: &Unit, linked: &LinkedImport) -> bool {
         let slot = linked.slot(Rva(unit.rva)).and_then(|rva| self.binding.slot_at(rva));
@@ -179,8 +209,8 @@ impl UnitKind {
             (Self::Import, FormName::Stub) => Class::ImportStub,
             (Self::Import, FormName::Register) => Class::ImportRegister,
             (Self::Import, _) => Class::ImportLinked,
-            (Self::Indirect | Self::Switch, FormName::AsFile) => Class::RetpolineOff,
-            (Self::Indirect | Self::Switch, _) => Class::RetpolineOn,
+            (Self::Branch(_), FormName::AsFile) => Class::RetpolineOff,
+            (Self::Branch(_), _) => Class::RetpolineOn,
             (Self::Override(_), _) => Class::FunctionOverride,
             (Self::Slot | Self::Guard, _) => Class::LoaderData,
             (Self::ImageBase | Self::Constant(_) | Self::Relocation, _) => Class::Relocation,
@@ -192,46 +222,21 @@ pub(super) fn is_code(section: &Section) -> bool {
     section.flags & (Section::CODE | Section::EXECUTE) != 0
 }
 
-/// An import site's direct form, when its target is free within what the dump says; its form through the stub, when the
-/// stubs are not known. `CC` at an instruction start is taken for a breakpoint on the form.
-fn free_import(
-    linked: &LinkedImport,
-    side: &Side,
-    address: u64,
-    unbound: bool,
-    stubs_unknown: bool,
-    dump: &mut Witness<'_, '_, '_>,
-) -> Option<Form> {
-    let distance = i32::from_le_bytes(side.bytes[8..].try_into().expect("4 bytes"));
-    let bytes = linked.direct(distance);
-    let fits = (1..8).all(|at| !side.has(at) || side.bytes[at] == bytes[at] || at == 7 && side.bytes[at] == 0xcc);
-    if !fits || !(8..PLACE).all(|at| side.has(at)) {
-        return None;
-    }
-    let Some(SiteForm::ImportDirect { slot, target, .. }) = recognise(&bytes, address) else { return None };
-    match dump.scan.reached(target.0) {
-        Reached::Module(..) if unbound && dump.slot_agrees(slot.0, target.0) => {
-            Some(Form { name: FormName::Direct, bytes })
-        }
-        Reached::Stubs(of, _) if stubs_unknown && of == dump.module => Some(Form { name: FormName::Stub, bytes }),
-        _ => None,
-    }
+/// A branch to the stub pages after the image, when only their place is known: it is taken with whatever distance the dump
+/// has. `CC` in its first byte is taken for a breakpoint on it.
+fn free_stub(kind: SiteKind, side: &Side, address: u64, dump: &Witness<'_, '_, '_>) -> Option<Form> {
+    let branch = kind.stub_branch(distance_at(side, StubBranch::DISTANCE)?)?;
+    let fits = !side.has(0) || [branch.bytes()[0], 0xcc].contains(&side.bytes[0]);
+    let is_own = matches!(dump.scan.reached(branch.target(address).0), Reached::Stubs(of, _) if of == dump.module);
+    let mut bytes = [0; PLACE];
+    bytes[..branch.bytes().len()].copy_from_slice(branch.bytes());
+    (fits && is_own).then_some(Form { name: FormName::Stub, bytes })
 }
 
-/// A branch to the stub pages after the image, when only their place is known.
-fn free_stub(raw: &[u8; PLACE], unit: &Unit, side: &Side, address: u64, dump: &Witness<'_, '_, '_>) -> Option<Form> {
-    let size = unit.size as usize;
-    let prefix = usize::from(raw[0] == 0x48);
-    let is_jump = unit.kind == UnitKind::Indirect && matches!(raw[prefix + 1], 0x25 | 0xe0);
-    let mut bytes = [0; PLACE];
-    bytes[0] = if is_jump { 0xe9 } else { 0xe8 };
-    bytes[1..5].copy_from_slice(&side.bytes[1..5]);
-    bytes[5..size].fill(if is_jump || unit.kind == UnitKind::Switch { 0xcc } else { 0x90 });
-    let distance = i32::from_le_bytes(bytes[1..5].try_into().expect("4 bytes"));
-    let target = address.wrapping_add(5).wrapping_add(i64::from(distance) as u64);
-    let fits = (1..5).all(|at| side.has(at)) && (!side.has(0) || [bytes[0], 0xcc].contains(&side.bytes[0]));
-    let is_own = matches!(dump.scan.reached(target), Reached::Stubs(of, _) if of == dump.module);
-    (fits && is_own).then_some(Form { name: FormName::Stub, bytes })
+/// The distance of a branch, when the dump holds all of its bytes.
+fn distance_at(side: &Side, at: Range<usize>) -> Option<i32> {
+    let held = at.clone().all(|at| side.has(at));
+    held.then(|| i32::from_le_bytes(side.bytes[at].try_into().expect("4 bytes")))
 }
 
 /// The little-endian number of 4 or 8 bytes; 4 are sign-extended, as addresses of x86 dumps are.

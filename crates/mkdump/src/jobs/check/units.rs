@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use pe_image::{Binding, Fixups, LoadConfig, PageRecord, PeFile, Rva};
+use pe_image::{Binding, Fixups, IndirectTransfer, LoadConfig, PageRecord, PeFile, Rva, SiteKind, SwitchBranch};
 
 /// A place that a loader may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl Unit {
     pub(super) fn is_start(&self, at: usize) -> bool {
         match self.kind {
             UnitKind::Import => matches!(at, 0 | 7),
-            UnitKind::Indirect | UnitKind::Switch => at == 0,
+            UnitKind::Branch(_) => at == 0,
             _ => false,
         }
     }
@@ -34,10 +34,8 @@ impl Unit {
 pub(super) enum UnitKind {
     /// DVRT symbol 3.
     Import,
-    /// DVRT symbol 4.
-    Indirect,
-    /// DVRT symbol 5.
-    Switch,
+    /// DVRT symbols 4 and 5: a branch that can lead through a retpoline stub.
+    Branch(SiteKind),
     /// A distance of DVRT symbol 7, by the number of the override.
     Override(u32),
     /// An import slot.
@@ -90,10 +88,16 @@ impl Units {
                     sites.flatten().for_each(|site| add(site.rva, site.size(), UnitKind::Import));
                 }
                 Fixups::IndirectTransfers(sites) => {
-                    sites.flatten().for_each(|site| add(site.rva, site.size(), UnitKind::Indirect));
+                    sites.flatten().for_each(|IndirectTransfer { rva, call, rex, cfg, .. }| {
+                        let kind = SiteKind::Indirect { call, rex, cfg };
+                        add(rva, kind.size(), UnitKind::Branch(kind));
+                    });
                 }
                 Fixups::SwitchBranches(sites) => {
-                    sites.flatten().for_each(|site| add(site.rva, site.size(), UnitKind::Switch));
+                    sites.flatten().for_each(|SwitchBranch { rva, register, .. }| {
+                        let kind = SiteKind::Switch { register };
+                        add(rva, kind.size(), UnitKind::Branch(kind));
+                    });
                 }
                 Fixups::FunctionOverrides(Ok(table)) => {
                     for item in &table.overrides {
