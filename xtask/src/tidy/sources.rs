@@ -176,7 +176,9 @@ fn has_flag(line: &str) -> bool {
 pub fn directories(files: &[Text]) -> Vec<String> {
     let is_product = |file: &&Text| {
         let others = ["crates/pe-image/", "crates/testkit/", "crates/acceptance/"];
-        file.path.starts_with("crates/") && file.path.contains("/src/") && !others.iter().any(|dir| file.path.starts_with(dir))
+        file.path.starts_with("crates/")
+            && file.path.contains("/src/")
+            && !others.iter().any(|dir| file.path.starts_with(dir))
     };
     let name = concat!("IMAGE_DIRECTORY", "_ENTRY_");
     let knows = |line: &str| {
