@@ -156,11 +156,11 @@ impl<'t, 'a, C: Code + Sync + ?Sized> Hypothesis<'t, 'a, C> {
 
 /// Whether an error of a walk speaks against the forms assumed: not where packets or code are missing.
 fn refutes(error: &Error) -> bool {
-    match error.kind {
+    match error.kind() {
         ErrorKind::NoMemory | ErrorKind::Packet(_) | ErrorKind::NoAddress => false,
         ErrorKind::TooFewPackets { .. } => false,
         ErrorKind::Mismatch { found: Found::End | Found::Ovf | Found::Other, .. } => false,
-        ErrorKind::ReturnStackEmpty if error.after_gap => false,
+        ErrorKind::ReturnStackEmpty if error.after_gap() => false,
         _ => true,
     }
 }

@@ -111,11 +111,11 @@ impl<C: Code + Sync + ?Sized> Walk<'_, '_, C> {
             }
             match stop {
                 Stop::Error(error) => {
-                    if let ErrorKind::TooFewPackets { .. } = error.kind {
-                        self.give_up(error.offset, error.ip.unwrap_or_default());
+                    if let ErrorKind::TooFewPackets { .. } = error.kind() {
+                        self.give_up(error.offset(), error.ip().unwrap_or_default());
                     }
-                    if error.kind == ErrorKind::NoMemory
-                        && let Some(ip) = error.ip
+                    if error.kind() == ErrorKind::NoMemory
+                        && let Some(ip) = error.ip()
                     {
                         *self.missing.entry(ip).or_insert(0) += 1;
                     }

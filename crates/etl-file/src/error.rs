@@ -12,6 +12,18 @@ pub struct Error {
     problem: Problem,
 }
 
+/// What sort of problem an [`Error`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The input ends before the structure does.
+    Truncated,
+    /// A field has a value that is not allowed.
+    Field,
+    /// A stretch of the file that cannot be used.
+    Lost,
+}
+
 /// What is wrong; private, so that a new kind is not a breaking change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Problem {
@@ -48,6 +60,15 @@ impl Error {
         self
     }
 
+    /// What sort of problem it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self.problem {
+            Problem::Short { .. } => ErrorKind::Truncated,
+            Problem::Value { .. } => ErrorKind::Field,
+            Problem::Lost { .. } => ErrorKind::Lost,
+        }
+    }
+
     /// File offset of the structure or stretch, in bytes. For a structure inside a compressed buffer: the offset of
     /// that buffer, since its contents have no place of their own in the file.
     pub fn offset(&self) -> u64 {
@@ -66,7 +87,7 @@ impl Error {
 
     /// True when the input ended before the structure did.
     pub fn is_truncation(&self) -> bool {
-        matches!(self.problem, Problem::Short { .. })
+        self.kind() == ErrorKind::Truncated
     }
 }
 
@@ -137,6 +158,25 @@ impl fmt::Display for Diagnostic {
                 f,
                 "file at file offset {offset:#x}: its tail was reserved and never written ({length} bytes skipped)"
             ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, ErrorKind};
+
+    #[test]
+    fn kinds_and_places() {
+        let cases = [
+            (Error::short(0x48, "buffer header", 3, 0x48), ErrorKind::Truncated, 3),
+            (Error::value(0x48, "buffer header", "Offset", 7, "at least 0x48"), ErrorKind::Field, 0),
+            (Error::lost(0x48, 9, "buffer header", "zeros"), ErrorKind::Lost, 9),
+            (Error::value(0x48, "buffer header", "Offset", 7, "at least 0x48").losing(5), ErrorKind::Field, 5),
+        ];
+        for (error, kind, length) in cases {
+            assert_eq!((error.kind(), error.offset(), error.length()), (kind, 0x48, length), "{error}");
+            assert_eq!((error.structure(), error.is_truncation()), ("buffer header", kind == ErrorKind::Truncated));
         }
     }
 }

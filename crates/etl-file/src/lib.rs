@@ -63,7 +63,7 @@ mod trace;
 pub use buffer::{Buffer, BufferHeader, Buffers};
 pub use clock::{Clock, ClockKind, Elapsed, FileTime, Tick};
 pub use compress::{CompressionFormat, Scratch, decompress};
-pub use error::{Diagnostic, Error, Result};
+pub use error::{Diagnostic, Error, ErrorKind, Result};
 pub use event::{Event, EventId, Events, ExtendedItem, ExtendedItems, Filter, ProviderEvent, RawEvent, WppMessage};
 pub use fold::Walked;
 pub use guid::{Guid, ParseGuidError};

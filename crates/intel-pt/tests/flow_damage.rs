@@ -112,10 +112,10 @@ fn one_run_names_the_missing_modules() {
         let (log, errors) = walk(&image, &run.packets, Resume::Address);
         let mut missing = Vec::new();
         for error in &errors {
-            match error.kind {
-                ErrorKind::NoMemory => missing.extend(module(error.ip.expect("an address is missing"))),
+            match error.kind() {
+                ErrorKind::NoMemory => missing.extend(module(error.ip().expect("an address is missing"))),
                 // After a gap the calls before it are unknown.
-                ErrorKind::ReturnStackEmpty if error.after_gap => {}
+                ErrorKind::ReturnStackEmpty if error.after_gap() => {}
                 _ => panic!("program {seed}: {error}"),
             }
         }

@@ -43,7 +43,7 @@ fn walk(code: &[(u64, &[u8])], mut trace: PacketWriter) -> (Log, Stop) {
 
 fn kind(stop: Stop) -> ErrorKind {
     match stop {
-        Stop::Error(error) => error.kind,
+        Stop::Error(error) => error.kind(),
         other => panic!("{other:?}"),
     }
 }

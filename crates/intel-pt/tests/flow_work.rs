@@ -58,9 +58,9 @@ fn check(name: &str, code: &[u8], trace: &[u8]) {
     loop {
         match walker.run(&mut blocks, &mut counter) {
             Stop::Error(error) => {
-                if let ErrorKind::TooFewPackets { .. } = error.kind {
-                    assert!(error.offset <= good, "{name}: {error}");
-                    let at = error.ip.unwrap_or_else(|| panic!("{name}: {error}")).wrapping_sub(START);
+                if let ErrorKind::TooFewPackets { .. } = error.kind() {
+                    assert!(error.offset() <= good, "{name}: {error}");
+                    let at = error.ip().unwrap_or_else(|| panic!("{name}: {error}")).wrapping_sub(START);
                     assert!(at < code.len() as u64, "{name}: {error}");
                     given_up.push(error);
                 }
@@ -203,7 +203,7 @@ fn a_clone_gets_the_steps_that_it_is_given() {
         fork.limit_steps(steps);
         let stop = fork.run(&mut Blocks::new(memory), &mut Nothing);
         // The second time the slide is entered nothing asks to leave it.
-        let found = if let Stop::Error(error) = stop { Some(error.kind) } else { None };
+        let found = if let Stop::Error(error) = stop { Some(error.kind()) } else { None };
         assert_eq!(found, kind, "{stop:?}");
     }
     assert_eq!(walker.steps(), 0);

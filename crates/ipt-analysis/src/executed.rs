@@ -111,7 +111,7 @@ impl Sums<'_> {
     }
 
     fn error(&mut self, error: Error) {
-        match (error.kind, error.ip) {
+        match (error.kind(), error.ip()) {
             // The scan reports these.
             (ErrorKind::Packet(_), _) => {}
             (ErrorKind::NoMemory, Some(ip)) => *self.found.missing.entry(ip).or_insert(0) += 1,

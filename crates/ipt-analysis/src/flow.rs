@@ -180,16 +180,16 @@ fn follow_one<C: Code>(blocks: &mut Blocks<C>, layout: &Layout, snapshot: &[u8],
             // The end: nothing else was asked for.
             _ => break,
         };
-        if error.kind == ErrorKind::NoMemory
-            && let Some(ip) = error.ip
+        if error.kind() == ErrorKind::NoMemory
+            && let Some(ip) = error.ip()
         {
             *recorder.trace.missing.entry(ip).or_insert(0) += 1;
-            recorder.push(Entry::Missing { offset: error.offset, at: layout.place(ip) });
+            recorder.push(Entry::Missing { offset: error.offset(), at: layout.place(ip) });
             continue;
         }
-        let at = error.ip.map(|ip| layout.place(ip));
-        let what = format!("{}: {}", error.kind.libipt_name(), error.kind);
-        recorder.push(Entry::Gap { offset: error.offset, at, what, likely: error.kind.likely_cause() });
+        let at = error.ip().map(|ip| layout.place(ip));
+        let what = format!("{}: {}", error.kind().libipt_name(), error.kind());
+        recorder.push(Entry::Gap { offset: error.offset(), at, what, likely: error.kind().likely_cause() });
     }
     recorder.settle();
     recorder.trace

@@ -121,8 +121,8 @@ pub fn follow<C: Code, S: Sink>(
     loop {
         match walker.run(blocks, &mut follower) {
             Stop::Error(error) => {
-                let offset = error.offset;
-                follower.gap(match (error.kind, error.ip) {
+                let offset = error.offset();
+                follower.gap(match (error.kind(), error.ip()) {
                     (ErrorKind::NoMemory, Some(at)) => Mark::Missing { offset, at },
                     (error, at) => Mark::Lost { offset, at, error },
                 });

@@ -30,7 +30,7 @@ pub use captured::{CapturedForms, FormCounts, SiteForms};
 pub use changes::{Choice, Evidence, Extent, ImportModes, Mode};
 pub use files::{Entry, Files, Found, Inclusion, Parsed};
 pub use image::Image;
-pub use search::{Search, SearchError, missing, wanted};
+pub use search::{Search, SearchError, SearchErrorKind, missing, wanted};
 pub use system::{Detect, Setting, System};
 
 #[cfg(doctest)]

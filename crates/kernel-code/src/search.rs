@@ -8,19 +8,46 @@ use symstore::{Cache, Index, IndexOptions, Lookup, SymbolPath, Wanted};
 
 /// Why module files cannot be looked for.
 #[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct SearchError(Problem);
+
+/// What stands in the way of a search for module files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum SearchError {
+pub enum SearchErrorKind {
     /// A directory of modules cannot be read.
-    #[error(transparent)]
-    Root(#[from] symstore::Error),
+    Root,
     /// There is no PE file in any of the places.
+    NoFiles,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error(transparent)]
+    Root(symstore::Error),
     #[error("no module file in {}: {}, none of them a PE image", shown(roots), files(*looked_at))]
-    NoFiles {
-        /// The places.
-        roots: Vec<PathBuf>,
-        /// How many files there are.
-        looked_at: usize,
-    },
+    NoFiles { roots: Vec<PathBuf>, looked_at: usize },
+}
+
+impl SearchError {
+    /// Nothing that was found in these places, `looked_at` files, is a PE image.
+    pub fn no_files(roots: &[PathBuf], looked_at: usize) -> Self {
+        Self(Problem::NoFiles { roots: roots.to_vec(), looked_at })
+    }
+
+    /// What stands in the way.
+    pub fn kind(&self) -> SearchErrorKind {
+        match self.0 {
+            Problem::Root(_) => SearchErrorKind::Root,
+            Problem::NoFiles { .. } => SearchErrorKind::NoFiles,
+        }
+    }
+}
+
+impl From<symstore::Error> for SearchError {
+    fn from(error: symstore::Error) -> Self {
+        Self(Problem::Root(error))
+    }
 }
 
 fn files(number: usize) -> String {
@@ -84,7 +111,7 @@ impl Search {
     pub fn index_some(&self, modules: &[Module], progress: &dyn Progress) -> Result<Index, SearchError> {
         let index = self.index(modules, progress)?;
         if index.files().is_empty() {
-            return Err(SearchError::NoFiles { roots: self.roots.clone(), looked_at: index.looked_at() });
+            return Err(SearchError::no_files(&self.roots, index.looked_at()));
         }
         Ok(index)
     }
@@ -111,4 +138,28 @@ pub fn missing<'m>(modules: &'m [Module], index: &Index) -> Vec<&'m Module> {
     let mut seen = std::collections::HashSet::new();
     let absent = modules.iter().filter(|module| !matches!(index.find(&wanted(module)), Lookup::Found { .. }));
     absent.filter(|module| seen.insert((module.name.to_lowercase(), module.timestamp, module.size))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use kernel_snapshot::Silent;
+    use symstore::Cache;
+
+    use super::{Search, SearchErrorKind};
+
+    #[test]
+    fn a_place_that_is_not_there_and_one_without_images() {
+        let dir = tempfile::tempdir().unwrap();
+        let check = |place: &str, kind: SearchErrorKind, has_cause: bool| {
+            let search = Search { roots: vec![dir.path().join(place)], symbol_path: Vec::new(), cache: Cache::Off };
+            let error = search.index_some(&[], &Silent).unwrap_err();
+            assert_eq!((error.kind(), error.source().is_some()), (kind, has_cause), "{error}");
+            assert!(error.to_string().contains(place), "{error}");
+        };
+        std::fs::create_dir(dir.path().join("empty")).unwrap();
+        check("gone", SearchErrorKind::Root, true);
+        check("empty", SearchErrorKind::NoFiles, false);
+    }
 }

@@ -4,6 +4,7 @@
 //! 16 times the tables in it. The two crates that read parts of it do not promise that; how they are contained is
 //! written beside their use and in `docs/decisions/`.
 
+mod error;
 mod identity;
 mod merge;
 mod page_map;
@@ -15,6 +16,7 @@ use mdmp::read::{Segments, Triage};
 
 use crate::snapshot::Snapshot;
 
+pub use error::{DumpError, DumpErrorKind};
 pub use merge::{Boot, MergeError};
 pub use pages::Pages;
 pub(crate) use user::is_kernel_name;
@@ -59,33 +61,6 @@ enum Content<'a> {
     Triage(Box<Triage<'a>>),
     Pages(Pages<'a>),
     User(user::UserDump<'a>),
-}
-
-/// Why a file is not a dump that can be read. Absolute file offsets.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DumpError {
-    /// A structure of the file is wrong.
-    #[error("{structure} at file offset {offset:#x}: found {found}, allowed is {allowed}")]
-    Malformed {
-        /// Where.
-        offset: u64,
-        /// In which structure.
-        structure: &'static str,
-        /// What the file says.
-        found: String,
-        /// What the format allows.
-        allowed: String,
-    },
-    /// A kernel dump's header or a triage dump's fixed part is wrong.
-    #[error(transparent)]
-    Kernel(#[from] mdmp::Error),
-    /// The page map of a kernel dump is wrong.
-    #[error("page map of the kernel dump")]
-    PageMap(#[from] kdmp_parser::KdmpParserError),
-    /// A user minidump's header or directory is wrong.
-    #[error("user minidump")]
-    User(#[from] minidump::Error),
 }
 
 /// Memory at addresses: what `check` and a thread walk need of a dump, whatever its kind.
@@ -205,12 +180,7 @@ impl ReadMemory for Dump<'_> {
 
 fn refuse(file: &[u8], allowed: &str) -> DumpError {
     let found = String::from_utf8_lossy(&file[..file.len().min(8)]);
-    DumpError::Malformed {
-        offset: 0,
-        structure: "signature",
-        found: format!("{found:?} in a file of {:#x} bytes", file.len()),
-        allowed: allowed.into(),
-    }
+    DumpError::malformed(0, "signature", format!("{found:?} in a file of {:#x} bytes", file.len()), allowed)
 }
 
 /// The last part of a path of either kind of separator.

@@ -65,7 +65,7 @@ pub enum Error {
         /// The PDB.
         path: PathBuf,
         /// What is wrong with it.
-        source: crate::pdb::LayoutError,
+        source: crate::pdb::PdbError,
     },
     /// Module files cannot be looked for.
     #[error(transparent)]

@@ -15,6 +15,20 @@ pub struct Error {
     kind: Kind,
 }
 
+/// What sort of problem an [`Error`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A directory or file that was to be indexed is not there or cannot be read.
+    Root,
+    /// An indexed file cannot be read.
+    Unreadable,
+    /// The file is not the one that was indexed: another module, or not a module any more.
+    Changed,
+    /// The file ends before the last of its sections.
+    Incomplete,
+}
+
 #[derive(Debug)]
 enum Kind {
     Root(io::Error),
@@ -44,6 +58,16 @@ impl Error {
     /// The file or directory, as it was given or as [`Location`](crate::Location) prints it.
     pub fn place(&self) -> &str {
         &self.place
+    }
+
+    /// What sort of problem it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self.kind {
+            Kind::Root(_) => ErrorKind::Root,
+            Kind::Read(_) => ErrorKind::Unreadable,
+            Kind::Changed { .. } => ErrorKind::Changed,
+            Kind::Incomplete { .. } => ErrorKind::Incomplete,
+        }
     }
 
     /// True when a directory or file that was to be indexed is not there or cannot be read.

@@ -43,7 +43,7 @@ mod wanted;
 mod zip_archive;
 
 pub use cache::Cache;
-pub use error::Error;
+pub use error::{Error, ErrorKind};
 pub use index::{Index, IndexOptions, Lookup, ModuleFile, Progress};
 pub use location::Location;
 pub use name::{FileName, NameError, is_deceptive, reserved};

@@ -90,8 +90,8 @@ pub fn flow(bytes: &[u8]) {
             Stop::End => break,
             Stop::Limit | Stop::Visitor => unreachable!("nothing asked for it"),
             Stop::Error(error) => {
-                assert!(error.offset <= trace.len());
-                let _ = (error.to_string(), error.kind.likely_cause(), error.kind.libipt_name());
+                assert!(error.offset() <= trace.len());
+                let _ = (error.to_string(), error.kind().likely_cause(), error.kind().libipt_name());
             }
             Stop::Break { ip } => {
                 // Each way that a caller may take from a breakpoint. One that takes no packet may lead back to it: not

@@ -30,17 +30,34 @@ pub enum Stop {
 /// A place where packets and code do not fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
 pub struct Error {
+    pub(super) offset: usize,
+    pub(super) ip: Option<u64>,
+    pub(super) kind: ErrorKind,
+    pub(super) after_gap: bool,
+}
+
+impl Error {
     /// Offset of the packet that was next, from the start of the bytes given.
-    pub offset: usize,
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
     /// Address that the walk had reached, when it was following code.
-    pub ip: Option<u64>,
+    pub fn ip(&self) -> Option<u64> {
+        self.ip
+    }
+
     /// What is wrong.
-    pub kind: ErrorKind,
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
     /// True when the walk had resynchronised in mid-stream since the last PSB: its call stack was incomplete, so the
     /// error may be a consequence of the one before.
-    pub after_gap: bool,
+    pub fn after_gap(&self) -> bool {
+        self.after_gap
+    }
 }
 
 /// What is wrong. [`ErrorKind::libipt_name`] gives libipt's name for it.

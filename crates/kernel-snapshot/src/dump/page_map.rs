@@ -200,5 +200,5 @@ fn put(bytes: &mut [u8], at: usize, value: u64, size: usize) {
 }
 
 fn malformed(offset: usize, structure: &'static str, found: String, allowed: &str) -> DumpError {
-    DumpError::Malformed { offset: offset as u64, structure, found, allowed: allowed.into() }
+    DumpError::malformed(offset as u64, structure, found, allowed)
 }

@@ -246,12 +246,8 @@ fn check_amplification(file: &[u8], dump: &Minidump<'_, &[u8]>) -> Result<(), Du
     }
     let limit = AMPLIFICATION * file.len() as u64;
     if total > limit {
-        return Err(DumpError::Malformed {
-            offset: 0,
-            structure: "ModuleList",
-            found: format!("{total:#x} bytes of names and CodeView records"),
-            allowed: format!("at most {limit:#x}, 4 times the file"),
-        });
+        let found = format!("{total:#x} bytes of names and CodeView records");
+        return Err(DumpError::malformed(0, "ModuleList", found, format!("at most {limit:#x}, 4 times the file")));
     }
     Ok(())
 }

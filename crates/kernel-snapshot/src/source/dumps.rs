@@ -12,12 +12,10 @@ pub(super) fn read<'a>(files: &'a [FileBytes], progress: &dyn Progress) -> Resul
     let open = |file: &'a FileBytes| {
         let dump = Dump::open(file).and_then(|dump| match dump.other_system() {
             None => Ok(dump),
-            Some(system) => Err(DumpError::Malformed {
-                offset: 0,
-                structure: "SystemInfo: PlatformId",
-                found: format!("a dump of {system}"),
-                allowed: "dumps of Windows".into(),
-            }),
+            Some(system) => {
+                let found = format!("a dump of {system}");
+                Err(DumpError::malformed(0, "SystemInfo: PlatformId", found, "dumps of Windows"))
+            }
         });
         dump.map_err(|source| SourceError::not_a_dump(file.path(), source))
     };

@@ -3,10 +3,10 @@
 use std::error::Error as _;
 use std::path::Path;
 
-use mkdump::ipt::InputError;
+use mkdump::ipt::InputErrorKind;
 use mkdump::ipt::choose::Condition;
 use mkdump::snapshot::SourceErrorKind;
-use mkdump::{Error, FileKind, SearchError};
+use mkdump::{Error, FileKind, SearchErrorKind};
 
 /// How to record a trace that names kernel modules.
 pub const HOW_TO_RECORD: &str = "\
@@ -40,8 +40,11 @@ pub fn option(error: &Error) -> Option<String> {
         Error::Moment(_) => "--at".to_owned(),
         Error::NoNameMatches { .. } => "--include, --exclude".to_owned(),
         Error::NothingTouched { .. } => "--touched".to_owned(),
-        Error::Input(InputError::NotIpt { .. }) => "--ipt-bin".to_owned(),
-        Error::Input(InputError::Hex { .. }) => "--ipt-hex".to_owned(),
+        Error::Input(input) => match input.kind() {
+            InputErrorKind::NotIpt => "--ipt-bin".to_owned(),
+            InputErrorKind::NotHex => "--ipt-hex".to_owned(),
+            _ => return None,
+        },
         Error::Format { format, .. } => format!("--format {format}"),
         Error::Choice(choice) => match choice.condition {
             Condition::Number => "--snapshot".to_owned(),
@@ -73,7 +76,7 @@ pub fn of(error: &Error, takes: Takes) -> Option<String> {
         }
         Error::NoModules { .. } | Error::NoCode { .. } => Some(HOW_TO_RECORD.to_owned()),
         Error::NoIpt { .. } => Some(HOW_TO_RECORD_IPT.to_owned()),
-        Error::Search(SearchError::NoFiles { .. }) => Some(WHERE_MODULES_ARE.to_owned()),
+        Error::Search(search) if search.kind() == SearchErrorKind::NoFiles => Some(WHERE_MODULES_ARE.to_owned()),
         Error::NothingTouched { .. } => {
             Some("Pass Intel PT data saved by hand with --ipt-hex or --ipt-bin.".to_owned())
         }
@@ -85,8 +88,10 @@ pub fn of(error: &Error, takes: Takes) -> Option<String> {
             SourceErrorKind::Unreadable => unreadable(error.path()),
             _ => None,
         },
-        Error::Input(InputError::NotIpt { kind, .. }) => Some(not_ipt(*kind)),
-        Error::Input(InputError::Read(error)) => unreadable(&error.path),
+        Error::Input(error) => match error.found() {
+            Some(kind) => Some(not_ipt(kind)),
+            None => unreadable(error.path()),
+        },
         Error::Read { path, .. } => unreadable(path),
         _ => None,
     }

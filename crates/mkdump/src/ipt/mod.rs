@@ -1,13 +1,15 @@
 //! Intel PT data of a trace and of files, made ready for the crate `ipt-analysis`.
 
 mod facts;
+mod input_error;
 mod snapshots;
 mod streams;
 
 pub(crate) use facts::facts;
+pub use input_error::{InputError, InputErrorKind};
 pub use ipt_analysis::choose;
 pub(crate) use snapshots::pieces;
-pub use snapshots::{InputError, Inputs, Saved, snapshots};
+pub use snapshots::{Inputs, Saved, snapshots};
 pub(crate) use streams::StreamsQuality;
 
 use kernel_snapshot::{Reading, SourceKind};

@@ -5,36 +5,13 @@ use std::path::{Path, PathBuf};
 
 use etl_file::{IptOptions, IptSnapshot};
 use intel_pt::sync_forward;
-use ipt_analysis::input::{HexError, IptData, Origin, from_bytes, from_events, from_hex, learn_prefix};
+use ipt_analysis::input::{IptData, Origin, from_bytes, from_events, from_hex, learn_prefix};
 use ipt_analysis::snapshot::{Logged, Snapshot};
 use ipt_analysis::touched::Thread;
 use ipt_analysis::word28::Piece;
-use kernel_snapshot::{FileBytes, FileKind, ReadError, Reading};
+use kernel_snapshot::{FileBytes, FileKind, Reading};
 
-/// Why saved data cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum InputError {
-    /// A file cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// A file of hexadecimal text is not hexadecimal.
-    #[error("{path}: not hexadecimal")]
-    Hex {
-        /// The file.
-        path: PathBuf,
-        /// Where, what was found and what is allowed.
-        source: HexError,
-    },
-    /// A file holds something else.
-    #[error("{path}: not Intel PT data")]
-    NotIpt {
-        /// The file.
-        path: PathBuf,
-        /// What it is instead.
-        kind: FileKind,
-    },
-}
+use super::input_error::InputError;
 
 /// IPT data saved by hand, to be used like the trace's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,8 +29,7 @@ impl Inputs {
     /// When one cannot be read or is not hexadecimal.
     pub fn open(&self) -> Result<Saved, InputError> {
         let text = |path: &PathBuf| {
-            let data =
-                from_hex(&FileBytes::open(path)?).map_err(|source| InputError::Hex { path: path.clone(), source })?;
+            let data = from_hex(&FileBytes::open(path)?).map_err(|source| InputError::not_hex(path, source))?;
             Ok::<_, InputError>((path.clone(), data))
         };
         Ok(Saved {
@@ -70,7 +46,7 @@ fn packets(path: &Path) -> Result<FileBytes, InputError> {
     match FileKind::of_bytes(&bytes[..bytes.len().min(512)]) {
         FileKind::Unknown => Ok(bytes),
         _ if sync_forward(&bytes, 0).is_some() => Ok(bytes),
-        kind => Err(InputError::NotIpt { path: path.to_owned(), kind }),
+        kind => Err(InputError::not_ipt(path, kind)),
     }
 }
 

@@ -2,8 +2,10 @@
 //!
 //! Which PDB belongs to an image, and where it lies, is `symstore`'s knowledge.
 
+mod error;
 mod names;
 mod thread_layout;
 
-pub use names::{ModuleFile, Names, PdbError, Symbols};
-pub use thread_layout::{LayoutError, thread_layout};
+pub use error::{PdbError, PdbErrorKind};
+pub use names::{ModuleFile, Names, Symbols};
+pub use thread_layout::thread_layout;

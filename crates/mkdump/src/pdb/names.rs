@@ -12,6 +12,8 @@ use pe_image::MappedImage;
 use symstore::PdbId;
 use symstore::pdb::PdbFinder;
 
+use super::error::{PdbError, Problem};
+
 /// The names of modules. A module's PDB is read when the first of its names is asked for.
 #[derive(Debug)]
 pub struct Names<'a> {
@@ -32,29 +34,6 @@ struct Module<'a> {
 pub struct Symbols {
     /// Ascending, one name for each RVA.
     list: Vec<(u32, String)>,
-}
-
-/// Why a PDB gives no names.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PdbError {
-    /// It is not a PDB, or a damaged one.
-    #[error("not a PDB that can be read")]
-    Pdb(#[from] pdb2::Error),
-    /// Its container is damaged.
-    #[error(transparent)]
-    Container(#[from] symstore::pdb::Error),
-    /// A record of it is damaged.
-    #[error("a record is damaged")]
-    Record,
-    /// It belongs to another build of the module.
-    #[error("it is {found}, wanted is {wanted}")]
-    OtherBuild {
-        /// Identity in the file.
-        found: PdbId,
-        /// Identity in the module.
-        wanted: PdbId,
-    },
 }
 
 impl<'a> Names<'a> {
@@ -108,10 +87,10 @@ impl Symbols {
         symstore::pdb::check_container(file)?;
         // pdb2 0.11 panics on some damaged headers ("attempt to add with overflow" in the DBI stream, found by changing
         // bytes at random). Nothing outlives the call, so that nothing can be left half done.
-        std::panic::catch_unwind(|| Self::read_pdb(file, wanted)).unwrap_or(Err(PdbError::Record))
+        Ok(std::panic::catch_unwind(|| Self::read_pdb(file, wanted)).unwrap_or(Err(Problem::Damaged("a record")))?)
     }
 
-    fn read_pdb(file: &[u8], wanted: PdbId) -> Result<Self, PdbError> {
+    fn read_pdb(file: &[u8], wanted: PdbId) -> Result<Self, Problem> {
         let mut pdb = pdb2::PDB::open(Cursor::new(file))?;
         let information = pdb.pdb_information()?;
         let debug = pdb.debug_information()?;
@@ -119,7 +98,7 @@ impl Symbols {
         let age = debug.age().unwrap_or(information.age);
         let found = PdbId { guid: symstore::Guid(information.guid.to_bytes_le()), age };
         if found != wanted {
-            return Err(PdbError::OtherBuild { found, wanted });
+            return Err(Problem::OtherBuild { found, wanted });
         }
         let addresses = pdb.address_map()?;
         let mut list: Vec<(u32, bool, String)> = Vec::new();

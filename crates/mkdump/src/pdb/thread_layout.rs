@@ -5,37 +5,21 @@ use std::io::Cursor;
 use kernel_snapshot::threads::ThreadLayout;
 use pdb2::{FallibleIterator, TypeData, TypeFinder, TypeIndex};
 
-/// Why a PDB does not say where a thread object has its fields.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LayoutError {
-    /// The file is not a PDB, or a damaged one.
-    #[error("not a PDB that can be read")]
-    Pdb(#[from] pdb2::Error),
-    /// The PDB's container is damaged.
-    #[error(transparent)]
-    Container(#[from] symstore::pdb::Error),
-    /// A type record of the PDB is damaged.
-    #[error("a type record is damaged")]
-    Types,
-    /// The PDB is not the kernel's, or a public one without types.
-    #[error("it has no {0}: it is not the kernel's, or has no types")]
-    NoField(&'static str),
-}
+use super::error::{PdbError, Problem};
 
 /// Reads the offsets of a thread object's fields from the kernel's PDB.
 ///
 /// # Errors
 /// When the file is not a PDB, or one without the types `_KTHREAD` and `_ETHREAD`. Takes memory of at most three times
 /// the file.
-pub fn thread_layout(pdb: &[u8]) -> Result<ThreadLayout, LayoutError> {
+pub fn thread_layout(pdb: &[u8]) -> Result<ThreadLayout, PdbError> {
     symstore::pdb::check_container(pdb)?;
     // pdb2 0.11 panics on some damaged type records ("entered unreachable code", found by changing bytes at random).
     // Nothing outlives the call, so that nothing can be left half done.
-    std::panic::catch_unwind(|| from_types(pdb)).unwrap_or(Err(LayoutError::Types))
+    Ok(std::panic::catch_unwind(|| from_types(pdb)).unwrap_or(Err(Problem::Damaged("a type record")))?)
 }
 
-fn from_types(pdb: &[u8]) -> Result<ThreadLayout, LayoutError> {
+fn from_types(pdb: &[u8]) -> Result<ThreadLayout, Problem> {
     let mut pdb = pdb2::PDB::open(Cursor::new(pdb))?;
     let types = pdb.type_information()?;
     let mut finder = types.finder();
@@ -55,7 +39,7 @@ fn from_types(pdb: &[u8]) -> Result<ThreadLayout, LayoutError> {
         let mut of_class = classes.iter().filter(|&&(kind, _)| kind == extended);
         of_class
             .find_map(|&(_, fields)| field(&finder, fields, name.rsplit('.').next()?, 0))
-            .ok_or(LayoutError::NoField(name))
+            .ok_or(Problem::NoField(name))
     };
     Ok(ThreadLayout {
         process: find(false, "_KTHREAD.Process")?,

@@ -29,6 +29,18 @@ pub struct Error {
     kind: Kind,
 }
 
+/// What sort of problem an [`Error`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The operating system does not give the bytes.
+    Unreadable,
+    /// The file does not begin as a PDB does.
+    NotPdb,
+    /// A structure of the PDB's container is damaged.
+    Damaged,
+}
+
 #[derive(Debug)]
 enum Kind {
     Io(io::Error),
@@ -51,6 +63,15 @@ impl Error {
     /// The file offset at which reading failed.
     pub fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// What sort of problem it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self.kind {
+            Kind::Io(_) => ErrorKind::Unreadable,
+            Kind::NotPdb => ErrorKind::NotPdb,
+            Kind::Damaged { .. } => ErrorKind::Damaged,
+        }
     }
 
     /// True when the file does not begin as a PDB does.

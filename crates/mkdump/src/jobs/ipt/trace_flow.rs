@@ -80,7 +80,7 @@ pub(crate) fn trace_flow_with<T>(
     }
     with_execution(reading, options, &chosen, progress, |execution, looked_at, warnings| {
         if !execution.has_code() {
-            return Err(SearchError::NoFiles { roots: options.search.roots.clone(), looked_at }.into());
+            return Err(SearchError::no_files(&options.search.roots, looked_at).into());
         }
         let names = Names::find(&files(execution), &options.search);
         let mut lacking = Lacking { execution, modules: BTreeMap::new(), pages: BTreeMap::new(), warnings };

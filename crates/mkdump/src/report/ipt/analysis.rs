@@ -215,11 +215,11 @@ fn errors(analysis: &Analysis<'_, '_>, is_lacking: bool) -> (Vec<IptErrorReport>
         let one = followed.get(number);
         let walk = one.into_iter().flat_map(|one| &one.errors).map(|error| IptErrorReport {
             snapshot,
-            offset: error.offset,
-            ip: error.ip.map(Hex),
-            place: error.ip.and_then(|ip| execution.name(ip)),
-            kind: format!("{}: {}", error.kind.libipt_name(), error.kind),
-            likely: if is_lacking { UNTOLD } else { error.kind.likely_cause() },
+            offset: error.offset(),
+            ip: error.ip().map(Hex),
+            place: error.ip().and_then(|ip| execution.name(ip)),
+            kind: format!("{}: {}", error.kind().libipt_name(), error.kind()),
+            likely: if is_lacking { UNTOLD } else { error.kind().likely_cause() },
         });
         let mut here: Vec<IptErrorReport> = packets.chain(walk).collect();
         here.sort_by_key(|error| error.offset);
