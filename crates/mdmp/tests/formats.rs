@@ -68,6 +68,10 @@ impl Elf<'_> {
     }
 }
 
+fn halves(bytes: &[u8]) -> Vec<u16> {
+    bytes.chunks_exact(2).map(|half| u16::from_le_bytes([half[0], half[1]])).collect()
+}
+
 #[test]
 fn elf_64() {
     let base = 0xffff_f804_1234_0000;
@@ -84,6 +88,9 @@ fn elf_64() {
     let file = core.plan().unwrap().to_vec().unwrap();
     assert_eq!(&file[..8], b"\x7fELF\x02\x01\x01\x03");
     assert_eq!(file[16..20], [4, 0, 62, 0], "ET_CORE, EM_X86_64");
+    // e_phoff; e_ehsize, e_phentsize, e_phnum, e_shentsize, e_shnum, e_shstrndx (gABI, "ELF Header").
+    assert_eq!(file[32..40], 64u64.to_le_bytes());
+    assert_eq!(halves(&file[52..64]), [64, 56, 4, 64, 0, 0]);
     let elf = Elf { file: &file, wide: true };
     let loads: Vec<_> = elf.segments().into_iter().filter(|segment| segment[0] == 1).collect();
     let found: Vec<_> =
@@ -118,6 +125,7 @@ fn elf_32_and_arm64() {
     let file = core.plan().unwrap().to_vec().unwrap();
     let elf = Elf { file: &file, wide: false };
     assert_eq!((file[4], file[18]), (1, 3), "ELFCLASS32, EM_386");
+    assert_eq!(halves(&file[40..52]), [52, 32, 3, 40, 0, 0]);
     let loads: Vec<_> =
         elf.segments().into_iter().filter(|segment| segment[0] == 1).map(|s| (s[3], s[1], s[4])).collect();
     assert_eq!(loads, [(0x1000, 4, 1), (0x8123_0000, 5, 5)]);
@@ -230,4 +238,11 @@ fn raw_directory() {
     );
     let overlap = [range(0x1000, b"1234", Protection::READ_ONLY), range(0x1003, b"4", Protection::READ_ONLY)];
     assert!(RawDirectory::new(&overlap, &[]).is_err());
+    // A module ends before the first address after it, however high it lies.
+    let edges = [range(base + 0x1fff, b"1", Protection::READ_ONLY), range(base + 0x2000, b"2", Protection::READ_ONLY)];
+    let names = RawDirectory::new(&edges, &modules[..1]).unwrap().files.into_iter().map(|file| file.name);
+    let names: Vec<String> = names.collect();
+    assert_eq!(names, ["my__drv__1.sys-fffff80412341fff.bin", "memory-fffff80412342000.bin"]);
+    let control = RawDirectory::new(&[], &[Module::new("a\u{1}\u{1f} .sys", base, 0x1000)]).unwrap().manifest;
+    assert!(control.contains(r#""name":"a\u0001\u001f .sys""#), "{control}");
 }

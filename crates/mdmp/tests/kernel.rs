@@ -82,6 +82,32 @@ fn everything_that_a_machine_has_is_read() {
     assert_sound(&file);
 }
 
+#[test]
+fn each_processor_has_its_thread_and_context() {
+    let mut machine = Dumped::sample();
+    machine.processors = 3;
+    let block = machine.blocks().into_iter().find(|(_, bytes)| *bytes == machine.prcb.to_le_bytes()).unwrap().0;
+    let (prcb, context, thread) = (0xffff_f804_7900_0180u64, 0xffff_f804_7a00_0000u64, 0xffff_c08b_1111_0000u64);
+    // The fields that the sample's own KPRCB has, with other values.
+    let mut bytes = machine.prcb();
+    let found = |value: u64| machine.prcb().windows(8).position(|word| word == value.to_le_bytes()).unwrap();
+    let own_context = machine.blocks().into_iter().find(|(_, bytes)| *bytes == machine.context()).unwrap().0;
+    bytes[found(machine.threads[0].address)..][..8].copy_from_slice(&thread.to_le_bytes());
+    bytes[found(own_context)..][..8].copy_from_slice(&context.to_le_bytes());
+    let registers: Vec<u8> = machine.context().iter().map(|byte| byte ^ 0x55).collect();
+    machine.memory.extend([(block + 8, prcb.to_le_bytes().to_vec()), (prcb, bytes), (context, registers.clone())]);
+
+    let file = machine.triage();
+    let dump = Triage::parse(&file).unwrap();
+    let found: Vec<_> =
+        dump.processors().map(|found| (found.number, found.prcb, found.thread, found.context)).collect();
+    let expected = [
+        (0, machine.prcb, machine.threads[0].address, Some(&machine.context()[..])),
+        (1, prcb, thread, Some(&registers[..])),
+    ];
+    assert_eq!(found, expected, "the third one was not captured");
+}
+
 /// A dump with every field in use.
 fn full_dump() -> Dump<'static> {
     let mut debugger_data = DebuggerData::new(0xffff_f804_1250_0000);
@@ -158,6 +184,10 @@ fn what_is_written_is_read_back_equal() {
     assert_eq!(out, [9; 0x1001]);
     assert_eq!(back.memory().read(0xffff_8000_0009_0002, &mut out), 2);
     assert_eq!(out[..2], [2, 3]);
+    for driver in 0..3 {
+        let entry = back.raw().driver_list_offset.get() as usize + 0x90 * driver;
+        assert_eq!(u32::from_le_bytes(file[entry..entry + 4].try_into().unwrap()) % 8, 0, "DriverName {driver}");
+    }
     // The same values give the same bytes.
     assert_eq!(full_dump().plan().unwrap().to_vec().unwrap(), file);
 }
@@ -213,6 +243,7 @@ fn what_debuggers_refuse_is_an_error_before_the_first_byte() {
     refuse(|dump| dump.memory.push(range(u64::MAX, 2)), "memory range at 0xffffffffffffffff: size: found 0x2");
     refuse(|dump| dump.memory.push(range(0x8000, 0x10)), "overlap");
     refuse(|dump| dump.memory.push(range(1 << 40, 1 << 32)), "at most 0xffffffff");
+    refuse(|dump| dump.memory.push(range(1 << 40, (1 << 32) - 1)), "32-bit file offset");
     // 4 GiB in all: the third gigabyte and a half has no 32-bit offset.
     refuse(|dump| dump.memory.extend((1..=3).map(|n| range(n << 40, 3 << 29))), "32-bit file offset");
 }
@@ -250,6 +281,19 @@ fn broken_rules_are_found_in_finished_files() {
     find(|file| word(file, read(file, 0x2078) + 8, u32::MAX), Severity::Degraded, "TRIAGE_DATA_BLOCK");
     find(|file| word(file, read(file, 0x2078) + 12, 0x7fff_ffff), Severity::Degraded, "behind the end of the file");
     find(
+        |file| (1..4).for_each(|index| word(file, read(file, 0x2078) + 16 * index + 12, 0x7fff_ffff)),
+        Severity::Degraded,
+        "3 blocks with bytes behind the end of the file, this one first",
+    );
+    // The table begins 0x40 bytes before the end of a file that is cut there: room for four entries of 16 bytes.
+    find(
+        |file| {
+            file.truncate(read(file, 0x2078) + 0x40);
+        },
+        Severity::Degraded,
+        "at most 4 in this file",
+    );
+    find(
         |file| word(file, 0x34, 2),
         Severity::Refused,
         "KiProcessorBlock[1] was not captured, and NumberProcessors is 2",
@@ -266,6 +310,27 @@ fn broken_rules_are_found_in_finished_files() {
         file.copy_within(table..table + 8, table + 16);
     };
     find(second_like_first, Severity::Degraded, "hold different bytes");
+}
+
+#[test]
+fn parts_without_an_offset_are_found_at_their_field() {
+    for (name, field) in [
+        ("ContextOffset", 0x200c),
+        ("ExceptionOffset", 0x2010),
+        ("PrcbOffset", 0x201c),
+        ("ProcessOffset", 0x2020),
+        ("ThreadOffset", 0x2024),
+        ("CallStackOffset", 0x2028),
+        ("DriverListOffset", 0x2030),
+        ("DriverCount", 0x2034),
+    ] {
+        let mut file = Dumped::sample().triage();
+        file[field..field + 4].fill(0);
+        let report = validate(&file).unwrap();
+        let message = format!("TRIAGE_DUMP64.{name}: found 0");
+        let found = report.findings.iter().find(|finding| finding.message == message);
+        assert_eq!(found.map(|finding| finding.offset), Some(field as u64), "{name}: {report:?}");
+    }
 }
 
 /// What looks like damage and is not: no debugger minds.

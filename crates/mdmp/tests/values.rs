@@ -8,10 +8,13 @@ use mdmp::kernel::{
     DebuggerData, Driver, Dump, DumpType, Exception, FieldOffset, Machine, Parts, UnloadedDriver, Variable,
 };
 use mdmp::read::{Origin, Segment, Segments, Triage};
-use mdmp::user::Architecture;
+use mdmp::user::{
+    Architecture, Directory, Dump as UserDump, Flags, MemoryListKind, Module, ProductType, RawStream, Region,
+    StreamType, SystemInfo,
+};
 use mdmp::{
-    AddressRange, Blob, Context, Error, ErrorKind, Fill, Format, Layout, Memory, MemoryRange, Plan, Protection, amd64,
-    arm64, x86,
+    AddressRange, Blob, Context, Error, ErrorKind, Fill, Format, Layout, Memory, MemoryRange, Plan, Protection, RULES,
+    Severity, amd64, arm64, x86,
 };
 
 fn texts<T: std::fmt::Display>(cases: &[(T, &str)]) {
@@ -66,6 +69,16 @@ fn names_of_numbers() {
         (Machine::ARM64, "ARM64"),
         (Machine(0x1c4), "machine 0x1c4"),
     ]);
+    texts(&[(StreamType::MISC_INFO, "MiscInfo"), (StreamType(0x1234_0001), "stream 0x12340001")]);
+    texts(&[
+        (ProductType::WORKSTATION, "workstation"),
+        (ProductType::DOMAIN_CONTROLLER, "domain controller"),
+        (ProductType::SERVER, "server"),
+        (ProductType(7), "product type 0x7"),
+    ]);
+    texts(&[(Severity::Note, "note"), (Severity::Degraded, "degraded"), (Severity::Refused, "refused")]);
+    let format = RULES.iter().find(|rule| rule.id == "format").unwrap();
+    assert!(format.to_string().starts_with("format (refused: all readers): "), "{format}");
     texts(&[(Format::UserMinidump, "user minidump"), (Format::KernelTriage, "kernel triage dump")]);
     let parts = Parts::CONTEXT | Parts::STACK;
     assert_eq!(parts, Parts(0x21));
@@ -295,4 +308,68 @@ fn addresses_in_32_bit_core_files() {
             assert_eq!(core.plan().is_ok(), fits, "{address:#x}+{size}");
         }
     }
+}
+
+#[test]
+fn flags_of_a_minidump_join() {
+    let (code, full) = (Flags::CODE_SEGS, Flags::FULL_MEMORY);
+    assert_eq!((code | full, (code | full) | full), (Flags(0x2002), Flags(0x2002)));
+    assert!((code | full).contains(full) && !code.contains(full));
+}
+
+#[test]
+fn what_debug_shows() {
+    let stream = RawStream::new(StreamType::MISC_INFO, [1, 2, 3]);
+    assert_eq!(format!("{stream:?}"), "RawStream(MiscInfo (15), 0x3 bytes)");
+    let mut dump = UserDump::new(SystemInfo::new(Architecture::AMD64, 10, 0, 19041));
+    dump.modules.push(Module::new("a.sys", 0x1000, 0x1000));
+    assert!(format!("{dump:?}").contains("a.sys"));
+}
+
+#[test]
+fn an_empty_blob_is_empty() {
+    let mut blob = Blob::new("a blob");
+    assert_eq!((blob.is_empty(), blob.len()), (true, 0));
+    blob.u8(0);
+    assert_eq!((blob.is_empty(), blob.len()), (false, 1));
+}
+
+/// Offsets of memory are multiples of 16, but those of a Memory64List that follow another range.
+#[test]
+fn memory_is_aligned_where_the_list_allows_it() {
+    for (kind, expected) in [(MemoryListKind::List32, [0, 0, 0]), (MemoryListKind::List64, [0, 5, 8])] {
+        let mut dump = UserDump::new(SystemInfo::new(Architecture::AMD64, 10, 0, 19041));
+        dump.memory_list = kind;
+        for (address, size) in [(0x1000, 5), (0x2000, 3), (0x3000, 0x1000)] {
+            dump.memory.push(MemoryRange::new(address, size, Protection::READ_WRITE, Fill(1)));
+        }
+        dump.add_placeholder(1, 0x1000).unwrap();
+        let plan = dump.plan().unwrap();
+        let offset = |address: u64| {
+            plan.map().find(|extent| extent.name == format!("memory at {address:#x}")).unwrap().offset % 16
+        };
+        assert_eq!([0x1000, 0x2000, 0x3000].map(offset), expected, "{kind:?}");
+        // Nothing has a padding of no bytes.
+        assert!(plan.map().all(|extent| extent.size > 0));
+
+        let file = plan.to_vec().unwrap();
+        let directory = Directory::parse(&file).unwrap();
+        let entry = directory.find(StreamType::SYSTEM_INFO).unwrap();
+        let stream = directory.stream(entry).unwrap();
+        assert_eq!((stream.len(), stream[8..16].to_vec()), (56, [10u32.to_le_bytes(), [0; 4]].concat()));
+        let mut outside = entry;
+        outside.size = u32::MAX;
+        assert_eq!(directory.stream(outside).unwrap_err().kind(), ErrorKind::Malformed);
+    }
+}
+
+/// A module ends before the first address after it.
+#[test]
+fn regions_belong_to_the_module_around_their_start() {
+    let base = 0xffff_f804_1234_0000;
+    let ranges = [base, base + 0x1fff, base + 0x2000]
+        .map(|address| MemoryRange::new(address, 1, Protection::EXECUTE_READ, Fill(1)));
+    let regions = Region::of_ranges(&ranges, &[Module::new("a.sys", base, 0x2000)]);
+    let found: Vec<u64> = regions.iter().map(|region| region.allocation_base).collect();
+    assert_eq!(found, [base, base, base + 0x2000]);
 }

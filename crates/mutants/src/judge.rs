@@ -1,8 +1,10 @@
 //! Runs the crate's tests once for each mutant.
 
+use std::fmt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +15,9 @@ use crate::list::Mutant;
 
 /// The signal of a process that has used up its time (signal(7)).
 const SIGXCPU: i32 = 24;
+
+/// Tests that try many cases try fewer: the run stays short, and what they miss counts against the tests.
+const FEWER_CASES: [(&str, &str); 3] = [("PROPTEST_CASES", "64"), ("INTEL_PT_PROGRAMS", "500"), ("DAMAGE_STEP", "61")];
 
 /// What the tests say to a mutant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,31 +30,108 @@ pub enum Verdict {
     Missed,
 }
 
-/// A program of tests, and how long it takes without a mutant.
-struct Program {
-    path: PathBuf,
+/// A program of tests or, of one that takes long, a single test; and how long it takes without a mutant.
+struct Tests {
+    program: PathBuf,
+    only: Option<String>,
     usual: Duration,
 }
+
+impl Tests {
+    fn measured(package: &Path, program: &Path, only: Option<String>) -> Result<Tests> {
+        let mut tests = Tests { program: program.to_owned(), only, usual: Duration::ZERO };
+        let start = Instant::now();
+        let passed = tests.run(package, 0, Duration::from_secs(600))?;
+        ensure!(passed == Some(true), "{tests} fails without a mutant");
+        tests.usual = start.elapsed();
+        Ok(tests)
+    }
+
+    /// Whether all tests pass; `None` when they took more time than `limit`. The limit is on the processor's
+    /// time, so that a busy machine does not turn a survivor into one that was stopped; on the clock it is twenty times that,
+    /// for tests that wait for something that never comes.
+    fn run(&self, package: &Path, mutant: u32, limit: Duration) -> Result<Option<bool>> {
+        let mut child = Command::new("sh")
+            .args(["-c", "ulimit -t \"$1\"; program=$0; shift; exec \"$program\" \"$@\""])
+            .arg(&self.program)
+            .arg(limit.as_secs().to_string())
+            .args(["--quiet", "--test-threads=1", "-Zunstable-options", "--fail-fast"])
+            .args(self.only.iter().flat_map(|name| ["--exact", name]))
+            .current_dir(package)
+            .env("CARGO_MANIFEST_DIR", package)
+            .env(SWITCH, mutant.to_string())
+            // The first failure decides; libtest offers to stop there as an unstable option.
+            .env("RUSTC_BOOTSTRAP", "1")
+            .envs(FEWER_CASES)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
+        let start = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok((status.signal() != Some(SIGXCPU)).then(|| status.success()));
+            }
+            if start.elapsed() > limit * 20 {
+                child.kill()?;
+                child.wait()?;
+                return Ok(None);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl fmt::Display for Tests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let program = self.program.file_name().unwrap_or_default().display();
+        write!(f, "{program} {}", self.only.as_deref().unwrap_or(""))
+    }
+}
+
+/// A program that takes longer is run test by test, so that a slow test is asked only when all others pass.
+const LONG: Duration = Duration::from_millis(500);
 
 /// Judges every mutant that was planted, in the given order.
 pub fn all(package: &Path, programs: &[PathBuf], mutants: &[&Mutant]) -> Result<Vec<Verdict>> {
     let mut timed = Vec::new();
-    for path in programs {
-        let start = Instant::now();
-        let passed = run(package, path, 0, Duration::from_secs(600))?;
-        ensure!(passed == Some(true), "{} fails without a mutant", path.display());
-        timed.push(Program { path: path.clone(), usual: start.elapsed() });
+    for program in programs {
+        let whole = Tests::measured(package, program, None)?;
+        if whole.usual < LONG {
+            timed.push(whole);
+        } else {
+            for name in names(program)? {
+                timed.push(Tests::measured(package, program, Some(name))?);
+            }
+        }
     }
-    // Fast programs first: most mutants never reach the slow ones.
-    timed.sort_by_key(|program| program.usual);
-    println!("{} mutants, {} test programs", mutants.len(), timed.len());
-    mutants.par_iter().map(|mutant| judge(package, &timed, mutant.number)).collect()
+    // Fast tests first: most mutants never reach the slow ones.
+    timed.sort_by_key(|tests| tests.usual);
+    println!("{} mutants; the slowest tests:", mutants.len());
+    for tests in timed.iter().rev().take(10) {
+        println!("  {:7.2} s  {tests}", tests.usual.as_secs_f64());
+    }
+    let judged = AtomicUsize::new(0);
+    mutants
+        .par_iter()
+        .map(|mutant| {
+            let verdict = judge(package, &timed, mutant.number)?;
+            if verdict == Verdict::Missed {
+                println!("survives  {}", mutant.name);
+            }
+            let count = judged.fetch_add(1, Ordering::Relaxed) + 1;
+            if count.is_multiple_of(200) {
+                println!("{count} of {} judged", mutants.len());
+            }
+            Ok(verdict)
+        })
+        .collect()
 }
 
-fn judge(package: &Path, programs: &[Program], mutant: u32) -> Result<Verdict> {
-    for program in programs {
-        let limit = program.usual * 3 + Duration::from_secs(4);
-        match run(package, &program.path, mutant, limit)? {
+fn judge(package: &Path, timed: &[Tests], mutant: u32) -> Result<Verdict> {
+    for tests in timed {
+        match tests.run(package, mutant, tests.usual * 3 + Duration::from_secs(4))? {
             Some(true) => {}
             Some(false) => return Ok(Verdict::Caught),
             None => return Ok(Verdict::TimedOut),
@@ -58,34 +140,14 @@ fn judge(package: &Path, programs: &[Program], mutant: u32) -> Result<Verdict> {
     Ok(Verdict::Missed)
 }
 
-/// Whether all tests of a program pass; `None` when they took more time than `limit`. The limit is on the processor's
-/// time, so that a busy machine does not turn a survivor into one that was stopped; on the clock it is twenty times that,
-/// for tests that wait for something that never comes.
-fn run(package: &Path, program: &Path, mutant: u32, limit: Duration) -> Result<Option<bool>> {
-    let mut child = Command::new("sh")
-        .args(["-c", "ulimit -t \"$1\"; exec \"$0\" --quiet --test-threads=1"])
-        .arg(program)
-        .arg(limit.as_secs().to_string())
-        .current_dir(package)
-        .env("CARGO_MANIFEST_DIR", package)
-        .env(SWITCH, mutant.to_string())
-        // Property tests try fewer cases: the run stays short, and what they miss counts against the tests.
-        .env("PROPTEST_CASES", "64")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .with_context(|| format!("cannot start {}", program.display()))?;
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok((status.signal() != Some(SIGXCPU)).then(|| status.success()));
-        }
-        if start.elapsed() > limit * 20 {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+/// The names of a program's tests, without those that are ignored.
+fn names(program: &Path) -> Result<Vec<String>> {
+    let list = |arguments: &[&str]| -> Result<Vec<String>> {
+        let output = Command::new(program).args(["--list", "--format=terse"]).args(arguments).output()?;
+        ensure!(output.status.success(), "{} does not list its tests", program.display());
+        let text = String::from_utf8(output.stdout)?;
+        Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(String::from).collect())
+    };
+    let ignored = list(&["--ignored"])?;
+    Ok(list(&[])?.into_iter().filter(|name| !ignored.contains(name)).collect())
 }

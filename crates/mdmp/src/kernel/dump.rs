@@ -286,3 +286,28 @@ fn block(name: &'static str, bytes: &[u8], size: usize) -> Blob {
 fn size_or(bytes: &[u8], size: usize) -> u32 {
     if bytes.is_empty() { size as u32 } else { bytes.len() as u32 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Dumps with so many entries would not fit into the memory of the machine that tests this.
+    #[test]
+    fn tables_have_sizes_of_32_bits() {
+        for (count, size, fits) in [
+            (0, 16, true),
+            (0x0fff_ffff, 16, true),
+            (0x1000_0000, 16, false),
+            (0xffff_ffff, 1, true),
+            (0x1_0000_0000, 1, false),
+            (usize::MAX, 2, false),
+        ] {
+            let found = check_count("a table", count, size);
+            assert_eq!(found.is_ok(), fits, "{count:#x} of {size}");
+            if let Err(error) = found {
+                let limit = format!("{:#x}", u32::MAX as usize / size);
+                assert!(error.to_string().contains(&limit), "{error}");
+            }
+        }
+    }
+}

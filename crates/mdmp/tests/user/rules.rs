@@ -1,8 +1,8 @@
 //! Values that a reader refuses are errors at plan time, and the error says what and why.
 
 use mdmp::user::{
-    Architecture, CodeView, Comment, Dump, Exception, MemoryListKind, MiscInfo, Module, RawStream, Stream, StreamType,
-    SystemInfo, Thread, UnloadedModule,
+    Architecture, CodeView, Comment, Dump, Exception, IptThread, IptTrace, MemoryListKind, MiscInfo, Module, RawStream,
+    Stream, StreamType, SystemInfo, Thread, UnloadedModule,
 };
 use mdmp::{AddressRange, Blob, BlobId, Error, Fill, Layout, MemoryRange, Protection, arm64};
 
@@ -45,6 +45,9 @@ fn threads() {
     check(&["NumberParameters", "16"], |dump| {
         dump.exception = Some(set!(exception.clone(), parameters = vec![0; 16]));
     });
+    let mut dump = good();
+    dump.exception = Some(set!(exception.clone(), parameters = vec![0; 15]));
+    assert!(dump.plan().is_ok(), "15 parameters are allowed");
 }
 
 #[test]
@@ -83,6 +86,14 @@ fn offsets_that_do_not_fit() {
         dump.threads[0].stack = None;
         dump.memory = vec![MemoryRange::new(0, u64::MAX, Protection::READ_ONLY, Fill(0))];
     });
+    // TraceSize counts a header of 28 bytes per thread, and stands in a stream that has 8 bytes before it.
+    let ipt = |sizes: &[u64]| {
+        let thread = |&size| IptThread::new(1, MemoryRange::new(0, size, Protection::READ_ONLY, Fill(0)));
+        set!(IptTrace::default(), threads = sizes.iter().map(thread).collect())
+    };
+    check(&["IptTrace: TraceSize", "0xfffffff8", "0xfffffff7"], |dump| dump.ipt = Some(ipt(&[0x1000, 0xffff_efc0])));
+    // One byte less is a size that the field can hold; what follows the stream then lies beyond 32-bit offsets.
+    check(&["32-bit file offset"], |dump| dump.ipt = Some(ipt(&[0x1000, 0xffff_efbf])));
     // The same memory in the other list is fine, and Auto finds that out.
     let mut dump = good();
     dump.memory.insert(0, big(0x1_0000_0000));

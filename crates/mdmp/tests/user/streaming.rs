@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use mdmp::user::{Architecture, Dump, MemoryListKind, RawStream, StreamType, SystemInfo};
-use mdmp::{ErrorKind, Memory, MemoryRange, Protection};
+use mdmp::user::{Architecture, Dump, IptThread, IptTrace, MemoryListKind, RawStream, StreamType, SystemInfo};
+use mdmp::{Blob, ErrorKind, Layout, Memory, MemoryRange, Protection};
 
 const BASE: u64 = 0xffff_f804_0000_0000;
 
@@ -151,4 +151,123 @@ fn progress_rises_to_the_length() {
     plan.write_with(&mut io::sink(), &mut |written| heard.push(written)).unwrap();
     assert!(heard.windows(2).all(|pair| pair[0] <= pair[1] && pair[1] - pair[0] <= 0x40_0000 + 0x4_0000));
     assert_eq!(heard.last(), Some(&plan.len()));
+}
+
+/// Lends what it has, and has nothing to copy.
+struct OnlyLent(Vec<u8>);
+
+impl Memory for OnlyLent {
+    fn read_at(&self, _offset: u64, _out: &mut [u8]) -> io::Result<()> {
+        Err(io::Error::other("this memory is lent only"))
+    }
+
+    fn borrow_at(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        self.0.get(offset as usize..)?.get(..len)
+    }
+}
+
+#[test]
+fn memory_is_lent_from_16_kib_on() {
+    for (size, lent) in [(0x3fff, false), (0x4000, true), (0x4001, true)] {
+        let plan = dump_of(size as u64, OnlyLent(vec![1; size])).plan().unwrap();
+        assert_eq!(plan.to_vec().is_ok(), lent, "{size:#x} bytes");
+    }
+}
+
+/// Counts the calls, and what they wrote.
+#[derive(Default)]
+struct Calls {
+    calls: usize,
+    bytes: u64,
+}
+
+impl Write for Calls {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.calls += usize::from(!bytes.is_empty());
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file of blobs and memory goes out in as few calls as the buffer of 256 KiB allows.
+#[track_caller]
+fn check_calls(allowed: usize, fill: impl FnOnce(&mut Layout<'static>)) {
+    let mut layout = Layout::new();
+    fill(&mut layout);
+    let plan = layout.plan().unwrap();
+    let mut out = Calls::default();
+    plan.write_to(&mut out).unwrap();
+    assert_eq!(out.bytes, plan.len());
+    assert_eq!(plan.to_vec().unwrap().len() as u64, plan.len());
+    assert!(out.calls <= allowed, "{} calls for {:#x} bytes", out.calls, out.bytes);
+}
+
+#[test]
+fn small_pieces_share_calls() {
+    let blob = |size| {
+        let mut blob = Blob::new("a blob").align(1);
+        blob.fill(7, size);
+        blob
+    };
+    check_calls(1, |layout| {
+        for _ in 0..1000 {
+            layout.push(blob(200));
+        }
+    });
+    // Blobs that fill the buffer to the byte, one that is larger, and one byte more.
+    check_calls(4, |layout| {
+        layout.push(blob(0x2_0000));
+        layout.push(blob(0x2_0000));
+        layout.push(blob(0x4_0000));
+        layout.push(blob(0x4_0001));
+        layout.push(blob(1));
+    });
+    // Gaps: of a few bytes after one, and of several buffers.
+    check_calls(1, |layout| {
+        for _ in 0..1000 {
+            layout.push(blob(1));
+            layout.push(blob(2).align(16));
+        }
+    });
+    check_calls(6, |layout| {
+        layout.push(blob(1));
+        layout.push(blob(1).align(1 << 20));
+    });
+    check_calls(1, |layout| {
+        for _ in 0..1000 {
+            layout.push_memory(MemoryRange::new(0, 100, Protection::READ_ONLY, Copied(vec![1; 100])), 1);
+        }
+    });
+    check_calls(5, |layout| {
+        layout.push_memory(MemoryRange::new(0, 1 << 20, Protection::READ_ONLY, Copied(vec![1; 1 << 20])), 1);
+    });
+}
+
+/// Threads' buffers are pulled in the chunks of the writer, whose borders lie anywhere in them.
+#[test]
+fn processor_trace_of_many_threads_comes_through_whole() {
+    let buffer = |byte: u8, size: usize| (0..size).map(|index| byte ^ (index / 5) as u8).collect::<Vec<u8>>();
+    let buffers = [buffer(1, 0x4_5001), buffer(2, 7), buffer(3, 0), buffer(4, 0x9_0003), buffer(5, 0x3_ffff)];
+    let mut dump = dump_of(0x1000, vec![0; 0x1000]);
+    let mut trace = IptTrace::default();
+    for (index, bytes) in buffers.iter().enumerate() {
+        let range = MemoryRange::new(0, bytes.len() as u64, Protection::READ_ONLY, Copied(bytes.clone()));
+        trace.threads.push(IptThread::new(index as u64 + 1, range));
+    }
+    dump.ipt = Some(trace);
+    let file = dump.plan().unwrap().to_vec().unwrap();
+    let parsed = testkit::dump::user::Parsed::new(&file);
+    let stream = &parsed.others.iter().find(|(kind, _)| *kind == 23).unwrap().1;
+    let mut at = 8;
+    for (index, bytes) in buffers.iter().enumerate() {
+        assert_eq!(stream[at..at + 8], (index as u64 + 1).to_le_bytes());
+        assert_eq!(stream[at + 24..at + 28], (bytes.len() as u32).to_le_bytes());
+        assert!(stream[at + 28..][..bytes.len()] == bytes[..], "buffer {index}");
+        at += 28 + bytes.len();
+    }
+    assert_eq!(at, stream.len());
 }
