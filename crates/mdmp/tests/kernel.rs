@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use mdmp::kernel::{
-    Anchors, Bugcheck, CallStack, DataPage, DebuggerData, Driver, Dump, Exception, FieldOffset, Machine, State,
-    Synthetic, System, UnloadedDriver,
+    Anchors, Bugcheck, CallStack, DataPage, DebuggerData, Driver, Dump, Exception, FieldOffset, Machine, State, System,
+    UnloadedDriver,
 };
 use mdmp::read::{Origin, Triage};
-use mdmp::{Error, Fill, Format, MemoryRange, Protection, Severity, amd64, arm64, validate};
+use mdmp::{Error, Fill, Format, MemoryRange, Protection, Severity, amd64, validate};
 use proptest::prelude::*;
 use testkit::dump::kernel::Machine as Dumped;
 
@@ -190,35 +190,6 @@ fn what_is_written_is_read_back_equal() {
     }
     // The same values give the same bytes.
     assert_eq!(full_dump().plan().unwrap().to_vec().unwrap(), file);
-}
-
-#[test]
-fn a_synthetic_machine_has_registers_where_the_debugger_looks() {
-    let context = amd64::Context::kernel(0xffff_f804_1234_1000, 0xffff_ae00_0000_8000);
-    let mut dump = Dump::synthetic(Synthetic::new(0xffff_f804_1234_0000, context));
-    dump.drivers.push(Driver::new("ntoskrnl.exe", 0xffff_f804_1234_0000, 0x1000));
-    // dbgeng 10 refuses a dump with a processor that KiProcessorBlock does not name.
-    dump.system.processors = 20;
-    let file = dump.plan().unwrap().to_vec().unwrap();
-    let back = Triage::parse(&file).unwrap();
-    let processors: Vec<_> = back.processors().collect();
-    assert_eq!(processors.len(), 20);
-    assert_eq!(processors[0].context.unwrap(), mdmp::Context::from(context).as_bytes());
-    assert_eq!(back.current_thread(), Some(processors[0].thread));
-    assert_sound(&file);
-}
-
-#[test]
-fn arm64_machines_have_their_own_context() {
-    let context = arm64::Context::new(0xffff_f804_1234_1000, 0xffff_ae00_0000_8000);
-    let mut dump = Dump::synthetic(Synthetic::new(0xffff_f804_1234_0000, context));
-    dump.drivers.push(Driver::new("ntoskrnl.exe", 0xffff_f804_1234_0000, 0x1000));
-    let file = dump.plan().unwrap().to_vec().unwrap();
-    let back = Triage::parse(&file).unwrap();
-    assert_eq!(back.header().system().machine, Machine::ARM64);
-    assert_eq!(back.header().context(), mdmp::Context::from(context).as_bytes());
-    assert_eq!(back.processors().next().unwrap().context.unwrap(), mdmp::Context::from(context).as_bytes());
-    assert_sound(&file);
 }
 
 /// Changes a good dump and expects plan() to refuse it with words.

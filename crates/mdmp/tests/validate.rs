@@ -32,6 +32,19 @@ fn check_recipe(wanted: &[&str], mut recipe: Recipe, spoil: impl FnOnce(&mut Rec
     }
 }
 
+/// Spoils a field of a good dump and expects the finding to name the place of bytes that changed.
+#[track_caller]
+fn check_place(rule: &str, spoil: impl FnOnce(&mut Recipe)) {
+    let mut recipe = Recipe::good();
+    let good = recipe.build();
+    spoil(&mut recipe);
+    let spoiled = recipe.build();
+    let findings = validate(&spoiled).unwrap().findings;
+    let at = findings.iter().find(|finding| finding.rule.id == rule).unwrap().offset as usize;
+    assert_eq!(good.len(), spoiled.len());
+    assert!(good[at..at + 8] != spoiled[at..at + 8], "{rule}: {at:#x}");
+}
+
 fn thread(recipe: &mut Recipe) -> &mut testkit::dump::user::RecipeThread {
     &mut recipe.threads.as_mut().unwrap()[0]
 }
@@ -67,6 +80,16 @@ fn system_and_process() {
     check(&["architecture"], |recipe| recipe.architecture = Some(0xffff));
     check(&["platform"], |recipe| recipe.platform = 0);
     check(&["misc-info"], |recipe| recipe.process_id = None);
+}
+
+#[test]
+fn findings_name_the_field() {
+    check_place("version", |recipe| recipe.version = 0xa792);
+    check_place("memory32-flag", |recipe| recipe.flags = 0x6002);
+    check_place("architecture", |recipe| recipe.architecture = Some(0xffff));
+    check_place("platform", |recipe| recipe.platform = 0);
+    check_place("thread-id", |recipe| thread(recipe).id = 0);
+    check_place("stack", |recipe| thread(recipe).stack = (0, 0));
 }
 
 #[test]
