@@ -92,6 +92,34 @@ fn findings_name_the_field() {
     check_place("stack", |recipe| thread(recipe).stack = (0, 0));
 }
 
+/// Spoils a good dump and expects the finding at `plus` in the stream of this type.
+#[track_caller]
+fn check_field(rule: &str, stream: u32, plus: usize, spoil: impl FnOnce(&mut Recipe)) {
+    let mut recipe = Recipe::good();
+    spoil(&mut recipe);
+    let file = recipe.build();
+    let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap());
+    let entry = (0..word(8) as usize).map(|index| word(12) as usize + 12 * index).find(|&at| word(at) == stream);
+    let start = word(entry.unwrap() + 8) as usize;
+    let findings = validate(&file).unwrap().findings;
+    let found = findings.iter().find(|finding| finding.rule.id == rule).unwrap();
+    assert_eq!(found.offset, (start + plus) as u64, "{found:?}");
+}
+
+/// Offsets in the structures: `MINIDUMP_THREAD` and `MINIDUMP_MODULE` of minidumpapiset.h, after a count of 4 bytes.
+#[test]
+fn findings_name_the_offset() {
+    check_field("platform", 7, 20, |recipe| recipe.platform = 0);
+    check_field("thread-teb", 3, 4 + 16, |recipe| thread(recipe).teb = 0);
+    check_field("teb-memory", 3, 4 + 16, |recipe| thread(recipe).teb = 0x1_0ff0);
+    check_field("stack", 3, 4 + 24, |recipe| thread(recipe).stack = (0, 0));
+    check_field("context-align", 3, 4 + 40, |recipe| thread(recipe).context_shift = 4);
+    check_field("module", 4, 4, |recipe| module(recipe).size = 0);
+    check_field("no-codeview", 4, 4 + 76, |recipe| module(recipe).codeview.clear());
+    check_field("codeview", 4, 4 + 76, |recipe| module(recipe).codeview[0] = b'X');
+    check_field("codeview-elf", 4, 4 + 76, |recipe| module(recipe).codeview[..4].copy_from_slice(b"LEpB"));
+}
+
 #[test]
 fn flags_and_lists() {
     check64(&["memory64-flag"], |recipe| recipe.flags = 0x6000);

@@ -202,7 +202,13 @@ fn check_calls(allowed: usize, fill: impl FnOnce(&mut Layout<'static>)) {
     let mut out = Calls::default();
     plan.write_to(&mut out).unwrap();
     assert_eq!(out.bytes, plan.len());
-    assert_eq!(plan.to_vec().unwrap().len() as u64, plan.len());
+    let file = plan.to_vec().unwrap();
+    assert_eq!(file.len() as u64, plan.len());
+    for extent in plan.map() {
+        let expected = if extent.name == "padding" { 0 } else { 7 };
+        let bytes = &file[extent.offset as usize..][..extent.size as usize];
+        assert!(bytes.iter().all(|&byte| byte == expected), "{} at {:#x}", extent.name, extent.offset);
+    }
     assert!(out.calls <= allowed, "{} calls for {:#x} bytes", out.calls, out.bytes);
 }
 
@@ -239,11 +245,11 @@ fn small_pieces_share_calls() {
     });
     check_calls(1, |layout| {
         for _ in 0..1000 {
-            layout.push_memory(MemoryRange::new(0, 100, Protection::READ_ONLY, Copied(vec![1; 100])), 1);
+            layout.push_memory(MemoryRange::new(0, 100, Protection::READ_ONLY, Copied(vec![7; 100])), 1);
         }
     });
     check_calls(5, |layout| {
-        layout.push_memory(MemoryRange::new(0, 1 << 20, Protection::READ_ONLY, Copied(vec![1; 1 << 20])), 1);
+        layout.push_memory(MemoryRange::new(0, 1 << 20, Protection::READ_ONLY, Copied(vec![7; 1 << 20])), 1);
     });
 }
 
