@@ -327,6 +327,8 @@ fn evidence_is_what_would_have_failed_over_other_code() {
         let evidence = walker.evidence();
         assert_eq!((evidence.returns, evidence.branches, evidence.addresses), expected, "{stop:?}");
         assert_eq!(evidence.bits(), expected.0 + expected.1 + 16 * expected.2);
+        // Of the whole trace.
+        walker.quality().confirmed.returns
     };
     let low = Compression::Low16;
     check(&|t| t, (0, 0, 0));
@@ -339,6 +341,9 @@ fn evidence_is_what_would_have_failed_over_other_code() {
     check(&|t| t.fup(0x1000, low).tip(0x1000, low), (0, 0, 0));
     check(&|t| t.tnt(&[true]).psb().fup(0x1005, Compression::Signed48).psbend(), (1, 0, 1));
     // What comes after a doubt counts by itself.
-    check(&|t| t.tnt(&[true]).ovf().fup(0x1000, low).tnt(&[true, true]), (1, 0, 0));
-    check(&|t| t.tnt(&[true, false]).pgd(0, Compression::Suppressed).pge(0x1000, low).tnt(&[true]), (1, 0, 0));
+    let all = check(&|t| t.tnt(&[true]).ovf().fup(0x1000, low).tnt(&[true, true]), (1, 0, 0));
+    assert_eq!(all, 2);
+    let all =
+        check(&|t| t.tnt(&[true, false]).pgd(0, Compression::Suppressed).pge(0x1000, low).tnt(&[true]), (1, 0, 0));
+    assert_eq!(all, 2);
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use address_map::ModuleId;
-use intel_pt::flow::{Blocks, Code, ErrorKind, Event, Options, Ranges, Stop, Table, Visitor, Walker};
+use intel_pt::flow::{Blocks, Code, ErrorKind, Event, Options, Quality, Ranges, Stop, Table, Visitor, Walker};
 use rayon::prelude::*;
 
 /// A module in its place.
@@ -127,6 +127,8 @@ pub struct Trace {
     pub missing: BTreeMap<u64, u32>,
     /// Calls that the walk could not follow, by address, with the number of times.
     pub unknown_calls: BTreeMap<u64, u32>,
+    /// How much of the packets was followed.
+    pub quality: Quality,
 }
 
 /// Bounds of the result.
@@ -192,6 +194,7 @@ fn follow_one<C: Code>(blocks: &mut Blocks<C>, layout: &Layout, snapshot: &[u8],
         recorder.push(Entry::Gap { offset: error.offset(), at, what, likely: error.kind().likely_cause() });
     }
     recorder.settle();
+    recorder.trace.quality = walker.quality();
     recorder.trace
 }
 
@@ -287,6 +290,8 @@ mod tests {
         let Entry::Missing { at, .. } = traces[1].entries[2] else { panic!("{:?}", traces[1].entries) };
         assert_eq!(at, Place { module: Some(ModuleId(2)), offset: 0x10 });
         assert_eq!(traces[1].missing, [(0x3010, 1)].into());
+        let quality = [0, 1].map(|at: usize| (traces[at].quality.lost, traces[at].quality.out_of_step()));
+        assert_eq!(quality, [(0, 0), (1, 0)], "missing code is no contradiction");
     }
 
     #[test]

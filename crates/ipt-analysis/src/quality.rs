@@ -39,8 +39,8 @@ pub enum Doubt {
     NotFollowed {
         /// The share that was, 0 to 1.
         share: f64,
-        /// Whether it is mostly for want of code.
-        for_want_of_code: bool,
+        /// Whether that is mostly because code is missing.
+        code_is_missing: bool,
     },
 }
 
@@ -48,8 +48,8 @@ pub enum Doubt {
 pub fn doubt(quality: &Quality) -> Option<Doubt> {
     out_of_step(quality).or_else(|| {
         let share = quality.share_followed().filter(|share| *share < LEAST_SHARE)?;
-        let for_want_of_code = quality.missing > quality.out_of_step();
-        Some(Doubt::NotFollowed { share, for_want_of_code })
+        let code_is_missing = quality.missing > quality.out_of_step();
+        Some(Doubt::NotFollowed { share, code_is_missing })
     })
 }
 
@@ -64,16 +64,16 @@ impl fmt::Display for Doubt {
         match *self {
             Self::OutOfStep { per_mib } => write!(
                 f,
-                "the flow falls out of step {per_mib:.0} times per MiB of packets: the code is not what ran, so do not rely on it"
+                "packets and code contradict each other {per_mib:.0} times per MiB: the code is not what ran, so do not rely on it"
             ),
-            Self::NotFollowed { share, for_want_of_code: true } => write!(
+            Self::NotFollowed { share, code_is_missing: true } => write!(
                 f,
-                "only {:.0} % of the packets' bytes could be followed, mostly for want of code: files are missing",
+                "only {:.0}% of the packets' bytes could be followed, mostly because module files are missing",
                 share * 100.0
             ),
-            Self::NotFollowed { share, for_want_of_code: false } => write!(
+            Self::NotFollowed { share, code_is_missing: false } => write!(
                 f,
-                "only {:.0} % of the packets' bytes could be followed: the data is damaged, or the code is not what ran",
+                "only {:.0}% of the packets' bytes could be followed: the data is damaged, or the code is not what ran",
                 share * 100.0
             ),
         }

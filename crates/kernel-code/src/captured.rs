@@ -270,7 +270,9 @@ mod tests {
 
     #[test]
     fn one_branch_through_a_stub_shows_retpoline() {
-        let cases: &[([(u64, u64); 2], Option<(bool, &str)>)] = &[
+        /// Branches in code and before return addresses; on or off, and words of the reason.
+        type Case<'a> = ([(u64, u64); 2], Option<(bool, &'a str)>);
+        let cases: &[Case<'_>] = &[
             ([(0, 0), (0, 0)], None),
             ([(104, 0), (0, 0)], Some((true, "branches 104 through"))),
             // Some sections are never rewritten.

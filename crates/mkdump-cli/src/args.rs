@@ -148,7 +148,7 @@ pub struct ModulesArgs {
 /// Which of a source's modules.
 #[derive(Clone, Debug, Default, Args)]
 pub struct SelectArgs {
-    /// The moment to look at: seconds from the start of the trace, or a raw timestamp [default: a build takes the end of
+    /// The moment to look at: seconds from the start of the trace, as 100.5 or 1m40.5s, or a raw timestamp [default: a build takes the end of
     /// the trace, lists have every module that was ever loaded]
     #[arg(long, value_name = "TIME", value_parser = values::moment, allow_negative_numbers = true)]
     pub at: Option<Moment>,

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use mkdump::FileKind;
+use mkdump::{FileBytes, FileKind};
 
 use crate::args::{Cli, Command, IptInputArgs, SourceArgs};
 
@@ -117,25 +117,33 @@ pub fn check_directory(path: &Path) -> Result<()> {
 /// # Errors
 /// When there is such a file.
 pub fn check_default(path: &Path) -> Result<()> {
-    if !is_own(path) && matches!(FileKind::of(path), Some(kind) if kind != FileKind::Empty) {
+    // Whatever is there: an empty file or one that cannot be read is somebody's too, and a link leads to somebody's file.
+    if path.symlink_metadata().is_ok() && !is_own(path) {
         bail!(
-            "{}: this file was there and was not written by mkdump, so it is not replaced; name the output with -o",
+            "{}: this file was there and nothing in it says that mkdump wrote it, so it is not replaced; name the output with -o",
             path.display()
         );
     }
     Ok(())
 }
 
-/// Whether this program wrote a file: every dump says so in a comment and every page in its head, near the start.
+/// Whether this program wrote a file: every dump says so in its comment, and every page in its head. Files of other
+/// formats do not say who wrote them.
 pub fn is_own(path: &Path) -> bool {
+    /// Bytes of a page in which its head lies.
     const LOOKED_AT: u64 = 64 << 10;
-    const MARKS: [&[u8]; 2] = [b"mkdump ", b"mkdump</title>"];
-    let mut start = Vec::new();
-    let Ok(file) = File::open(path) else { return false };
-    if file.take(LOOKED_AT).read_to_end(&mut start).is_err() {
+    const TITLE: &[u8] = b"mkdump</title>";
+    if !path.is_file() {
         return false;
     }
-    MARKS.into_iter().any(|mark| start.windows(mark.len()).any(|bytes| bytes == mark))
+    if FileKind::of(path) == Some(FileKind::Dump) {
+        let Ok(file) = FileBytes::open(path) else { return false };
+        let (made, comments, _) = mkdump::check::provenance(&file);
+        return made.is_some() || comments.iter().any(|comment| comment.starts_with("mkdump "));
+    }
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(LOOKED_AT).read_to_end(&mut start));
+    read.is_ok() && start.starts_with(b"<!DOCTYPE html>") && start.windows(TITLE.len()).any(|bytes| bytes == TITLE)
 }
 
 /// The files that a source is read from.

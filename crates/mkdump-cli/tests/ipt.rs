@@ -115,7 +115,7 @@ fn a_trace_without_data_says_how_to_record_some() {
 fn nonsense_leads_the_summary_and_fails_strict() {
     let good = ipt(&demo().join("modules"), &["--strict"]);
     assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
-    assert!(text(&good.stdout).contains("100 %") && !text(&good.stdout).contains("NOT RELIABLE"));
+    assert!(text(&good.stdout).contains("100%") && !text(&good.stdout).contains("NOT RELIABLE"));
     // A PSB, and then bytes that are not packets.
     let dir = tempfile::tempdir().unwrap();
     let noise: Vec<u8> = [0x02, 0x82].repeat(8).into_iter().chain([0x02, 0x23]).chain([0xc9; 1000]).collect();
@@ -126,7 +126,34 @@ fn nonsense_leads_the_summary_and_fails_strict() {
         assert_eq!(bad.status.code(), Some(code), "{}", text(&bad.stderr));
         let first = text(&bad.stdout).lines().next().unwrap_or_default();
         assert!(first.starts_with("NOT RELIABLE: ") && first.contains("could be followed"), "{first}");
+        // The flow itself says so at the head of each such snapshot and at its end, and fails as well.
+        let flow = ipt(&demo().join("modules"), &[&["--trace-flow", "--ipt-bin", &noise], strict].concat());
+        assert_eq!(flow.status.code(), Some(code), "{}", text(&flow.stderr));
+        let (out, end) = (text(&flow.stdout), text(&flow.stderr));
+        assert!(out.contains("\nNOT RELIABLE: only") && end.contains("NOT RELIABLE: "), "{out}{end}");
+        let flow = ipt(&demo().join("modules"), &[&["--trace-flow", "--json", "--ipt-bin", &noise], strict].concat());
+        let flow: Value = serde_json::from_slice(&flow.stdout).unwrap();
+        assert!(flow["doubt"].as_str().is_some_and(|doubt| doubt.contains("could be followed")), "{}", flow["doubt"]);
     }
+    let good = ipt(&demo().join("modules"), &["--trace-flow", "--strict"]);
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    assert!(text(&good.stderr).contains("(100%)"), "{}", text(&good.stderr));
+}
+
+#[test]
+fn what_confirms_the_flow_is_told() {
+    let modules = demo().join("modules");
+    let report = json(&ipt(&modules, &["--json"]));
+    let confirmed = &report["flow"]["quality"]["confirmed"];
+    let number = |name: &str| confirmed[name].as_u64().unwrap();
+    assert!(number("returns") > 0 && number("branches") > 0, "{confirmed}");
+    assert_eq!(number("bits"), number("returns") + number("branches") + 16 * number("addresses"));
+    let shown = ipt(&modules, &[]);
+    let line = format!("confirmed by {} returns", number("returns"));
+    let shown = text(&shown.stdout).replace(',', "");
+    assert!(shown.contains(&line), "{line}: {shown}");
+    let flow = json(&ipt(&modules, &["--trace-flow", "--json"]));
+    assert_eq!(&flow["quality"], &report["flow"]["quality"]);
 }
 
 #[test]

@@ -52,6 +52,27 @@ pub fn links(files: &[Text]) -> Vec<String> {
     complaints
 }
 
+/// Tests that `docs/testing.md` names and that are in no source file: functions, by names of three words or more, and files.
+pub fn tests_named(files: &[Text]) -> Vec<String> {
+    let sources: Vec<&Text> = super::rust_files(files).collect();
+    let Some(document) = files.iter().find(|file| file.path == "docs/testing.md") else { return Vec::new() };
+    let is_missing = |name: &str| {
+        if name.ends_with(".rs") && name.starts_with("crates/") {
+            return files.iter().all(|file| file.path != name);
+        }
+        is_test(name) && !sources.iter().any(|file| file.content.contains(&format!("fn {name}(")))
+    };
+    let named = document.content.lines().enumerate().flat_map(|(index, line)| {
+        line.split('`').skip(1).step_by(2).filter(|name| is_missing(name)).map(move |name| (index + 1, name))
+    });
+    named.map(|(line, name)| format!("{}:{line}: {name}: there is no such test", document.path)).collect()
+}
+
+/// Whether a name is that of a test: words of small letters and digits, at least three of them.
+fn is_test(name: &str) -> bool {
+    name.bytes().all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_')) && name.matches('_').count() >= 2
+}
+
 /// Targets of inline links with their line numbers; code blocks are left out.
 fn link_targets(markdown: &str) -> Vec<(usize, &str)> {
     let mut targets = Vec::new();
@@ -123,7 +144,8 @@ fn slug(heading: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{begins_a_path, link_targets, slug};
+    use super::{begins_a_path, is_test, link_targets, slug, tests_named};
+    use crate::tidy::Text;
 
     #[test]
     fn paths_of_a_machine() {
@@ -131,6 +153,18 @@ mod tests {
         for (line, expected) in [("in /wo", false), ("see X/a", true), ("srcX", false), ("\"X\"", true), ("X", true)] {
             assert_eq!(begins_a_path(&line.replace('X', path), path), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn tests_that_are_named_exist() {
+        let file = |path: &str, content: &str| Text { path: path.to_owned(), content: content.to_owned() };
+        let document =
+            "| `a_test_there`, `a_test_gone` | `no_std` `cargo xtask tidy` |\n`crates/a/src/b.rs`, `crates/c.rs`";
+        let files = [file("docs/testing.md", document), file("crates/a/src/b.rs", "#[test]\nfn a_test_there() {}")];
+        let found = tests_named(&files);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains(":1: a_test_gone") && found[1].contains(":2: crates/c.rs"), "{found:?}");
+        assert!(is_test("the_32_bit_list") && !is_test("no_std") && !is_test("CI_IS_TRUE"));
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         ("the modules of a crate form no circle", modules::circles),
         ("no machine's paths, no registry's names", documents::places),
         ("links in documents resolve", documents::links),
+        ("tests that a document names exist", documents::tests_named),
     ];
     let mut outcome = Outcome::default();
     for (name, rule) in rules {

@@ -19,6 +19,9 @@ pub struct Quality {
     /// Of these, times at which nothing was wrong: the image does not have the code, or the caller gave up the place
     /// ([`Walker::lose`](super::Walker::lose)).
     pub missing: u64,
+    /// What confirmed the walk, over all of its stretches together: see [`Walker::evidence`](super::Walker::evidence) for the
+    /// present one.
+    pub confirmed: Evidence,
 }
 
 impl Quality {
@@ -64,6 +67,7 @@ impl Add for Quality {
             skipped: self.skipped.saturating_add(other.skipped),
             lost: self.lost.saturating_add(other.lost),
             missing: self.missing.saturating_add(other.missing),
+            confirmed: self.confirmed + other.confirmed,
         }
     }
 }
@@ -96,6 +100,18 @@ pub struct Evidence {
     /// Addresses that the trace named (by a FUP, alone or in a PSB+) and that the code had led to, or led to without
     /// another branch.
     pub addresses: u64,
+}
+
+impl Add for Evidence {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            returns: self.returns.saturating_add(other.returns),
+            branches: self.branches.saturating_add(other.branches),
+            addresses: self.addresses.saturating_add(other.addresses),
+        }
+    }
 }
 
 impl Evidence {

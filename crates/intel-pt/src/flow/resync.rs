@@ -3,7 +3,6 @@
 use super::error::{ErrorKind, Stop};
 use super::events::{Event, Item};
 use super::options::Resume;
-use super::quality::Evidence;
 use super::state::{Origin, Phase, State};
 use super::visit::Visitor;
 
@@ -20,7 +19,7 @@ impl State<'_> {
                 self.take(visitor, offset);
                 self.bits.clear();
                 self.stack.clear();
-                self.evidence = Evidence::default();
+                self.begin_evidence();
                 self.jump(ip, Origin::Target);
             }
             Item::On(None) => {

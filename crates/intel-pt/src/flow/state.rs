@@ -82,6 +82,8 @@ pub(super) struct State<'a> {
     /// The visitor wants to stop.
     pub stopping: bool,
     pub evidence: Evidence,
+    /// That of the stretches before this one.
+    confirmed: Evidence,
     /// Blocks passed without a packet, and how many may be.
     pub work: Work,
     /// The rest of a way that the visitor stopped on.
@@ -107,6 +109,7 @@ impl<'a> State<'a> {
             after_gap: false,
             stopping: false,
             evidence: Evidence::default(),
+            confirmed: Evidence::default(),
             work: Work::new(),
             way: None,
             before_sync,
@@ -128,6 +131,7 @@ impl<'a> State<'a> {
             skipped: (self.skipped + open) as u64,
             lost: self.lost,
             missing: self.missing,
+            confirmed: self.confirmed + self.evidence,
         }
     }
 
@@ -255,7 +259,7 @@ impl<'a> State<'a> {
         self.stack.clear();
         self.bits.clear();
         self.forget_mode();
-        self.evidence = Evidence::default();
+        self.begin_evidence();
         self.report(visitor, offset, &Event::Overflow { ip });
         self.take(visitor, offset);
         self.status(ip);
@@ -278,10 +282,15 @@ impl<'a> State<'a> {
         }
     }
 
+    /// What confirms the walk is counted anew from here.
+    pub fn begin_evidence(&mut self) {
+        self.confirmed = self.confirmed + std::mem::take(&mut self.evidence);
+    }
+
     /// The walk found its place again, or gave up looking for it, at `offset`.
     pub fn found_at(&mut self, offset: usize, since: usize) {
         self.skipped += offset.saturating_sub(since);
-        self.evidence = Evidence::default();
+        self.begin_evidence();
     }
 
     /// An error at the next packet, and at an address if the walk has one.

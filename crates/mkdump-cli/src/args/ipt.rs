@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use clap::Args;
 
-use super::values::{id, range};
+use super::values::{id, range, seconds};
 use super::{IptInputArgs, ModulesArgs, SourceArgs, Switch, exit};
 
 /// `mkdump ipt`.
@@ -39,7 +39,7 @@ pub struct IptCommand {
     #[arg(long, conflicts_with_all = ["trace_flow", "evidence", "json", "strict", "modules"])]
     pub diagnose: bool,
     /// Exit with 1 when the packets cannot be followed well, so that the result is not to be believed
-    #[arg(long, conflicts_with = "trace_flow")]
+    #[arg(long)]
     pub strict: bool,
     /// Print JSON
     #[arg(long)]
@@ -53,11 +53,11 @@ pub struct SnapshotArgs {
     /// By number, as the list of snapshots shows it: N, A-B, several with commas between
     #[arg(long, value_name = "N[,N|A-B]", value_delimiter = ',', value_parser = range)]
     pub snapshot: Vec<RangeInclusive<usize>>,
-    /// Triggered at this time or later
-    #[arg(long, value_name = "SECONDS")]
+    /// Triggered at this time or later: seconds from the start of the trace, or as 1m40.5s
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub from: Option<f64>,
     /// Triggered at this time or earlier
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub to: Option<f64>,
     /// Of this process; repeatable
     #[arg(long, value_name = "NAME|PID")]

@@ -9,9 +9,33 @@ pub fn moment(text: &str) -> Result<Moment, String> {
     if let Ok(number) = text.parse() {
         return Ok(Moment::Number(number));
     }
-    let seconds = text.parse().ok().filter(|seconds: &f64| seconds.is_finite());
-    let allowed = "allowed are seconds from the start of the trace, such as 1.5, and raw timestamps";
-    seconds.map(Moment::Seconds).ok_or_else(|| allowed.into())
+    let allowed =
+        "allowed are seconds from the start of the trace, such as 1.5, times such as 1m40.5s, and raw timestamps";
+    time(text).map(Moment::Seconds).ok_or_else(|| allowed.into())
+}
+
+/// A time from the start of the trace, in seconds.
+pub fn seconds(text: &str) -> Result<f64, String> {
+    time(text)
+        .ok_or_else(|| "allowed are seconds from the start of the trace, such as 1.5, and times such as 1m40.5s".into())
+}
+
+/// Seconds, or days, hours, minutes and seconds as all lists show them: `1 m 40.5 s`, with blanks or without.
+fn time(text: &str) -> Option<f64> {
+    if let Ok(seconds) = text.trim().parse::<f64>() {
+        return Some(seconds).filter(|seconds| seconds.is_finite());
+    }
+    let compact: String = text.chars().filter(|c| *c != ' ').collect();
+    let mut rest = compact.as_str();
+    let mut seconds = 0.0;
+    for (unit, length) in [('d', 86_400.0), ('h', 3600.0), ('m', 60.0), ('s', 1.0)] {
+        if let Some((number, after)) = rest.split_once(unit) {
+            let is_number = number.bytes().all(|c| c.is_ascii_digit() || c == b'.');
+            seconds += number.parse::<f64>().ok().filter(|_| is_number)? * length;
+            rest = after;
+        }
+    }
+    (rest.is_empty() && !compact.is_empty()).then_some(seconds).filter(|seconds| seconds.is_finite())
 }
 
 /// A pattern for names.
@@ -49,13 +73,27 @@ pub fn number(text: &str) -> Option<u32> {
 mod tests {
     use mkdump::Moment;
 
-    use super::{glob, id, moment, range};
+    use super::{glob, id, moment, range, seconds};
 
     #[test]
     fn moments() {
         assert_eq!(moment("12"), Ok(Moment::Number(12)));
         assert_eq!(moment("1.5"), Ok(Moment::Seconds(1.5)));
-        for bad in ["", "never", "nan", "inf", "1 s"] {
+        assert_eq!(moment("1 s"), Ok(Moment::Seconds(1.0)));
+        for (text, expected) in [
+            ("1m40.25s", 100.25),
+            ("1 m 40.250 s", 100.25),
+            ("8 h 12 m 6 s", 29_526.0),
+            ("2d", 172_800.0),
+            ("1h5s", 3605.0),
+        ] {
+            assert_eq!((moment(text), seconds(text)), (Ok(Moment::Seconds(expected)), Ok(expected)), "{text}");
+        }
+        assert_eq!(seconds("-0.5"), Ok(-0.5));
+        for bad in ["", " ", "s", "5 s 1 m", "1m1m", "1x", "-1m", "1e3s", "nan", "inf"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "never", "nan", "inf", "1 q"] {
             assert!(moment(bad).unwrap_err().contains("seconds"), "{bad}");
         }
     }

@@ -108,8 +108,8 @@ fn check_outputs(command: &BuildArgs, options: &BuildOptions) -> Result<()> {
     let named: Vec<_> = named.into_iter().flatten().collect();
     outputs::check(&named, &[outputs::of_source(&command.source), outputs::of_ipt(&command.ipt)].concat())?;
     match options.format {
-        Format::Minidump | Format::Triage if command.output.is_none() => outputs::check_default(&options.output),
         Format::Raw => outputs::check_directory(&options.output),
+        _ if command.output.is_none() => outputs::check_default(&options.output),
         _ => Ok(()),
     }
 }

@@ -127,7 +127,7 @@ fn flow(command: &IptCommand, reading: &Reading<'_>, options: &IptOptions, sessi
     if !command.json {
         session.say(&ipt::flow_summary(&summary, width::stderr()));
     }
-    Ok(Outcome::Done)
+    Ok(if command.strict && summary.doubt.is_some() { Outcome::Amiss } else { Outcome::Done })
 }
 
 /// JSON with the characters that are not seen escaped, written as it comes.

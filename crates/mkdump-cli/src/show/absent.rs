@@ -122,3 +122,29 @@ pub fn listed(mut modules: Vec<Absent>, all: bool, width: usize) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Absent, SHOWN, listed};
+
+    fn absent(name: &str, size: u64, why: &str) -> Absent {
+        let (key, hits, instead) = (Some("5F5E10001000".to_owned()), None, String::new());
+        Absent { name: name.to_owned(), base: 0xffff_f800_1000_0000, size, key, hits, instead, why: why.to_owned() }
+    }
+
+    #[test]
+    fn many_missing_modules_are_a_few_rows_for_each_reason() {
+        let mut modules: Vec<Absent> =
+            (0..150).map(|number| absent(&format!("driver{number}.sys"), 0x1000 * number, "not found")).collect();
+        modules.extend([absent("hal.dll", 1, "not found"), absent("ntoskrnl.exe", 1, "not found")]);
+        modules.push(absent("other.sys", 1, "another build"));
+        let text = listed(modules.clone(), false, 120);
+        let names: Vec<&str> = text.lines().filter(|line| line.starts_with("    ")).collect();
+        let first: Vec<&str> = names.iter().filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(first[..4], ["name", "ntoskrnl.exe", "hal.dll", "driver149.sys"], "{text}");
+        assert!(text.contains("152 modules are missing: not found\n") && text.contains("1 module is missing: another"));
+        assert!(text.contains("and 142 more (-v lists them)"), "{text}");
+        assert_eq!(text.lines().filter(|line| line.contains(".sys  ")).count(), SHOWN - 2 + 1, "{text}");
+        assert!(!listed(modules, true, 120).contains("more (-v"));
+    }
+}

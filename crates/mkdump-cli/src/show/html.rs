@@ -9,11 +9,11 @@ mod text;
 
 use std::fmt::{self, Write};
 
-use mkdump::report::ipt::SnapshotFacts;
+use mkdump::report::ipt::{QualityReport, SnapshotFacts};
 use mkdump::report::{BuildReport, HeatReport, ModeReport, OsReport, Status};
 
 use super::summary::word;
-use super::text::{duration, time};
+use super::text::{duration, moment, time};
 pub use intel_pt::{Snapshot, Votes};
 use text::{Grouped, Text};
 
@@ -44,6 +44,8 @@ pub struct Page {
     pub unknown: Vec<(u64, u64)>,
     /// Snapshots of Intel PT data.
     pub snapshots: Vec<Snapshot>,
+    /// How well all of them together can be followed over the code in the dump.
+    pub quality: Option<QualityReport>,
     /// The votes of the verdict on import optimization, by module.
     pub votes: Vec<Votes>,
     /// Intel PT data that could not be read, each with its place.
@@ -126,7 +128,7 @@ impl From<&BuildReport> for Page {
         fact("Processors", source.processors.map(|count| count.to_string()));
         fact("Recorded", source.start.as_deref().map(time));
         fact("Covers", source.duration.map(duration));
-        fact("Shown", report.moment.map(|seconds| format!("{seconds:.6} s after the start")));
+        fact("Shown", report.moment.map(|seconds| format!("{} after the start", moment(seconds, 6))));
         fact(
             "Events",
             (source.events > 0).then(|| format!("{}, {} lost", Grouped(source.events), Grouped(source.events_lost))),
@@ -141,6 +143,7 @@ impl From<&BuildReport> for Page {
         if report.heat.is_some() {
             facts.push(("Intel PT".to_owned(), intel_pt::total(heat.snapshots, heat.bytes)));
         }
+        let quality = heat.quality.clone();
         let (snapshots, gaps) = pieces(&heat);
         let mut heats = heat.modules.into_iter();
         let modules = report.modules.iter().map(|module| (module, heats.next().unwrap_or_default()));
@@ -175,6 +178,7 @@ impl From<&BuildReport> for Page {
             has_ipt: report.heat.is_some(),
             unknown: heat.unknown,
             snapshots,
+            quality,
             votes: votes(report),
             gaps,
             hashes: report.source_files.iter().map(|file| (file.name.clone(), file.sha256.clone())).collect(),
@@ -204,6 +208,7 @@ fn pieces(heat: &HeatReport) -> (Vec<Snapshot>, Vec<String>) {
             bytes: *bytes,
             hits: piece.hits,
             gaps: piece.gaps,
+            followed: piece.quality.clone(),
         }
     });
     let gaps = heat.pieces.iter().flat_map(|piece| {

@@ -5,14 +5,14 @@ use std::io::{self, Write};
 
 use mkdump::report::ModeReport;
 use mkdump::report::ipt::{
-    FileStatus, FlowEntry, FlowReport, FlowSummary, IptReport, PieceReport, PlaceReport, QualityReport, ReachedBy,
-    ReachedModule, SnapshotFacts, UnknownPage,
+    ConfirmedReport, FileStatus, FlowEntry, FlowReport, FlowSummary, IptReport, PieceReport, PlaceReport,
+    QualityReport, ReachedBy, ReachedModule, SnapshotFacts, UnknownPage,
 };
 
 use super::absent::{self, Absent};
 use super::summary::labelled;
 use super::table::Table;
-use super::text::{address, count, grouped, printable, size};
+use super::text::{address, count, grouped, moment, printable, size};
 use super::width::hanging;
 
 /// Rows of lists that are shown in part: unknown pages, errors.
@@ -22,7 +22,7 @@ const SHOWN: usize = 20;
 pub fn report(report: &IptReport, all: bool, width: usize) -> String {
     let mut out = String::new();
     if let Some(doubt) = report.doubt() {
-        out += &hanging("NOT RELIABLE: ", &printable(&doubt.to_string()), width);
+        out += &not_reliable(&doubt, width);
         out.push('\n');
     }
     out += &snapshots(report, all, width);
@@ -36,18 +36,23 @@ pub fn report(report: &IptReport, all: bool, width: usize) -> String {
     out
 }
 
+/// What leads everything else when the flow is not to be believed.
+fn not_reliable(doubt: &str, width: usize) -> String {
+    hanging("NOT RELIABLE: ", &printable(doubt), width)
+}
+
 fn snapshots(report: &IptReport, all: bool, width: usize) -> String {
     let mut table = Table::new(
         &["#", "time", "cpu", "process", "thread", "event", "bytes", "packet addresses", "gaps", "read"],
         &[0, 1, 2, 6, 7, 8, 9],
     )
-    .wrapping(&[3, 4, 5]);
+    .wrapping(&[1, 3, 4, 5]);
     for snapshot in &report.snapshots {
         let SnapshotFacts { index, time, cpu, pid, tid, process, thread, trigger, file, bytes } = &snapshot.facts;
         let event = trigger.clone().or_else(|| file.clone());
         table.row([
             index.to_string(),
-            time.map_or_else(String::new, |time| format!("{time:.6}")),
+            time.map_or_else(String::new, |time| moment(time, 6)),
             cpu.map_or_else(String::new, |cpu| cpu.to_string()),
             named(process.as_deref(), *pid),
             named(thread.as_deref(), *tid),
@@ -142,24 +147,39 @@ fn modules(report: &IptReport, all: bool, width: usize) -> String {
         let (instructions, interrupts) = (count(flow.instructions, "instruction"), count(flow.interrupts, "interrupt"));
         out += &hanging("", &format!("followed {instructions}, {interrupts}; {lost}"), width);
     }
-    if let Some(quality) = &flow.quality {
-        let rate = quality.out_of_step_per_mib.unwrap_or_default();
-        let text = format!(
-            "read {} of {} bytes ({}); packets and code contradict each other {}, {rate:.0} per MiB",
-            grouped(quality.followed),
-            grouped(quality.bytes),
-            followed(quality),
-            count(quality.out_of_step, "time"),
-        );
-        out += &hanging("", &text, width);
-    }
+    out += &flow.quality.as_ref().map(|numbers| quality(numbers, width)).unwrap_or_default();
     out + &absent::listed(report.modules.iter().filter_map(Absent::of_reached).collect(), all, width)
 }
 
-/// The share of the bytes that was followed, rounded down: only all of them are 100 %.
+/// How well packets were followed, and what confirms it.
+fn quality(quality: &QualityReport, width: usize) -> String {
+    let rate = quality.out_of_step_per_mib.unwrap_or_default();
+    let text = format!(
+        "read {} of {} bytes ({}); packets and code contradict each other {}, {} per MiB",
+        grouped(quality.followed),
+        grouped(quality.bytes),
+        followed(quality),
+        count(quality.out_of_step, "time"),
+        grouped(rate.round() as u64),
+    );
+    let ConfirmedReport { returns, branches, addresses, .. } = quality.confirmed;
+    let confirmed = format!(
+        "confirmed by {}, {} and {} that the code led to",
+        count(returns, "return"),
+        // An "indirect branch" in the plural.
+        match branches {
+            1 => "1 indirect branch".to_owned(),
+            many => format!("{} indirect branches", grouped(many)),
+        },
+        count(addresses, "packet address"),
+    );
+    hanging("", &text, width) + &hanging("", &confirmed, width)
+}
+
+/// The share of the bytes that was followed, rounded down: only all of them are 100%.
 fn followed(quality: &QualityReport) -> String {
-    let mark = if quality.doubt.is_some() { " !" } else { "" };
-    quality.share_followed.map_or_else(String::new, |share| format!("{:.0} %{mark}", (share * 100.0).floor()))
+    let mark = if quality.doubt.is_some() { "!" } else { "" };
+    quality.share_followed.map_or_else(String::new, |share| format!("{:.0}%{mark}", (share * 100.0).floor()))
 }
 
 fn reached_by(module: &ReachedModule) -> String {
@@ -305,7 +325,7 @@ fn errors(report: &IptReport, all: bool, width: usize) -> String {
 pub fn flow(out: &mut impl Write, report: &FlowReport) -> io::Result<()> {
     let SnapshotFacts { index, time, cpu, pid, tid, process, thread, trigger, file, bytes } = &report.snapshot;
     let parts = [
-        time.map(|time| format!("{time:.6} s")),
+        time.map(|time| moment(time, 6)),
         cpu.map(|cpu| format!("processor {cpu}")),
         pid.map(|_| format!("process {}", named(process.as_deref(), *pid))),
         tid.map(|_| format!("thread {}", named(thread.as_deref(), *tid))),
@@ -315,6 +335,9 @@ pub fn flow(out: &mut impl Write, report: &FlowReport) -> io::Result<()> {
     ];
     let parts: Vec<String> = parts.into_iter().flatten().map(|part| printable(&part)).collect();
     writeln!(out, "snapshot {index}: {}", parts.join(", "))?;
+    if let Some(doubt) = &report.quality.doubt {
+        writeln!(out, "NOT RELIABLE: {}", printable(doubt))?;
+    }
     for entry in &report.flow {
         match entry {
             FlowEntry::Executed { at, size, times } => {
@@ -364,7 +387,9 @@ fn place(place: &PlaceReport) -> String {
 
 /// What is said when the flow is over.
 pub fn flow_summary(summary: &FlowSummary, width: usize) -> String {
-    let mut out = imports(&summary.import_optimization, width);
+    let mut out = summary.doubt.as_ref().map(|doubt| not_reliable(doubt, width)).unwrap_or_default();
+    out += &quality(&summary.quality, width);
+    out += &imports(&summary.import_optimization, width);
     out += &mode("retpoline", &summary.retpoline, width);
     out += &absent::listed(summary.missing.iter().map(Absent::from).collect(), false, width);
     if !summary.unknown.is_empty() {

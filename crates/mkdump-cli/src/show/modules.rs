@@ -3,21 +3,21 @@
 use mkdump::report::{FileStatus, ModuleReport, ModulesReport};
 
 use super::table::Table;
-use super::text::{address, count, grouped, hex, printable};
+use super::text::{address, count, grouped, hex, moment, printable};
 
 /// The list that `mkdump modules` prints. With `all`, paths and PDBs are among it.
 pub fn table(report: &ModulesReport, all: bool, width: usize) -> String {
     let headings = ["name", "base", "size", "key", "loaded", "unloaded", "file"];
     let mut table = Table::new(&headings, &[2, 4, 5]).wrapping(&[0, 6]);
-    let seconds = |value: Option<f64>| value.map(|s| format!("{s:.3}")).unwrap_or_default();
+    let time = |value: Option<f64>| value.map(|seconds| moment(seconds, 3)).unwrap_or_default();
     for module in &report.modules {
         table.row([
             module.name.clone(),
             address(module.base.0),
             hex(module.size.0),
             module.image_key.clone().unwrap_or_else(|| "?".into()),
-            seconds(module.loaded),
-            seconds(module.unloaded),
+            time(module.loaded),
+            time(module.unloaded),
             file(module),
         ]);
         if all {
@@ -52,8 +52,8 @@ pub fn another_build(version: Option<&str>) -> String {
 pub fn remarks(report: &ModulesReport) -> String {
     let number = |status| report.modules.iter().filter(|module| module.status == Some(status)).count() as u64;
     let mut text = count(report.modules.len() as u64, "module");
-    if let Some(moment) = report.moment {
-        text += &format!(" loaded at {moment:.6} s");
+    if let Some(seconds) = report.moment {
+        text += &format!(" loaded at {}", moment(seconds, 6));
     }
     if report.modules.iter().any(|module| module.status.is_some()) {
         text += &format!(": {} present", grouped(number(FileStatus::Present)));

@@ -18,7 +18,9 @@ pub fn asked_for(request: &Request, all: bool, width: usize) -> String {
     for (name, why) in request.modules() {
         let why = match why {
             Why::NotOnServer => "not on the symbol server",
-            Why::NotAsked => "no server was asked; the script leaves out what is Microsoft's",
+            Why::NotAsked => {
+                "asked for without asking a symbol server first; the script skips those that are Microsoft's"
+            }
         };
         add(why.to_owned(), name);
     }

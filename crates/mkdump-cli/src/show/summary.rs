@@ -34,8 +34,8 @@ pub fn build(report: &BuildReport, machine: &Machine, shown: &Shown<'_>) -> Stri
     line(source_label(&report.source), format!("{}: {}", printable(&report.source.name), text::source(&report.source)));
     line("machine", self::machine(machine));
     if let (Some(_), Some(seconds)) = (shown.at, report.moment) {
-        let whole = report.source.duration.map(|all| format!(" of {all:.6} s")).unwrap_or_default();
-        line("moment", format!("{seconds:.6} s{whole}, chosen with --at"));
+        let whole = report.source.duration.map(|all| format!(" of {}", text::moment(all, 6))).unwrap_or_default();
+        line("moment", format!("{}{whole}, chosen with --at", text::moment(seconds, 6)));
     }
     line("modules", modules(report, shown.talk));
     line("imports", mode("import optimization", &report.import_optimization));

@@ -189,6 +189,23 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// A time from the start of a trace, in the notation of [`duration`] with decimals: `1 m 40.250 s`.
+pub fn moment(seconds: f64, decimals: i32) -> String {
+    let scale = 10f64.powi(decimals);
+    let rounded = (seconds.abs() * scale).round() / scale;
+    let minutes = (rounded / 60.0) as u64;
+    let rest = rounded - minutes as f64 * 60.0;
+    let sign = if seconds < 0.0 && rounded > 0.0 { "-" } else { "" };
+    let (days, hours) = (minutes / 1440, minutes / 60 % 24);
+    let before = match minutes {
+        0 => String::new(),
+        1..60 => format!("{minutes} m "),
+        60..1440 => format!("{hours} h {} m ", minutes % 60),
+        _ => format!("{days} d {hours} h {} m ", minutes % 60),
+    };
+    format!("{sign}{before}{rest:.*} s", usize::try_from(decimals).unwrap_or_default())
+}
+
 /// A size or offset in hexadecimal, in the notation of all tables.
 pub fn hex(value: u64) -> String {
     format!("{value:#x}")
@@ -214,7 +231,7 @@ pub fn dump_kind(name: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::{address, count, duration, grouped, plain, printable, size, time};
+    use super::{address, count, duration, grouped, moment, plain, printable, size, time};
 
     #[test]
     fn numbers_read_easily() {
@@ -225,6 +242,19 @@ mod tests {
         assert_eq!(address(0xffff_f804_1234_1000), "fffff804`12341000");
         let durations = [0.0, 12.46, 59.6, 100.0, 29_525.7, 200_000.0].map(duration);
         assert_eq!(durations, ["0.0 s", "12.5 s", "1 m 0 s", "1 m 40 s", "8 h 12 m 6 s", "2 d 7 h 33 m"]);
+        let moments = [0.0, 12.3456, 59.9996, 100.25, -0.5, 29_525.75, 200_000.0].map(|seconds| moment(seconds, 3));
+        assert_eq!(
+            moments,
+            [
+                "0.000 s",
+                "12.346 s",
+                "1 m 0.000 s",
+                "1 m 40.250 s",
+                "-0.500 s",
+                "8 h 12 m 5.750 s",
+                "2 d 7 h 33 m 20.000 s"
+            ]
+        );
         assert_eq!(time("2024-02-28T23:59:59.0000000Z"), "2024-02-28 23:59:59 UTC");
     }
 

@@ -4,8 +4,9 @@ use std::io;
 
 use terminal_size::{Width, terminal_size_of};
 
-/// Columns where no terminal says how many: files and pipes.
-const FIXED: usize = 120;
+/// Columns where no terminal says how many, in files and pipes: as many as the text has. A search in it then finds
+/// sentences, and every row of a table is one line. Half of what there is, so that sums of it do not overflow.
+const UNBROKEN: usize = usize::MAX / 2;
 /// Text is never made narrower than this.
 const LEAST: usize = 40;
 
@@ -19,10 +20,10 @@ pub fn stderr() -> usize {
     columns(terminal_size_of(io::stderr()).map(|(width, _)| width))
 }
 
-/// COLUMNS, which a person sets to have another width, else the terminal's width, else a fixed one.
+/// COLUMNS, which a person sets to have another width, else the terminal's width. Text that goes elsewhere is not broken.
 fn columns(terminal: Option<Width>) -> usize {
     let asked = std::env::var("COLUMNS").ok().and_then(|text| text.trim().parse::<usize>().ok());
-    asked.or(terminal.map(|Width(columns)| columns.into())).unwrap_or(FIXED).max(LEAST)
+    asked.or(terminal.map(|Width(columns)| columns.into())).unwrap_or(UNBROKEN).max(LEAST)
 }
 
 /// Columns that text takes: escape sequences for colours take none.

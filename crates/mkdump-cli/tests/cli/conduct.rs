@@ -162,7 +162,7 @@ fn files_to_fetch_are_listed_as_json() {
 fn the_chosen_moment_is_shown() {
     let directory = workplace();
     let Run { stdout, stderr, .. } = run(directory.path(), &format!("{BUILD} --at 1.5 --json --report page.html"));
-    assert!(stderr.contains("moment     1.500000 s of 100.000000 s, chosen with --at"), "{stderr}");
+    assert!(stderr.contains("moment     1.500000 s of 1 m 40.000000 s, chosen with --at"), "{stderr}");
     assert_eq!(serde_json::from_str::<Value>(&stdout).unwrap()["moment"], 1.5);
     let page = std::fs::read_to_string(directory.path().join("page.html")).unwrap();
     assert!(page.contains("1.500000 s after the start"), "the page does not say the moment");
@@ -170,6 +170,56 @@ fn the_chosen_moment_is_shown() {
     assert_eq!(serde_json::from_str::<Value>(&stdout).unwrap()["moment"], 1.5, "{stderr}");
     let Run { stderr, .. } = run(directory.path(), "modules --etl trace.etl --at 1.5");
     assert!(stderr.contains("6 modules loaded at 1.500000 s"), "{stderr}");
+    // Times are typed as they are shown.
+    let Run { stdout, .. } = run(directory.path(), "modules --etl trace.etl --at 1m39.5s --json");
+    assert_eq!(serde_json::from_str::<Value>(&stdout).unwrap()["moment"], 99.5);
+}
+
+#[test]
+fn times_have_one_notation() {
+    let directory = workplace();
+    let mut trace = TraceFile::new();
+    let driver = |name: &str, base| Module::kernel(&format!(r"\SystemRoot\{name}"), base, 0x8000);
+    // Ticks of 100 ns from 1,000,000 on.
+    trace.load(0, 1_000_000 + 1_002_500_000, &driver("late.sys", 0xffff_f800_1000_0000));
+    trace.unload(0, 1_000_000 + 36_615_000_000, &driver("late.sys", 0xffff_f800_1000_0000));
+    std::fs::write(directory.path().join("long.etl"), trace.finish()).unwrap();
+    let Run { stdout, stderr, .. } = run(directory.path(), "modules --etl long.etl");
+    assert!(stdout.contains(" 1 m 40.250 s  1 h 1 m 1.500 s"), "{stdout}{stderr}");
+}
+
+/// Where no terminal has a width, text is not broken into lines: a search finds sentences, and a row is a line.
+#[test]
+fn piped_text_is_not_broken() {
+    let directory = workplace();
+    std::fs::remove_file(directory.path().join("modules/demofs.sys")).unwrap();
+    for (words, sentence) in [
+        (
+            BUILD,
+            "  trace      trace.etl: Windows 10.0.26100.4652, 4 processors, 2024-02-28 23:59:59 UTC, 1 m 40 s, 42 events, 4 with Intel PT data\n",
+        ),
+        (
+            BUILD,
+            " call sites keep the form of their file, unlike memory: the files of the modules that they call are missing: ",
+        ),
+        (
+            "ipt --etl trace.etl -m modules",
+            "the Intel PT data is inconclusive: 2 import calls executed in the trace decide, 4 are needed",
+        ),
+        ("check out.dmp", "(SHA-256 "),
+        ("request --etl trace.etl -m modules -o request.ps1", "demofs.sys"),
+        ("threads --help", "A triage dump shows one thread"),
+    ] {
+        let Run { stdout, stderr, .. } = run(directory.path(), words);
+        let text = stdout + &stderr;
+        assert!(text.contains(sentence), "{words}: {sentence}\n{text}");
+    }
+    let Run { stdout, .. } = run(directory.path(), "check out.dmp");
+    let labels = stdout.lines().filter(|line| !line.starts_with("   ")).count();
+    assert_eq!(labels, stdout.lines().count() - 2, "only the two lines on what was assumed have no label: {stdout}");
+    // A person may ask for a width.
+    let output = mkdump(directory.path()).args(["check", "out.dmp"]).env("COLUMNS", "60").output().unwrap();
+    assert!(String::from_utf8(output.stdout).unwrap().lines().all(|line| line.len() <= 60));
 }
 
 #[test]

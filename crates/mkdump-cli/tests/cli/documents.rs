@@ -16,6 +16,8 @@ fn check(document: &str) {
     trycmd::TestCases::new()
         .env("XDG_CACHE_HOME", directory.path().join("cache").to_string_lossy())
         .env("LOCALAPPDATA", directory.path().join("cache").to_string_lossy())
+        // The documents show what a terminal of this width shows; what is piped is not broken into lines.
+        .env("COLUMNS", "120")
         .env("_NT_SYMBOL_PATH", "")
         .env("_NT_EXECUTABLE_IMAGE_PATH", "")
         .case(directory.path().join("document.md"));

@@ -58,6 +58,44 @@ fn an_output_that_is_an_input_is_refused() {
     }
 }
 
+/// Whatever the format: a file that is there and does not say that mkdump wrote it stays.
+#[test]
+fn a_default_name_replaces_only_what_this_program_wrote() {
+    let directory = workplace();
+    let path = directory.path();
+    let dump = testkit::dump::user::Recipe::good().build();
+    for (format, name) in
+        [("minidump", "trace.dmp"), ("triage", "trace.dmp"), ("elf", "trace.core"), ("raw", "trace.raw")]
+    {
+        let words = format!("--etl trace.etl -m modules --format {format}");
+        for contents in [&b"notes on mkdump 0.1"[..], b"", &dump, b"\x7fELF of somebody"] {
+            std::fs::write(path.join(name), contents).unwrap();
+            let Run { code, stderr, .. } = run(path, &words);
+            assert!(code == 2 && stderr.contains(name), "{format}: {code} {stderr}");
+            assert_eq!(std::fs::read(path.join(name)).unwrap(), contents, "{format}");
+            // An explicit name is a wish to replace it, but for a directory.
+            if format != "raw" {
+                assert_eq!(run(path, &format!("{words} -o {name}")).code, 0, "{format}");
+            }
+            std::fs::remove_file(path.join(name)).unwrap();
+        }
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink("elsewhere", path.join(name)).unwrap();
+            assert_eq!(run(path, &words).code, 2, "{format}: a link that leads nowhere yet");
+            assert!(!path.join("elsewhere").exists());
+            std::fs::remove_file(path.join(name)).unwrap();
+        }
+    }
+    // Dumps say who wrote them, so they are written again.
+    for format in ["minidump", "triage", "minidump"] {
+        assert_eq!(run(path, &format!("--etl trace.etl -m modules --format {format}")).code, 0, "{format}");
+    }
+    assert_eq!(run(path, "--from-dump trace.dmp -m modules").code, 0);
+    std::fs::write(path.join("trace.mkdump.dmp"), &dump).unwrap();
+    assert_eq!(run(path, "--from-dump trace.dmp -m modules").code, 2);
+}
+
 /// On every system: who makes a dump on one may open it on the other.
 #[test]
 fn names_that_windows_has_no_file_for_are_refused() {

@@ -118,7 +118,11 @@ fn advice_for_a_user_minidump_is_about_dumps() {
     let directory = workplace();
     let path = directory.path();
     std::fs::write(path.join("app.dmp"), testkit::dump::user::Recipe::good().build()).unwrap();
-    check(path, "threads app.dmp", &["app.dmp: this is a user minidump; threads are listed of kernel triage dumps"]);
+    check(
+        path,
+        "threads app.dmp",
+        &["app.dmp: this is a user minidump; threads can only be listed from kernel triage dumps"],
+    );
     check(path, "--from-dump app.dmp -m modules --threads -o out.dmp", &["--threads: app.dmp is a user minidump"]);
 }
 
@@ -246,6 +250,18 @@ fn a_flow_without_kernel_modules_says_why() {
     let words = "ipt --etl user.etl -m modules --ipt-bin data.pt --trace-flow";
     check(path, words, &["no code to follow the Intel PT data over", "names no kernel modules", "wpr -start"]);
     assert!(!refused(path, words).contains("PE image"));
+}
+
+/// A list without `--at` has what was ever loaded, a build without it is of the end: the help says so.
+#[test]
+fn the_help_says_which_moment_is_meant() {
+    let directory = workplace();
+    for words in ["--help", "modules --help", "fetch --help", "request --help"] {
+        let Run { stdout, .. } = run(directory.path(), words);
+        let text = stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        let told = "[default: a build takes the end of the trace, lists have every module that was ever loaded]";
+        assert!(text.contains(told), "{words}: {stdout}");
+    }
 }
 
 /// `--strict` counts everything that is doubtful, and text, JSON and page say what.

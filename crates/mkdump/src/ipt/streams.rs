@@ -34,7 +34,7 @@ impl StreamsQuality {
         let many = self.doubtful * 10 > self.streams || out_of_step(&self.sum).is_some();
         many.then(|| {
             format!(
-                "{} of {} snapshots of Intel PT data contradict the code all the time ({} times in {} bytes): module files are \
+                "{} of {} snapshots of Intel PT data contradict the code all the time ({} times in {} bytes): the module files are \
                  not what ran, and what was decided from this data may be wrong",
                 self.doubtful,
                 self.streams,

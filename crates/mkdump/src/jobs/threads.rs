@@ -139,7 +139,7 @@ fn no_triage(reading: &Reading<'_>) -> Error {
         SourceKind::Dump(Kind::KernelFull | Kind::KernelBitmap) => "this is a full kernel dump",
         SourceKind::Dump(Kind::UserMinidump) => "this is a user minidump",
     };
-    let why = format!("{what}; threads are listed of kernel triage dumps (C:\\Windows\\Minidump)");
+    let why = format!("{what}; threads can only be listed from kernel triage dumps (C:\\Windows\\Minidump)");
     Error::NoThreads { path: Path::new(&summary.name).to_owned(), why }
 }
 

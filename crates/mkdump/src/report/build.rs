@@ -1,11 +1,12 @@
 //! `mkdump …`: a dump that was built.
 
+use intel_pt::flow::Quality;
 use kernel_code::{Entry, Image, Inclusion};
 use kernel_snapshot::{Progress, Reading, Source};
 use pe_image::{Counts, RewriteCounts};
 use serde::Serialize;
 
-use super::ipt::{ModuleVerdictReport, SnapshotFacts};
+use super::ipt::{ModuleVerdictReport, QualityReport, SnapshotFacts};
 use super::{Hex, ModeReport, PdbReport, SCHEMA_VERSION, SourceReport, seconds};
 use crate::captured::written;
 use crate::error::Result;
@@ -107,6 +108,8 @@ pub struct HeatReport {
     pub unknown: Vec<(u64, u64)>,
     /// Each piece.
     pub pieces: Vec<PieceReport>,
+    /// How well all of them together can be followed over the code; `None` without code.
+    pub quality: Option<QualityReport>,
 }
 
 /// A piece of Intel PT data.
@@ -120,6 +123,8 @@ pub struct PieceReport {
     pub gaps: u64,
     /// The first of them that are not overflows: the offset, and what is wrong there.
     pub errors: Vec<(usize, String)>,
+    /// How well it can be followed over the code; `None` without code.
+    pub quality: Option<QualityReport>,
 }
 
 /// Where Intel PT packets name addresses in a module.
@@ -361,6 +366,7 @@ impl From<&PageHits> for HeatReport {
             hits: found.hits,
             gaps: found.overflows + found.gap_count,
             errors: found.gaps.iter().map(|gap| (gap.offset(), gap.reason().to_string())).collect(),
+            quality: hits.followed.get(index).map(QualityReport::from),
         });
         Self {
             snapshots: hits.snapshots,
@@ -368,6 +374,8 @@ impl From<&PageHits> for HeatReport {
             modules: modules.collect(),
             unknown: hits.touched.unknown.clone(),
             pieces: pieces.collect(),
+            quality: (!hits.followed.is_empty())
+                .then(|| QualityReport::from(&hits.followed.iter().copied().sum::<Quality>())),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use mkdump::report::Status;
 
 use super::text::{Grouped, Size, Text};
-use super::{Module, Page, bar, sum};
+use super::{Module, Page, bar, intel_pt, sum};
 use crate::show::text;
 
 pub(super) fn header(out: &mut String, page: &Page) -> fmt::Result {
@@ -41,6 +41,9 @@ pub(super) fn verdict(out: &mut String, page: &Page) -> fmt::Result {
         }
     };
     write!(out, "<section class=\"verdict {class}\" id=\"verdict\">\n<h2>{headline}</h2>\n<ul>")?;
+    if let Some(doubt) = page.quality.as_ref().and_then(|quality| quality.doubt.as_ref()) {
+        write!(out, "<li class=\"doubt\"><b>Intel PT data not reliable</b>: {}</li>", Text(doubt))?;
+    }
     if page.has_ipt {
         covered(out, page)?;
     }
@@ -102,9 +105,17 @@ pub(super) fn tiles(out: &mut String, page: &Page) -> fmt::Result {
         [Status::Included, Status::Missing, Status::Mismatch, Status::Excluded].map(count);
     let total = page.modules.len() as u64;
     out.write_str("<section class=\"tiles\">\n")?;
-    write!(out, "<div class=\"tile\"><h2>Modules</h2><p class=\"big\">{included} <small>of {total}</small></p>")?;
+    write!(
+        out,
+        "<div class=\"tile\"><h2>Modules</h2><p class=\"big\">{} <small>of {}</small></p>",
+        Grouped(included),
+        Grouped(total)
+    )?;
     bar(out, &[("included", included), ("missing", missing), ("mismatch", mismatch), ("excluded", excluded)])?;
-    writeln!(out, "<p>{missing} missing, {mismatch} of another build, {excluded} left out</p></div>")?;
+    let parts = [(missing, "missing"), (mismatch, "of another build"), (excluded, "left out")];
+    let parts = parts.iter().filter(|(number, _)| *number > 0);
+    let parts: Vec<String> = parts.map(|(number, what)| format!("{} {what}", text::grouped(*number))).collect();
+    writeln!(out, "<p>{}</p></div>", if parts.is_empty() { "all in the dump".to_owned() } else { parts.join(", ") })?;
     let bytes = sum(page.modules.iter().map(|module| module.included));
     let mapped = sum(page.modules.iter().map(|module| module.size));
     write!(out, "<div class=\"tile\"><h2>Memory in the dump</h2><p class=\"big\">{}</p>", Size(bytes))?;
@@ -125,6 +136,7 @@ pub(super) fn tiles(out: &mut String, page: &Page) -> fmt::Result {
         bar(out, &[("hot", hits), ("missing", unknown)])?;
         writeln!(out, "<p>in {}; {} in none</p></div>", text::count(touched as u64, "module"), Grouped(unknown))?;
     }
+    intel_pt::quality_tile(out, page)?;
     out.write_str("</section>\n")
 }
 

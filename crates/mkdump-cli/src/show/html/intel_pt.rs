@@ -4,8 +4,11 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
+use mkdump::report::ipt::QualityReport;
+
 use super::text::{Address, Grouped, Size, Text};
-use super::{Module, Page, class, sum, warmth};
+use super::{Module, Page, bar, class, sum, warmth};
+use crate::show::text::moment;
 
 /// A snapshot.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +31,8 @@ pub struct Snapshot {
     pub hits: u64,
     /// Stretches that are lost.
     pub gaps: u64,
+    /// How well it can be followed over the code in the dump.
+    pub followed: Option<QualityReport>,
 }
 
 /// The votes on a module's import calls.
@@ -125,15 +130,15 @@ pub(super) fn snapshots(out: &mut String, page: &Page) -> fmt::Result {
         return Ok(());
     }
     out.write_str(
-        "<section id=\"snapshots\">\n<h2>Snapshots</h2>\n<div class=\"scroll\"><table class=\"sortable\">\n<thead><tr><th class=\"n\">#<th class=\"n\">Time, s\
-         <th class=\"n\">CPU<th>Process<th>Thread<th>Event<th class=\"n\">Bytes<th class=\"n\">Packet addresses<th class=\"n\">Gaps</tr></thead>\n<tbody>\n",
+        "<section id=\"snapshots\">\n<h2>Snapshots</h2>\n<div class=\"scroll\"><table class=\"sortable\">\n<thead><tr><th class=\"n\">#<th class=\"n\">Time\
+         <th class=\"n\">CPU<th>Process<th>Thread<th>Event<th class=\"n\">Bytes<th class=\"n\">Packet addresses<th class=\"n\">Gaps<th class=\"n\">Followed<th class=\"n\">Contradictions per MiB<th class=\"n\">Confirming packets</tr></thead>\n<tbody>\n",
     )?;
     let mut threads: BTreeMap<(&str, &str), (u64, u64, u64)> = BTreeMap::new();
     for snapshot in &page.snapshots {
         let thread = threads.entry((&snapshot.process, &snapshot.thread)).or_default();
         *thread = (thread.0 + 1, sum([thread.1, snapshot.bytes]), sum([thread.2, snapshot.hits]));
         let time = snapshot.time.unwrap_or(-1.0);
-        let shown = snapshot.time.map(|time| format!("{time:.6}")).unwrap_or_default();
+        let shown = snapshot.time.map(|time| moment(time, 6)).unwrap_or_default();
         let cpu = snapshot.cpu.map(|cpu| cpu.to_string()).unwrap_or_default();
         write!(
             out,
@@ -144,6 +149,7 @@ pub(super) fn snapshots(out: &mut String, page: &Page) -> fmt::Result {
         for number in [snapshot.bytes, snapshot.hits, snapshot.gaps] {
             write!(out, "<td class=\"n\" data-v=\"{number}\">{}", Grouped(number))?;
         }
+        followed(out, snapshot.followed.as_ref())?;
         out.write_str("</tr>\n")?;
     }
     out.write_str("</tbody></table></div>\n</section>\n")?;
@@ -159,6 +165,48 @@ pub(super) fn snapshots(out: &mut String, page: &Page) -> fmt::Result {
         out.write_str("</tr>\n")?;
     }
     out.write_str("</tbody></table></div>\n</section>\n")
+}
+
+/// The cells that say how well a snapshot can be followed: the share as a bar and a number, how often packets and code
+/// contradict each other, and how many packets confirm the flow.
+fn followed(out: &mut String, quality: Option<&QualityReport>) -> fmt::Result {
+    let Some(quality) = quality else { return out.write_str("<td class=\"n\"><td class=\"n\"><td class=\"n\">") };
+    let share = quality.share_followed.unwrap_or_default();
+    let class = if quality.doubt.is_some() { "n doubt" } else { "n" };
+    write!(out, "<td class=\"{class}\" data-v=\"{share}\">{} ", percent(share))?;
+    share_bar(out, share)?;
+    let rate = quality.out_of_step_per_mib.unwrap_or_default();
+    write!(out, "<td class=\"{class}\" data-v=\"{rate}\">{}", Grouped(rate.round() as u64))?;
+    let packets = quality.confirmed.packets();
+    write!(out, "<td class=\"n\" data-v=\"{packets}\">{}", Grouped(packets))
+}
+
+/// A share, rounded down: only the whole is 100%.
+fn percent(share: f64) -> String {
+    format!("{:.0}%", (share * 100.0).floor())
+}
+
+/// A share of a whole as a small bar.
+fn share_bar(out: &mut String, share: f64) -> fmt::Result {
+    let (followed, rest) = (share.clamp(0.0, 1.0) * 100.0, 100.0 - share.clamp(0.0, 1.0) * 100.0);
+    write!(out, "<span class=\"bar share\"><i class=\"included\" style=\"width:{followed:.1}%\"></i>")?;
+    if rest > 0.0 {
+        write!(out, "<i class=\"missing\" style=\"width:{rest:.1}%\"></i>")?;
+    }
+    out.write_str("</span>")
+}
+
+/// How well all snapshots together can be followed, at a glance.
+pub(super) fn quality_tile(out: &mut String, page: &Page) -> fmt::Result {
+    let Some(quality) = &page.quality else { return Ok(()) };
+    let share = quality.share_followed.unwrap_or_default();
+    write!(out, "<div class=\"tile\"><h2>Intel PT data followed</h2><p class=\"big\">{}", percent(share))?;
+    write!(out, " <small>of {}</small></p>", Size(quality.bytes))?;
+    bar(out, &[("hot", quality.followed), ("missing", quality.bytes.saturating_sub(quality.followed))])?;
+    let contradictions = crate::show::text::count(quality.out_of_step, "contradiction");
+    let rate = Grouped(quality.out_of_step_per_mib.unwrap_or_default().round() as u64);
+    let packets = crate::show::text::count(quality.confirmed.packets(), "confirming packet");
+    writeln!(out, "<p>{contradictions} ({rate} per MiB), {packets}</p></div>")
 }
 
 fn or_unknown(text: &str) -> &str {

@@ -66,12 +66,12 @@ pub(super) fn section(out: &mut String, page: &Page) -> fmt::Result {
     modules.sort_by_key(|module| (module.base, module.size));
     write!(
         out,
-        "<section id=\"map\">\n<h2>Kernel address space</h2>\n<p class=\"legend\"><span class=\"key included\"></span>in the dump \
-         <span class=\"key missing\"></span>missing <span class=\"key mismatch\"></span>another build found \
-         <span class=\"key excluded\"></span>left out",
+        "<section id=\"map\">\n<h2>Kernel address space</h2>\n<p class=\"legend\"><span><span class=\"key included\"></span>in the dump</span> \
+         <span><span class=\"key missing\"></span>missing</span> <span><span class=\"key mismatch\"></span>another build found</span> \
+         <span><span class=\"key excluded\"></span>left out</span>",
     )?;
     if page.has_ipt {
-        out.write_str(" <span class=\"key ramp\"></span>packet addresses, few to many")?;
+        out.write_str(" <span><span class=\"key ramp\"></span>packet addresses, few to many</span>")?;
     }
     out.write_str(
         "</p>\n<p class=\"note\" id=\"picked\" aria-live=\"polite\">Choose a module, by pointer, tap or Tab key, for its numbers.</p>\n",

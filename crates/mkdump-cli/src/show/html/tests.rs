@@ -1,6 +1,7 @@
 //! Pages of a whole system, of hostile names, of any numbers.
 
 use mkdump::report::Status;
+use mkdump::report::ipt::{ConfirmedReport, QualityReport};
 
 use super::{Choice, Module, Page, Sites, Snapshot, Votes, render};
 
@@ -32,6 +33,21 @@ fn snapshot(number: usize) -> Snapshot {
         bytes: 32_768,
         hits: 4_000 + number as u64 * 37,
         gaps: number as u64 % 3,
+        followed: Some(quality(32_768, [1.0, 0.97, 0.84][number % 3], number as u64 % 3)),
+    }
+}
+
+/// Packets of so many bytes, this share of which was followed, with so many contradictions.
+fn quality(bytes: u64, share: f64, out_of_step: u64) -> QualityReport {
+    let (returns, branches, addresses) = (bytes / 40, bytes / 90, bytes / 400);
+    QualityReport {
+        bytes,
+        followed: (bytes as f64 * share) as u64,
+        share_followed: Some(share),
+        out_of_step,
+        out_of_step_per_mib: Some(out_of_step as f64 * 1_048_576.0 / bytes as f64),
+        confirmed: ConfirmedReport { returns, branches, addresses, bits: returns + branches + 16 * addresses },
+        doubt: None,
     }
 }
 
@@ -228,6 +244,7 @@ fn system() -> Page {
         )],
         shortcomings: vec!["4 modules are missing".to_owned()],
         snapshots: (0..24).map(snapshot).collect(),
+        quality: Some(quality(786_432, 0.93, 23)),
         votes: ["tcpip.sys", "Ntfs.sys", "ndis.sys"].map(votes).into(),
         gaps: vec!["snapshot 3, offset 0x1c40: not a packet".to_owned()],
         modules,
@@ -259,6 +276,32 @@ fn a_whole_system_renders() {
     assert!(!html.contains("http://") && !html.contains("src="), "the page loads nothing");
     assert!(html.len() < 900_000, "{} bytes", html.len());
     keep("system.html", &html);
+}
+
+#[test]
+fn how_well_packets_were_followed_is_drawn() {
+    let good = render(&system());
+    for text in [
+        "Intel PT data followed",
+        ">93%",
+        "23 contradictions (31 per MiB)",
+        "<i class=\"included\" style=\"width:84.0%\">",
+    ] {
+        assert!(good.contains(text), "{text}");
+    }
+    assert!(!good.contains("not reliable"));
+    let doubt = Some("the code is not what ran, so do not rely on it".to_owned());
+    let mut page = system();
+    page.quality = Some(QualityReport { doubt: doubt.clone(), ..quality(786_432, 0.2, 9_000) });
+    page.snapshots[3].followed = Some(QualityReport { doubt, ..quality(32_768, 0.2, 900) });
+    let bad = render(&page);
+    let verdict = &bad[bad.find("id=\"verdict\"").unwrap()..bad.find("id=\"missing\"").unwrap()];
+    assert!(verdict.contains("Intel PT data not reliable</b>: the code is not what ran"), "{verdict}");
+    assert_eq!(bad.matches("class=\"n doubt\"").count(), 2, "the share and the contradictions of one snapshot");
+    // Without code nothing is followed.
+    page.quality = None;
+    page.snapshots.iter_mut().for_each(|snapshot| snapshot.followed = None);
+    assert!(!render(&page).contains("data followed"));
 }
 
 /// Keeps a page for `cargo xtask browser`, which also makes the pictures of the documentation from it.

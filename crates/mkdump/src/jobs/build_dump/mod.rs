@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use intel_pt::flow::Quality;
 use ipt_analysis::choose::Facts;
+use ipt_analysis::executed::executed;
 use ipt_analysis::snapshot::Snapshot;
 use ipt_analysis::touched::{Touched, touched};
 use kernel_code::{Choice, Detect, Exporter, Files, Image, Setting, System};
@@ -15,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::ipt::StreamsQuality;
 use crate::ipt::snapshots;
 use crate::jobs::ipt::closure::reached;
+use crate::jobs::ipt::execution::Execution;
 use crate::jobs::modules::require_kernel_modules;
 use crate::jobs::threads::layout_at_hand;
 use crate::provenance::{Assumed, Provenance, SourceFile, UsedFile};
@@ -63,6 +66,8 @@ pub(crate) struct PageHits {
     pub facts: Vec<(Facts, u64)>,
     /// The addresses.
     pub touched: Touched,
+    /// How well each of them can be followed over the code; nothing without code.
+    pub followed: Vec<Quality>,
 }
 
 /// Tells which file is which module, and what was decided, for those who asked for details.
@@ -133,8 +138,11 @@ pub(crate) fn build_with<T>(
             },
         );
         system.exclude(|_, entry| options.names.rejects(&entry.module.name).map(|why| why.to_string()));
-        let page_hits = choose_touched(&mut system, reading, &snapshots, options);
+        let mut page_hits = choose_touched(&mut system, reading, &snapshots, options);
         tell_details(&system, progress);
+        if let Some(hits) = &mut page_hits {
+            hits.followed = follow(&system, &packets, progress);
+        }
         let images = system.images();
         let mut doubts = doubts(reading, &system, &images);
         let remarks = [&reading.notes, index.notes()].concat();
@@ -172,7 +180,20 @@ fn choose_touched(
         bytes: streams.iter().map(|stream| stream.bytes.len() as u64).sum(),
         facts: snapshots.iter().map(|one| (crate::ipt::facts(reading, one), one.bytes.len() as u64)).collect(),
         touched,
+        followed: Vec::new(),
     })
+}
+
+/// How well the flow of each stream can be followed over the system's code.
+fn follow(system: &System<'_>, packets: &[&[u8]], progress: &dyn Progress) -> Vec<Quality> {
+    let execution = Execution::new(system);
+    if !execution.has_code() {
+        return Vec::new();
+    }
+    progress.phase("following the flow", Some(packets.iter().map(|bytes| bytes.len() as u64).sum()));
+    let done = |bytes| progress.advance(bytes);
+    let followed = executed(&execution.code, &execution.layout, &execution.unknown_calls(), packets, &done);
+    followed.into_iter().map(|one| one.quality).collect()
 }
 
 fn doubts(reading: &Reading<'_>, system: &System<'_>, images: &[Image<'_>]) -> Vec<String> {

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use address_map::ModuleId;
+use intel_pt::flow::Quality;
 use ipt_analysis::flow::{Limits, Place, Trace, follow};
 use ipt_analysis::touched::PAGE;
 use kernel_code::SearchError;
@@ -53,6 +54,8 @@ pub(crate) struct Lacking<'t, 'a> {
     pub modules: BTreeMap<ModuleId, u64>,
     /// Pages in no module: number, and how often the flow came to them.
     pub pages: BTreeMap<u64, u64>,
+    /// How well each snapshot could be followed, by its number.
+    pub quality: Vec<(usize, Quality)>,
     /// What went wrong on the way.
     pub warnings: Vec<String>,
 }
@@ -83,7 +86,8 @@ pub(crate) fn trace_flow_with<T>(
             return Err(SearchError::no_files(&options.search.roots, looked_at).into());
         }
         let names = Names::find(&files(execution), &options.search);
-        let mut lacking = Lacking { execution, modules: BTreeMap::new(), pages: BTreeMap::new(), warnings };
+        let mut lacking =
+            Lacking { execution, modules: BTreeMap::new(), pages: BTreeMap::new(), quality: Vec::new(), warnings };
         follow_all(&chosen, execution, &names, progress, &mut lacking, sink)
             .map_err(|source| Error::Write { path: PathBuf::from("the flow"), source })?;
         // A module whose file is there is not missing: what was wanted of it is not code.
@@ -114,7 +118,7 @@ fn follow_all(
         let streams: Vec<&[u8]> = batch.iter().map(|(_, bytes)| *bytes).collect();
         let traces = follow(&execution.code, &execution.layout, &unknown_calls, &streams, Limits::default());
         for ((number, bytes), trace) in batch.into_iter().zip(traces) {
-            lacking.add(&trace);
+            lacking.add(number, &trace);
             sink(Traced { chosen, number, trace, execution, names })?;
             progress.advance(bytes.len() as u64);
         }
@@ -123,7 +127,8 @@ fn follow_all(
 }
 
 impl Lacking<'_, '_> {
-    fn add(&mut self, trace: &Trace) {
+    fn add(&mut self, number: usize, trace: &Trace) {
+        self.quality.push((number, trace.quality));
         for (address, times) in &trace.missing {
             let count = match self.execution.layout.place(*address).module {
                 Some(module) => self.modules.entry(module).or_insert(0),

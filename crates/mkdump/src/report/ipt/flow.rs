@@ -2,12 +2,13 @@
 
 use std::io;
 
+use intel_pt::flow::Quality;
 use ipt_analysis::flow::{Entry, Place};
 use ipt_analysis::touched::PAGE;
 use kernel_snapshot::{Progress, Reading};
 use serde::Serialize;
 
-use super::{SnapshotFacts, UnknownPage};
+use super::{QualityReport, SnapshotFacts, UnknownPage, doubt_of};
 use crate::error::Result;
 use crate::jobs::ipt::analyse::IptOptions;
 use crate::jobs::ipt::trace_flow::{Lacking, Traced, trace_flow_with};
@@ -40,6 +41,8 @@ pub struct FlowReport {
     pub flow: Vec<FlowEntry>,
     /// True when the list is cut at its limit.
     pub cut: bool,
+    /// How well the packets could be followed.
+    pub quality: QualityReport,
 }
 
 /// One thing of a flow.
@@ -129,6 +132,10 @@ pub struct FlowSummary {
     pub import_optimization: ModeReport,
     /// Retpoline, as assumed, and why.
     pub retpoline: ModeReport,
+    /// How well the packets of all snapshots together could be followed.
+    pub quality: QualityReport,
+    /// Why the flow of some of the snapshots is not to be believed, in one sentence; `None` when all of it is good.
+    pub doubt: Option<String>,
     /// What went wrong on the way.
     pub warnings: Vec<String>,
 }
@@ -164,7 +171,8 @@ impl From<Traced<'_, '_>> for FlowReport {
             }
             flow.push(flow_entry(&traced, entry));
         }
-        Self { snapshot: SnapshotFacts::of(traced.chosen, traced.number), cut: trace.cut, flow }
+        let quality = QualityReport::from(&trace.quality);
+        Self { snapshot: SnapshotFacts::of(traced.chosen, traced.number), cut: trace.cut, quality, flow }
     }
 }
 
@@ -213,12 +221,18 @@ impl From<Lacking<'_, '_>> for FlowSummary {
         modules.sort_by_key(|module| module.base);
         let page = |(&page, &hits): (&u64, &u64)| UnknownPage { address: Hex(page * PAGE), hits };
         let system = lacking.execution.system;
+        let quality = QualityReport::from(&lacking.quality.iter().map(|(_, one)| *one).sum::<Quality>());
+        let each: Vec<(usize, QualityReport)> =
+            lacking.quality.iter().map(|(number, one)| (*number, QualityReport::from(one))).collect();
+        let doubt = doubt_of(Some(&quality), each.iter().map(|(number, one)| (*number, Some(one))));
         Self {
             schema_version: crate::report::SCHEMA_VERSION,
             missing: modules,
             unknown: lacking.pages.iter().map(page).collect(),
             import_optimization: ModeReport::from(system.import_optimization()),
             retpoline: ModeReport::from(system.retpoline()),
+            quality,
+            doubt,
             warnings: lacking.warnings,
         }
     }

@@ -1,6 +1,6 @@
 //! `mkdump ipt`: `docs/schema/ipt.json` and `docs/schema/ipt-flow.json` describe the JSON.
 
-use intel_pt::flow::Quality;
+use intel_pt::flow::{Evidence, Quality};
 use ipt_analysis::choose::Facts;
 use ipt_analysis::quality::doubt;
 use serde::Serialize;
@@ -51,18 +51,25 @@ impl IptReport {
 
     /// Why the flow of some of the snapshots is not to be believed, in one sentence; `None` when all of it is good.
     pub fn doubt(&self) -> Option<String> {
-        let whole = self.flow.quality.as_ref().and_then(|quality| quality.doubt.as_deref());
-        let is_doubtful = |one: &&SnapshotReport| one.quality.as_ref().is_some_and(|quality| quality.doubt.is_some());
-        let doubtful: Vec<&SnapshotReport> = self.snapshots.iter().filter(is_doubtful).collect();
-        let first = doubtful.first()?.quality.as_ref()?.doubt.as_deref()?;
-        Some(match (whole, self.snapshots.len(), doubtful.len()) {
-            (Some(whole), ..) => whole.to_owned(),
-            (None, all, 1) => format!("of 1 of {all} snapshots ({}): {first}", doubtful[0].facts.index),
-            (None, all, some) => {
-                format!("of {some} of {all} snapshots, first of {}: {first}", doubtful[0].facts.index)
-            }
-        })
+        let each = self.snapshots.iter().map(|one| (one.facts.index, one.quality.as_ref()));
+        doubt_of(self.flow.quality.as_ref(), each)
     }
+}
+
+/// Why the flow of some of the snapshots is not to be believed: all of them together, and each with its number.
+fn doubt_of<'q>(
+    whole: Option<&QualityReport>,
+    each: impl ExactSizeIterator<Item = (usize, Option<&'q QualityReport>)>,
+) -> Option<String> {
+    let all = each.len();
+    let doubtful: Vec<(usize, &str)> =
+        each.filter_map(|(index, quality)| Some((index, quality?.doubt.as_deref()?))).collect();
+    let (index, first) = doubtful.first()?;
+    Some(match (whole.and_then(|quality| quality.doubt.as_deref()), doubtful.len()) {
+        (Some(whole), _) => whole.to_owned(),
+        (None, 1) => format!("of 1 of {all} snapshots ({index}): {first}"),
+        (None, some) => format!("of {some} of {all} snapshots, first of {index}: {first}"),
+    })
 }
 
 /// One snapshot.
@@ -306,8 +313,37 @@ pub struct QualityReport {
     pub out_of_step: u64,
     /// The same for each MiB of packets. `None` when there are no bytes.
     pub out_of_step_per_mib: Option<f64>,
+    /// What confirmed the flow.
+    pub confirmed: ConfirmedReport,
     /// Why the result is not to be believed; `None` when the numbers are good.
     pub doubt: Option<String>,
+}
+
+/// Packets that fit the code, and that would have contradicted other code with some probability.
+#[derive(Clone, Copy, Debug, Default, Serialize, PartialEq, Eq)]
+pub struct ConfirmedReport {
+    /// Compressed returns, which lead to the address after a call that was followed.
+    pub returns: u64,
+    /// Indirect branches for which there was an address.
+    pub branches: u64,
+    /// Addresses that packets named and that the code led to.
+    pub addresses: u64,
+    /// How unlikely these packets are over other code, as the negative binary logarithm: a lower bound.
+    pub bits: u64,
+}
+
+impl ConfirmedReport {
+    /// All of these packets.
+    pub fn packets(&self) -> u64 {
+        self.returns.saturating_add(self.branches).saturating_add(self.addresses)
+    }
+}
+
+impl From<Evidence> for ConfirmedReport {
+    fn from(evidence: Evidence) -> Self {
+        let Evidence { returns, branches, addresses, .. } = evidence;
+        Self { returns, branches, addresses, bits: evidence.bits() }
+    }
 }
 
 impl From<&Quality> for QualityReport {
@@ -318,6 +354,7 @@ impl From<&Quality> for QualityReport {
             share_followed: quality.share_followed(),
             out_of_step: quality.out_of_step(),
             out_of_step_per_mib: quality.out_of_step_per_mib(),
+            confirmed: quality.confirmed.into(),
             doubt: doubt(quality).map(|doubt| doubt.to_string()),
         }
     }
