@@ -6,7 +6,7 @@ use super::width::{hanging, length, wrap};
 /// Between two columns.
 const GAP: usize = 2;
 /// A column is not made narrower than this, and the column of names not than that.
-const NARROWEST: usize = 10;
+const NARROWEST: usize = 9;
 const NARROWEST_NAME: usize = 24;
 
 /// A table with aligned columns. The first column is the name of what the row is about.
@@ -137,13 +137,13 @@ mod tests {
             ),
             (
                 52,
-                "name          base                  call  why\n\
-                 \x20                                  sites\n\
-                 ntoskrnl.exe  fffff804`12341000       12  no file of\n\
-                 \x20                                         that name\n\
-                 \x20                                         or\n\
-                 \x20                                         identity\n\
-                 \x20                                         found\n",
+                "name          base                   call  why\n\
+                 \x20                                   sites\n\
+                 ntoskrnl.exe  fffff804`12341000        12  no file\n\
+                 \x20                                          of that\n\
+                 \x20                                          name or\n\
+                 \x20                                          identity\n\
+                 \x20                                          found\n",
             ),
         ] {
             let text = table().render(0, width);
