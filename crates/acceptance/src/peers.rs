@@ -11,7 +11,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use etl_file::{Scratch, Trace};
+use etl_file::write::{Body, EventHeader, Packing, RewriteOptions};
+use etl_file::{RawEvent, Scratch, Trace};
 use testkit::trace::{Compression, Event, Header, Module, Payload, TraceFile};
 use xtask::outcome::Outcome;
 use xtask::tools::Found;
@@ -52,6 +53,28 @@ fn header(name: &'static str, event: Event) -> Case {
     Case { name, file: trace.finish(), cannot: None }
 }
 
+/// The sample as etl-file's writer writes it, with an event of each kind of header made anew.
+fn written(name: &'static str, packing: Packing) -> Case {
+    let mut made = sample();
+    for kind in [Header::System64, Header::Compact64, Header::Perfinfo64] {
+        made.log(0, hook(kind));
+    }
+    for kind in [Header::Full64, Header::Instance64, Header::Event64] {
+        made.log(1, class(kind));
+    }
+    made.log(1, wpp(0x2a));
+    let made = made.finish();
+    let trace = Trace::parse(&made).expect("testkit's file is sound");
+    let mut options = RewriteOptions::of(&trace);
+    options.packing = packing;
+    let keep = |raw: &RawEvent<'_>, body: &mut Body| match raw.parse() {
+        Ok(event) => body.event(&EventHeader::of(&event).with_extensions(&event), event.payload),
+        Err(_) => Ok(()),
+    };
+    let (file, _) = trace.rewrite(&options, &keep, Vec::new()).expect("what was in buffers fits into buffers");
+    Case { name, file, cannot: None }
+}
+
 fn cases() -> Vec<Case> {
     vec![
         file("plain", |trace| trace.buffer_size = 4096),
@@ -88,6 +111,8 @@ fn cases() -> Vec<Case> {
         header("WPP: sequence, GUID", wpp(0x03)),
         header("WPP: component, time", wpp(0x0c)).but("component ids are not implemented"),
         header("ERROR", hook(Header::Error)).but("it takes the header for 80 bytes long, without a time"),
+        written("written anew, plain", Packing::Plain),
+        written("written anew, XPRESS", Packing::Xpress),
         header("unknown kind", hook(Header::Unknown(30))).but("it stops at a kind that it does not know"),
     ]
 }

@@ -32,6 +32,25 @@ pub struct BufferHeader {
 }
 
 impl BufferHeader {
+    /// The header of a buffer to be written with events of `processor`. Size and fill follow when it is written.
+    pub fn new(processor: u16, sequence: i64) -> Self {
+        Self {
+            size: 0,
+            filled: 0,
+            flushed: Tick(0),
+            sequence,
+            processor,
+            logger_id: 0,
+            flags: BufferFlags::PROCESSOR_INDEX,
+            kind: BufferType::GENERIC,
+        }
+    }
+
+    /// The header of a file's first buffer, to be written.
+    pub fn first() -> Self {
+        Self { kind: BufferType::HEADER, ..Self::new(0, 0) }
+    }
+
     fn from_raw(raw: &WmiBufferHeader) -> Self {
         let flags = BufferFlags(raw.buffer_flag.get());
         let index = raw.processor_index.get();

@@ -1,4 +1,5 @@
-//! Reader of ETW trace files (.etl) on any operating system: buffers, events, typed kernel records, modules over time.
+//! Reader and writer of ETW trace files (.etl) on any operating system: buffers, events, typed kernel records, modules
+//! over time.
 //!
 //! # Vocabulary
 //! * A **trace** is a file: a run of **buffers**, each holding the **events** of one processor, compressed or not.
@@ -13,6 +14,7 @@
 //! You can stop at any of them: [`Trace::buffers`], then [`Buffer::events`], then [`RawEvent::parse`], then
 //! [`Event::record`]. [`Trace::survey`] does the whole walk in parallel and answers with plain values;
 //! [`Trace::events_by_time`] merges the processors' events, [`Trace::par_fold`] is for those who need no order.
+//! [`mod@write`] is the mirror of the lower layers, and [`Trace::rewrite`] writes a trace of what is to be kept of another.
 //!
 //! # Example
 //! ```
@@ -59,6 +61,7 @@ mod records;
 mod survey;
 mod timeline;
 mod trace;
+pub mod write;
 
 pub use buffer::{Buffer, BufferHeader, Buffers};
 pub use clock::{Clock, ClockKind, Elapsed, FileTime, Tick};

@@ -59,6 +59,35 @@ pub struct LogHeader {
 }
 
 impl LogHeader {
+    /// The header of a trace to be written: Windows 10 or later on one processor, a performance counter of 10 MHz, all
+    /// times zero, no names. `pointer_size` is 4 or 8; `buffer_size` is in bytes, header included.
+    pub fn new(pointer_size: u32, buffer_size: u32) -> Self {
+        Self {
+            buffer_size,
+            os_major: 10,
+            os_minor: 0,
+            build: 0,
+            processors: 1,
+            end_time: FileTime(0),
+            timer_resolution: 156_250,
+            maximum_file_size: 0,
+            mode: LogFileMode::SEQUENTIAL,
+            buffers_written: 0,
+            pointer_size,
+            events_lost: 0,
+            cpu_mhz: 0,
+            time_zone_bias: 0,
+            boot_time: FileTime(0),
+            perf_frequency: 10_000_000,
+            start_time: FileTime(0),
+            clock: ClockKind::QPC,
+            buffers_lost: 0,
+            logger_name: String::new(),
+            log_file_name: String::new(),
+            start: Tick(0),
+        }
+    }
+
     /// Reads a header event's payload. `wide`: the 64-bit form, which the event's own header type says.
     pub(crate) fn parse(payload: &[u8], offset: u64, wide: bool, start: Tick) -> Result<Self> {
         const STRUCTURE: &str = "log-file header";

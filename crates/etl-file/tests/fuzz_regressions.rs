@@ -25,6 +25,11 @@ fn records() {
 }
 
 #[test]
+fn rewrite() {
+    replay("rewrite", bodies::rewrite);
+}
+
+#[test]
 fn decompress() {
     replay("decompress", bodies::decompress);
 }
@@ -53,6 +58,11 @@ proptest! {
     #[test]
     fn survey_edited(input in edits()) {
         bodies::survey(&input);
+    }
+
+    #[test]
+    fn rewrite_edited(input in edits()) {
+        bodies::rewrite(&input);
     }
 
     #[test]

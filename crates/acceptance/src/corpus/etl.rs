@@ -2,7 +2,8 @@
 //!
 //! For every trace: cut at every buffer boundary, a byte before and a byte behind it, and at 1,000 other places; then
 //! 10,000 times one byte changed. Nothing of this may panic, hang, or take more memory than the crate promises; a cut
-//! is worth one warning, and a changed byte behind the first buffer costs one buffer at most.
+//! is worth one warning, and a changed byte behind the first buffer costs one buffer at most. And every trace is written
+//! anew, plain and compressed, and read again.
 //!
 //! Of a large trace only the buffers around the damage are read again, which takes seconds instead of minutes;
 //! `CORPUS_WHOLE=1` reads all of it every time.
@@ -11,7 +12,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use etl_file::{ImageAction, Record, Scratch, Survey, SurveyOptions, Trace};
+use etl_file::write::{Body, Packing, RewriteOptions};
+use etl_file::{ImageAction, RawEvent, Record, Scratch, Survey, SurveyOptions, Trace};
 use xtask::outcome::Outcome;
 
 /// What is known of a trace (counted by hand, or by other readers).
@@ -86,6 +88,7 @@ pub fn run(data: &Path) -> Result<Outcome> {
         let file = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let start = Instant::now();
         outcome.absorb(check_counts(known, &file));
+        outcome.absorb(check_rewritten(known.file, &file));
         outcome.absorb(check_damage(known.file, &file));
         println!("{}: {:.1} s", known.file, start.elapsed().as_secs_f64());
     }
@@ -162,6 +165,48 @@ fn count_records(file: &[u8]) -> ([usize; 4], [usize; 2], Vec<String>) {
         }
     }
     (images, notes, errors)
+}
+
+/// Written anew, plain and compressed, the trace holds the same events, and a survey says the same of it.
+fn check_rewritten(name: &str, file: &[u8]) -> Outcome {
+    let mut outcome = Outcome::default();
+    let Ok(trace) = Trace::parse(file) else { return Outcome::fail(format!("{name}: not a trace")) };
+    for packing in [Packing::Plain, Packing::Xpress] {
+        let mut options = RewriteOptions::of(&trace);
+        options.packing = packing;
+        let keep = |event: &RawEvent<'_>, body: &mut Body| {
+            body.raw(event);
+            Ok(())
+        };
+        let start = Instant::now();
+        let (written, told) = match trace.rewrite(&options, &keep, Vec::new()) {
+            Ok(written) => written,
+            Err(error) => return Outcome::fail(format!("{name}, written anew as {packing:?}: {error}")),
+        };
+        println!("  {packing:?}: {} of {} bytes, {:?}", told.bytes, file.len(), start.elapsed());
+        let same = Trace::parse(&written).is_ok_and(|again| all_events(&again) == all_events(&trace));
+        let said = |file| scan(file).map(|found| (found.modules, found.processes, found.threads, found.losses));
+        if same && said(&written) == said(file) {
+            outcome.add_pass();
+        } else {
+            outcome.add_failure(format!("{name}: written anew as {packing:?} it does not say the same"));
+        }
+    }
+    outcome
+}
+
+/// The sequence number of the buffer, the processor and the bytes of every event but the log-file header.
+fn all_events(trace: &Trace<'_>) -> Vec<(i64, u16, Vec<u8>)> {
+    let mut scratch = Scratch::default();
+    let mut out = Vec::new();
+    for buffer in trace.buffers().flatten() {
+        let Ok(events) = buffer.events(&mut scratch) else { continue };
+        let sequence = buffer.header().sequence;
+        out.extend(events.flatten().map(|event| (sequence, event.processor, event.bytes.to_vec())));
+    }
+    // Its fields that no reader looks at are not kept.
+    out.drain(..1);
+    out
 }
 
 /// Random offsets and bytes that are the same on every run.

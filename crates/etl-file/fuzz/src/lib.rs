@@ -1,7 +1,8 @@
 //! The bodies of the fuzz targets: ordinary functions that panic when something is wrong.
 #![forbid(unsafe_code)]
 
-use etl_file::{CompressionFormat, Scratch, SurveyOptions, Trace};
+use etl_file::write::{Packing, RewriteOptions};
+use etl_file::{Buffer, CompressionFormat, Scratch, SurveyOptions, Trace};
 use testkit::trace::{Compression, Event, Header, Module, Payload, TraceFile, lznt1, xpress, xpress_huffman};
 
 /// A small trace of everything; its kind is chosen by bits of `kind`.
@@ -113,6 +114,50 @@ pub fn walk(input: &[u8]) {
         }
     }
     assert_eq!(merged + damage, events + lost as u64);
+}
+
+/// Writes a hostile trace anew, plain and compressed: all that could be read of it must be there again.
+pub fn rewrite(input: &[u8]) {
+    let data = file(input);
+    let Ok(trace) = Trace::parse(&data) else { return };
+    for packing in [Packing::Plain, Packing::Xpress] {
+        let mut options = RewriteOptions::of(&trace);
+        options.packing = packing;
+        let keep = |event: &etl_file::RawEvent<'_>, body: &mut etl_file::write::Body| {
+            body.raw(event);
+            Ok(())
+        };
+        let (file, written) =
+            trace.rewrite(&options, &keep, Vec::new()).expect("what was in buffers fits into buffers");
+        assert_eq!(written.bytes, file.len() as u64);
+        let again = Trace::parse(&file).expect("the first buffer is sound");
+        // The size of buffers, their number and the mode follow from what is written.
+        let mut expected = trace.header().clone();
+        let header = again.header();
+        (expected.buffer_size, expected.buffers_written) = (header.buffer_size, header.buffers_written);
+        expected.mode = header.mode;
+        assert_eq!(*header, expected);
+        let (before, after) = (events(&trace), events(&again));
+        assert!(after.first().is_some_and(|event| event.2[6..8] == [0, 0]), "the log-file header comes first");
+        assert_eq!(after.len() as u64, written.events);
+        // A damaged first buffer may have no log-file header of its own.
+        let own = before.len() + 1 - after.len();
+        assert!(own <= 1 && before[own..] == after[1..], "{packing:?}");
+        let (_, walked) = again.par_fold(etl_file::Filter::all(), || (), |(), _| (), |(), ()| ());
+        assert!(walked.damage.is_empty(), "{:?}", walked.damage);
+    }
+}
+
+/// Every event that can be read: its buffer's number in the session, its processor and its bytes.
+fn events(trace: &Trace<'_>) -> Vec<(i64, u16, Vec<u8>)> {
+    let mut scratch = Scratch::default();
+    let mut out = Vec::new();
+    for buffer in trace.buffers().flatten() {
+        let sequence = Buffer::header(&buffer).sequence;
+        let Ok(events) = buffer.events(&mut scratch) else { continue };
+        out.extend(events.flatten().map(|event| (sequence, event.processor, event.bytes.to_vec())));
+    }
+    out
 }
 
 /// Surveys a hostile trace: modules are in order and covered by what the file says.

@@ -31,6 +31,13 @@ pub struct ProviderEvent {
     pub flags: u16,
 }
 
+impl ProviderEvent {
+    /// An event of a provider to be written: informational, everything else zero.
+    pub fn new(provider: Guid, id: u16) -> Self {
+        Self { provider, id, channel: 0, level: 4, opcode: 0, task: 0, keyword: 0, activity: Guid([0; 16]), flags: 0 }
+    }
+}
+
 /// EVENT_HEADER_FLAG_EXTENDED_INFO.
 const EXTENDED_INFO: u16 = 1;
 /// EVENT_HEADER_FLAG_CLASSIC_HEADER: the event was logged in the form from before manifests. The provider is its class

@@ -22,6 +22,34 @@ pub struct WppMessage {
     pub sequence: Option<u32>,
 }
 
+impl WppMessage {
+    /// A message to be written, with what `options` announces left at zero.
+    pub fn new(number: u16, options: u16) -> Self {
+        Self { number, options, guid: None, component: None, sequence: None }
+    }
+
+    pub(crate) fn has_sequence(&self) -> bool {
+        self.options & SEQUENCE != 0
+    }
+
+    pub(crate) fn has_guid(&self) -> bool {
+        self.options & GUID != 0
+    }
+
+    /// A component stands in place of a class.
+    pub(crate) fn has_component(&self) -> bool {
+        self.options & COMPONENT_ID != 0 && !self.has_guid()
+    }
+
+    pub(crate) fn has_timestamp(&self) -> bool {
+        self.options & TIMESTAMP != 0
+    }
+
+    pub(crate) fn has_system_info(&self) -> bool {
+        self.options & SYSTEM_INFO != 0
+    }
+}
+
 /// TRACE_MESSAGE_SEQUENCE.
 const SEQUENCE: u16 = 0x01;
 /// TRACE_MESSAGE_GUID.
@@ -36,27 +64,22 @@ const SYSTEM_INFO: u16 = 0x20;
 pub(super) fn parse<'d>(raw: &RawEvent<'d>) -> Result<Event<'d>> {
     let bytes = Bytes(raw.bytes);
     let read = || {
-        let (number, options) = (bytes.u16(4)?, bytes.u16(6)?);
+        let mut message = WppMessage::new(bytes.u16(4)?, bytes.u16(6)?);
         let mut at = 8;
         let mut field = |present: bool, size: usize| {
             let here = at;
             at += if present { size } else { 0 };
             present.then_some(here)
         };
-        let sequence = field(options & SEQUENCE != 0, 4);
-        let guid = field(options & GUID != 0, 16);
-        let component = field(options & COMPONENT_ID != 0 && options & GUID == 0, 4);
-        let time = field(options & TIMESTAMP != 0, 8);
-        let system = field(options & SYSTEM_INFO != 0, 8);
+        let sequence = field(message.has_sequence(), 4);
+        let guid = field(message.has_guid(), 16);
+        let component = field(message.has_component(), 4);
+        let time = field(message.has_timestamp(), 8);
+        let system = field(message.has_system_info(), 8);
         // An absent field is fine; a field that is announced and cut is not.
         let all = |at: Option<usize>| at.map(|at| bytes.u32(at)).map_or(Some(None), |value| value.map(Some));
-        let message = WppMessage {
-            number,
-            options,
-            guid: guid.map_or(Some(None), |at| bytes.guid(at).map(Some))?,
-            component: all(component)?,
-            sequence: all(sequence)?,
-        };
+        message.guid = guid.map_or(Some(None), |at| bytes.guid(at).map(Some))?;
+        (message.component, message.sequence) = (all(component)?, all(sequence)?);
         Some(Event {
             id: EventId::Message(message),
             timestamp: time.map_or(Some(None), |at| bytes.i64(at).map(|tick| Some(Tick(tick))))?,
