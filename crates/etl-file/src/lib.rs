@@ -82,7 +82,7 @@ pub use survey::{
     Counts, CpuInfo, IptEvent, IptSnapshot, Losses, Part, Process, RingOrder, Survey, SurveyOptions, System, Thread,
     Trigger, Volume, WARNINGS_KEPT,
 };
-pub use timeline::{Module, Pdb};
+pub use timeline::{Module, Pdb, is_kernel_image};
 pub use trace::Trace;
 
 /// The README's example, compiled with the crate's tests.

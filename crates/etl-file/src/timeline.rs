@@ -177,7 +177,7 @@ struct Notes(HashMap<(Place, Tick), Note>);
 type Place = (bool, u32, u64);
 
 fn place(process: u32, base: u64, pointer_size: u8) -> Place {
-    let kernel = is_kernel(Some(process), base, pointer_size);
+    let kernel = is_kernel_image(Some(process), base, pointer_size);
     // Kernel images are pid 0's, but the notes of a merge may call them the System process's.
     (!kernel, if kernel { 0 } else { process }, base)
 }
@@ -220,8 +220,9 @@ impl Notes {
 }
 
 /// True for an image in the kernel's half of the address space. A user process's mapping of a kernel file is not
-/// one, and a driver may have any name, so names do not count.
-pub(crate) fn is_kernel(process: Option<u32>, base: u64, pointer_size: u8) -> bool {
+/// one, and a driver may have any name, so names do not count. `process` is `None` where the event does not say;
+/// `pointer_size` is the system's, 4 or 8.
+pub fn is_kernel_image(process: Option<u32>, base: u64, pointer_size: u8) -> bool {
     const KERNEL_HALF_64: u64 = 0xffff_8000_0000_0000;
     const KERNEL_HALF_32: u64 = 0x8000_0000;
     let high = base >= if pointer_size == 4 { KERNEL_HALF_32 } else { KERNEL_HALF_64 };
@@ -235,7 +236,7 @@ fn said(value: u32) -> Option<u32> {
 
 /// A module as a single event describes it.
 fn mention(tick: Tick, image: &Image, pointer_size: u8) -> Module {
-    let kernel = is_kernel(image.process, image.base, pointer_size);
+    let kernel = is_kernel_image(image.process, image.base, pointer_size);
     Module {
         name: file_name(&image.path).to_owned(),
         path: image.path.clone(),

@@ -146,6 +146,17 @@ impl Source {
         Ok(Self { kind: Kind::Dumps(dumps) })
     }
 
+    /// The traces, their headers read; none for a dump.
+    ///
+    /// # Errors
+    /// When a file is not a trace.
+    pub fn traces(&self) -> Result<Vec<etl_file::Trace<'_>>, SourceError> {
+        match &self.kind {
+            Kind::Etl(files) => etl::open(files),
+            Kind::Dumps(_) => Ok(Vec::new()),
+        }
+    }
+
     /// Whether it is a trace.
     pub fn is_trace(&self) -> bool {
         matches!(self.kind, Kind::Etl(_))

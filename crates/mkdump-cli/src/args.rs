@@ -10,12 +10,14 @@ use mkdump::Moment;
 
 mod check;
 mod exit;
+mod extract;
 mod ipt;
 mod ipt_input;
 mod threads;
 mod values;
 
 pub use check::CheckCommand;
+pub use extract::ExtractCommand;
 pub use ipt::{IptCommand, SnapshotArgs};
 pub use ipt_input::IptInputArgs;
 pub use threads::ThreadsCommand;
@@ -279,6 +281,8 @@ pub enum Command {
     Fetch(FetchCommand),
     /// Write a script that collects the modules a symbol server does not have, for the trace's owner
     Request(RequestCommand),
+    /// Write a trace that can be shared: what a dump needs of another one, and nothing else
+    Extract(ExtractCommand),
     /// List the threads of a triage dump
     Threads(ThreadsCommand),
     /// Check a dump against the rules of its format, and compare it with a real one

@@ -165,6 +165,7 @@ fn inputs(cli: &Cli) -> Vec<&Path> {
         #[cfg(feature = "fetch")]
         Some(Command::Fetch(command)) => of_source(&command.source),
         Some(Command::Request(command)) => of_source(&command.source),
+        Some(Command::Extract(command)) => vec![&command.etl],
         Some(Command::Threads(command)) => command.dumps.iter().chain(&command.pdb).map(PathBuf::as_path).collect(),
         Some(Command::Check(command)) => {
             std::iter::once(&command.dump).chain(&command.against).map(PathBuf::as_path).collect()
@@ -190,6 +191,7 @@ pub fn check_log(cli: &Cli, log: &Path) -> Result<()> {
         Some(Command::Request(command)) => {
             outputs.extend(command.output.as_deref().map(|path| ("--output", path)));
         }
+        Some(Command::Extract(command)) => outputs.push(("--output", &command.output)),
         Some(_) => {}
     }
     outputs.push(("--log", log));

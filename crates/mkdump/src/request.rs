@@ -147,6 +147,7 @@ const SCRIPT: &str = r#"# This script was written by mkdump.
 #               numbers in its header (time stamp and size) are those of the version that was running, and where the
 #               list says "if not by Microsoft", only if its publisher is another.
 # What not:     it opens no other file, changes nothing, sends nothing and uses no network. You send the zip yourself.
+# The trace itself can be cut to what is needed, without names of people and computers: see `mkdump extract`.
 # How to run:   powershell -ExecutionPolicy Bypass -File .\mkdump-request.ps1
 #               As administrator only if it says that a file could not be read.
 

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use mkdump::report::ipt::FlowEntry;
 use mkdump::report::{
-    BuildReport, BuiltModule, FileStatus, HeatReport, Hex, ImportSites, ModeReport, ModuleReport, ModulesReport,
-    OsReport, PdbReport, RewrittenSites, SCHEMA_VERSION, SitesReport, SourceReport, Status, UnresolvedReport,
+    BuildReport, BuiltModule, ExtractReport, FileStatus, HeatReport, Hex, ImportSites, KeptReport, LeftOutReport,
+    ModeReport, ModuleReport, ModulesReport, OsReport, PdbReport, RewrittenSites, SCHEMA_VERSION, SitesReport,
+    SourceReport, Status, TextReport, TraceFileReport, UnresolvedReport,
 };
 use recorded::{Recorded, runs};
 use serde_json::{Value, json};
@@ -244,6 +245,23 @@ fn ipt() {
         *value.pointer_mut(pointer).unwrap() = wrong;
         assert!(!complaints("ipt", &value).is_empty(), "{pointer}");
     }
+}
+
+#[test]
+fn extract() {
+    let file = |name: &str| TraceFileReport { name: name.to_owned(), bytes: 8192 };
+    let report = ExtractReport {
+        schema_version: SCHEMA_VERSION,
+        source: file("trace.etl"),
+        output: file("share.etl"),
+        kept: vec![KeptReport { kind: "kernel images", events: 5, keeps: "address" }],
+        left_out: vec![LeftOutReport { kind: "Registry".to_owned(), events: 9 }],
+        paths_cut: 1,
+        texts: Some(vec![TextReport { place: "image path", text: "own.sys".to_owned(), events: 1 }]),
+        warnings: vec!["damaged".to_owned()],
+    };
+    check_strict("extract", &serde_json::to_value(&report).unwrap());
+    check("extract", &serde_json::to_value(ExtractReport { texts: None, ..report }).unwrap());
 }
 
 #[test]

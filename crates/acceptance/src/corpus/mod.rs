@@ -9,6 +9,7 @@ mod catalog;
 mod check;
 mod dumps;
 mod etl;
+mod extract;
 mod import_forms;
 mod pe;
 mod ptdump;
@@ -34,6 +35,7 @@ const PARTS: &[Part] = &[
     Part { name: "check", samples: "dumps", run: check::run },
     Part { name: "dumps", samples: "dumps", run: dumps::run },
     Part { name: "etl", samples: "etl", run: etl::run },
+    Part { name: "extract", samples: "etl", run: extract::run },
     Part { name: "import-forms", samples: "pt/import-forms", run: import_forms::run },
     Part { name: "pe", samples: "pe", run: pe::run },
     Part { name: "ptdump", samples: "pt/libipt", run: ptdump::run },

@@ -87,4 +87,63 @@ impl ProviderGuid {
     /// The hypervisor, extended: HypervisorXTraceGuid.
     pub const HYPERVISOR_X: Guid =
         Guid::new(0x2ce9a149, 0xeffe, 0x42f0, [0xa6, 0x35, 0xa1, 0xd3, 0x9e, 0x26, 0xc8, 0xf2]);
+    /// Microsoft-Windows-Kernel-LiveDump.
+    pub const KERNEL_LIVE_DUMP: Guid =
+        Guid::new(0xbef2aa8e, 0x81cd, 0x11e2, [0xa7, 0xbb, 0x5e, 0xac, 0x61, 0x88, 0x70, 0x9b]);
+
+    /// The name of a class or provider that this crate knows.
+    pub fn name(guid: Guid) -> Option<&'static str> {
+        NAMES.iter().find(|(_, known)| *known == guid).map(|(name, _)| *name)
+    }
+
+    /// The class or provider of a name that this crate knows, in whatever case.
+    ///
+    /// ```
+    /// use etl_file::ProviderGuid;
+    /// assert_eq!(ProviderGuid::named("microsoft-windows-kernel-process"), Some(ProviderGuid::KERNEL_PROCESS));
+    /// assert_eq!(ProviderGuid::named("Registry"), Some(ProviderGuid::REGISTRY));
+    /// ```
+    pub fn named(name: &str) -> Option<Guid> {
+        NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, guid)| *guid)
+    }
 }
+
+/// Kernel classes by their vendor names without "Guid", providers by their manifests'.
+const NAMES: &[(&str, Guid)] = &[
+    ("EventTrace", ProviderGuid::EVENT_TRACE),
+    ("Image", ProviderGuid::IMAGE),
+    ("Process", ProviderGuid::PROCESS),
+    ("Thread", ProviderGuid::THREAD),
+    ("SystemConfig", ProviderGuid::SYSTEM_CONFIG),
+    ("PerfInfo", ProviderGuid::PERF_INFO),
+    ("StackWalk", ProviderGuid::STACK_WALK),
+    ("LastBranchRecord", ProviderGuid::LAST_BRANCH),
+    ("Ipt", ProviderGuid::IPT),
+    ("ImageId", ProviderGuid::IMAGE_ID),
+    ("SystemConfigEx", ProviderGuid::SYSTEM_CONFIG_EX),
+    ("Microsoft-Windows-Kernel-Process", ProviderGuid::KERNEL_PROCESS),
+    ("DiskIo", ProviderGuid::DISK_IO),
+    ("PageFault", ProviderGuid::PAGE_FAULT),
+    ("FileIo", ProviderGuid::FILE_IO),
+    ("TcpIp", ProviderGuid::TCP_IP),
+    ("Job", ProviderGuid::JOB),
+    ("UdpIp", ProviderGuid::UDP_IP),
+    ("Registry", ProviderGuid::REGISTRY),
+    ("DbgPrint", ProviderGuid::DBG_PRINT),
+    ("Wnf", ProviderGuid::WNF),
+    ("Pool", ProviderGuid::POOL),
+    ("Heap", ProviderGuid::HEAP),
+    ("Object", ProviderGuid::OBJECT),
+    ("Power", ProviderGuid::POWER),
+    ("ModBound", ProviderGuid::MOD_BOUND),
+    ("Dpc", ProviderGuid::DPC),
+    ("Cc", ProviderGuid::CC),
+    ("CritSec", ProviderGuid::CRIT_SEC),
+    ("Ums", ProviderGuid::UMS),
+    ("Alpc", ProviderGuid::ALPC),
+    ("SplitIo", ProviderGuid::SPLIT_IO),
+    ("ThreadPool", ProviderGuid::THREAD_POOL),
+    ("Hypervisor", ProviderGuid::HYPERVISOR),
+    ("HypervisorX", ProviderGuid::HYPERVISOR_X),
+    ("Microsoft-Windows-Kernel-LiveDump", ProviderGuid::KERNEL_LIVE_DUMP),
+];

@@ -11,7 +11,7 @@ use crate::event::{Event, EventId, Events, Filter};
 use crate::parallel::scan_batches;
 use crate::raw::{BufferFlags, HookId, ProviderGuid};
 use crate::records::{DebugId, Image, ImageId, ProcessRecord, Record, ThreadRecord, image_base};
-use crate::timeline::is_kernel;
+use crate::timeline::is_kernel_image;
 use crate::trace::Trace;
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -149,7 +149,7 @@ impl<'a> Found<'a> {
             let record = event.and_then(|raw| {
                 let event = raw.parse()?;
                 length = raw.bytes.len();
-                let user_image = || image_base(&event).is_some_and(|base| !is_kernel(None, base, pointer_size));
+                let user_image = || image_base(&event).is_some_and(|base| !is_kernel_image(None, base, pointer_size));
                 if !options.user_modules && user_image() {
                     Ok((event, Record::Other))
                 } else {
@@ -184,13 +184,13 @@ impl<'a> Found<'a> {
 
     fn record(&mut self, event: &Event<'_>, record: Record<'_>, options: &SurveyOptions, pointer_size: u8) {
         let tick = event.timestamp.unwrap_or_default();
-        let wanted = |process, base| options.user_modules || is_kernel(process, base, pointer_size);
+        let wanted = |process, base| options.user_modules || is_kernel_image(process, base, pointer_size);
         let system = &mut self.system;
         match record {
             Record::Image(mut image) => {
                 // Version 0 does not say whose image it is. In the user half it is the logging process's own; a rundown
                 // of the kernel's images may be logged by any process.
-                image.process = image.process.or_else(|| match is_kernel(None, image.base, pointer_size) {
+                image.process = image.process.or_else(|| match is_kernel_image(None, image.base, pointer_size) {
                     true => Some(0),
                     false => event.process,
                 });

@@ -16,8 +16,7 @@ pub(super) fn read<'a>(
     wanted: Wanted,
     progress: &dyn Progress,
 ) -> Result<Reading<'a>, SourceError> {
-    let open = |file: &'a FileBytes| Trace::parse(file).map_err(|error| SourceError::not_a_trace(file.path(), error));
-    let traces: Vec<Trace<'a>> = files.iter().map(open).collect::<Result<_, _>>()?;
+    let traces = open(files)?;
     same_recording(files, |number| traces[number].header(), recording::same)?;
     let bytes: u64 = files.iter().map(|file| file.len() as u64).sum();
     progress.phase("reading the trace", Some(bytes));
@@ -64,6 +63,12 @@ pub(super) fn read<'a>(
         end: duration.unwrap_or(f64::INFINITY),
         clock: Some(clock),
     })
+}
+
+/// Reads the log-file header of each file.
+pub(super) fn open<'a>(files: &'a [FileBytes]) -> Result<Vec<Trace<'a>>, SourceError> {
+    let open = |file: &'a FileBytes| Trace::parse(file).map_err(|error| SourceError::not_a_trace(file.path(), error));
+    files.iter().map(open).collect()
 }
 
 /// Holds what each trace says against what the first one says.

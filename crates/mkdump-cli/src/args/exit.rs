@@ -24,6 +24,10 @@ pub const FETCH: &str = "Exit codes: 0 every file is there or listed; 1 some fil
 pub const REQUEST: &str = "Exit codes: 0 the script is written, or nothing is missing; 2 the source cannot be read or \
     names no kernel modules, or the script cannot be written.";
 
+/// `mkdump extract`.
+pub const EXTRACT: &str = "Exit codes: 0 the extract is written; 2 it is not, because the file is not a trace, has no \
+    such snapshot, or cannot be read or written.";
+
 /// `mkdump threads`.
 pub const THREADS: &str = "Exit codes: 0 the threads are listed; 2 the source is not a kernel triage dump, or a file \
     cannot be read.";

@@ -10,6 +10,7 @@ mod build;
 mod check;
 mod demo;
 mod documents;
+mod extract;
 #[cfg(feature = "fetch")]
 mod fetch;
 mod ipt;
@@ -48,6 +49,7 @@ pub fn run(cli: Cli) -> Result<Outcome> {
         #[cfg(feature = "fetch")]
         Some(Command::Fetch(command)) => fetch::run(&command, &session),
         Some(Command::Request(command)) => request::run(&command, &session),
+        Some(Command::Extract(command)) => extract::run(&command, &session),
         Some(Command::Threads(command)) => threads::run(&command, &session),
         Some(Command::Check(command)) => check::run(&command, &session),
         Some(Command::Demo(command)) => demo::run(&command, &session),

@@ -3,6 +3,7 @@
 pub mod absent;
 pub mod advice;
 pub mod check;
+pub mod extract;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 pub mod html;

@@ -3,6 +3,7 @@
 
 mod conduct;
 mod documents;
+mod extracts;
 #[cfg(feature = "fetch")]
 mod fetching;
 mod outputs;

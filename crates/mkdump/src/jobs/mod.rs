@@ -2,6 +2,7 @@
 
 pub(crate) mod build_dump;
 pub mod check;
+pub mod extract;
 pub(crate) mod ipt;
 pub(crate) mod modules;
 pub(crate) mod threads;

@@ -8,6 +8,7 @@ use kernel_snapshot::Summary;
 use serde::Serialize;
 
 mod build;
+mod extract;
 pub mod ipt;
 mod modules;
 mod threads;
@@ -17,6 +18,7 @@ pub use build::{
     BuildReport, BuiltModule, HeatReport, ImportSites, ModuleHeat, PieceReport, RewrittenSites, SitesReport, Status,
     UnresolvedReport, build,
 };
+pub use extract::{ExtractReport, KeptReport, LeftOutReport, TextReport, TraceFileReport, extract_trace};
 pub use modules::{FileStatus, ModuleReport, ModulesReport, PdbReport, list_modules};
 pub use threads::{LayoutReport, ThreadReport, ThreadsReport, list_threads};
 

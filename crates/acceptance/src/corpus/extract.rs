@@ -1,0 +1,91 @@
+//! Extracts of real traces: what a dump needs is what it was, and nothing else is left.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use etl_file::Trace;
+use mkdump::report::ModulesReport;
+use mkdump::{ExtractOptions, ListOptions, Silent, Source, Wanted, extract_trace, list_modules, shared_path};
+use serde_json::Value;
+use xtask::outcome::Outcome;
+use xtask::paths;
+
+/// Makes an extract of every trace.
+pub fn run(data: &Path) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let work = paths::work("corpus-extract")?;
+    let mut files: Vec<_> = std::fs::read_dir(data.join("etl"))?.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "etl"));
+    files.sort();
+    for file in files {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let output = work.join(&name);
+        match check(&file, &output) {
+            Ok(()) => outcome.add_pass(),
+            Err(error) => outcome.add_failure(format!("{name}: {error:#}")),
+        }
+    }
+    Ok(outcome)
+}
+
+fn check(file: &Path, output: &Path) -> Result<()> {
+    let start = Instant::now();
+    let options = ExtractOptions { output: output.to_owned(), audit: true, ..ExtractOptions::default() };
+    let report = extract_trace(&Source::open_etl(file)?, &options, &Silent)?;
+    let texts = report.texts.as_deref().unwrap_or_default();
+    println!(
+        "{}: {} of {} bytes, {} texts, {:?}",
+        report.source.name,
+        report.output.bytes,
+        report.source.bytes,
+        texts.len(),
+        start.elapsed()
+    );
+    let (before, after) = (modules(file)?, modules(output)?);
+    anyhow::ensure!(before == after, "the modules differ: {before:#} {after:#}");
+    let original = std::fs::read(file)?;
+    for secret in secrets(&original)? {
+        let found = texts.iter().find(|text| text.text.contains(&secret));
+        anyhow::ensure!(found.is_none(), "{secret:?} is left in {found:?}");
+    }
+    // What is read out of an extract is an extract already.
+    let again = output.with_extension("again");
+    let options = ExtractOptions { output: again.clone(), ..ExtractOptions::default() };
+    extract_trace(&Source::open_etl(output)?, &options, &Silent)?;
+    anyhow::ensure!(std::fs::read(output)? == std::fs::read(again)?, "an extract of the extract is another");
+    Ok(())
+}
+
+/// The list of modules as JSON, with paths as they may be shared, and without what says how large the file is.
+fn modules(file: &Path) -> Result<Value> {
+    let source = Source::open_etl(file)?;
+    let reading = source.read(Wanted::default(), &Silent)?;
+    let mut report: ModulesReport = list_modules(&reading, &ListOptions::default(), &Silent)?;
+    for module in &mut report.modules {
+        module.path = shared_path(&module.path).to_owned();
+    }
+    report.warnings.iter_mut().for_each(|warning| {
+        // A warning begins with the path of the trace, and counts its events.
+        *warning = warning.split(": ").skip(1).collect::<Vec<_>>().join(": ");
+    });
+    report.warnings.retain(|warning| !warning.contains(" events but no Loader events"));
+    let mut value = serde_json::to_value(&report)?;
+    for member in ["name", "events", "buffers"] {
+        value["source"].as_object_mut().context("a source")?.remove(member);
+    }
+    Ok(value)
+}
+
+/// Names that must not be left: the computer's, its domain's, those of users in paths, and command lines.
+fn secrets(file: &[u8]) -> Result<BTreeSet<String>> {
+    let trace = Trace::parse(file)?;
+    let found = trace.survey(&etl_file::SurveyOptions::default().user_modules(true));
+    let mut secrets: BTreeSet<String> = found.system.computer_name.into_iter().collect();
+    secrets.extend(found.processes.iter().map(|process| process.command_line.clone()));
+    let users = found.modules.iter().filter_map(|module| module.path.split(r"\Users\").nth(1)?.split('\\').next());
+    secrets.extend(users.map(str::to_owned));
+    secrets.retain(|secret| secret.len() > 3);
+    Ok(secrets)
+}

@@ -1,0 +1,95 @@
+//! How many events of each kind were kept and left out.
+
+use std::collections::{BTreeMap, HashMap};
+
+use etl_file::{Event, EventId, Guid, HookId, ProviderGuid, RawEvent};
+
+use super::keep::{Keeper, What};
+
+/// Events of each kind.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    kept: BTreeMap<What, u64>,
+    left_out: HashMap<Kind, u64>,
+    /// Events of which a path was cut to a file name.
+    pub paths_cut: u64,
+}
+
+/// One kind, and how many events of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// A kernel class by its name, another class or provider by its GUID.
+    pub kind: String,
+    /// How many.
+    pub events: u64,
+}
+
+/// What kind of event was left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Class(Guid),
+    /// A kernel event of a group without a class.
+    Group(u8),
+    Message,
+    Unknown,
+}
+
+impl Kind {
+    fn of(event: &Event<'_>) -> Self {
+        match (event.class(), event.id) {
+            (Some(class), _) => Self::Class(class),
+            (None, EventId::Hook(hook)) => Self::Group(hook.group()),
+            (None, EventId::Message(_)) => Self::Message,
+            _ => Self::Unknown,
+        }
+    }
+
+    fn name(self) -> String {
+        match self {
+            Self::Class(class) => ProviderGuid::name(class).map_or_else(|| format!("{{{class}}}"), str::to_owned),
+            Self::Group(group) => format!("kernel group {group:#04x}"),
+            Self::Message => "WPP messages".to_owned(),
+            Self::Unknown => "unknown".to_owned(),
+        }
+    }
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, raw: &RawEvent<'_>, keeper: &Keeper) {
+        if let Some(kept) = keeper.keep(raw) {
+            *self.kept.entry(kept.what).or_default() += 1;
+            self.paths_cut += u64::from(kept.cut);
+            return;
+        }
+        let parsed = raw.parse();
+        if parsed.as_ref().is_ok_and(|event| event.id == EventId::Hook(HookId::LOG_HEADER)) {
+            *self.kept.entry(What::LogHeader).or_default() += 1;
+            return;
+        }
+        *self.left_out.entry(parsed.map_or(Kind::Unknown, |event| Kind::of(&event))).or_default() += 1;
+    }
+
+    pub(super) fn join(&mut self, later: Self) {
+        later.kept.into_iter().for_each(|(what, events)| *self.kept.entry(what).or_default() += events);
+        later.left_out.into_iter().for_each(|(kind, events)| *self.left_out.entry(kind).or_default() += events);
+        self.paths_cut += later.paths_cut;
+    }
+
+    /// Events that were kept, by kind.
+    pub fn kept(&self) -> impl Iterator<Item = (What, u64)> + '_ {
+        self.kept.iter().map(|(what, events)| (*what, *events))
+    }
+
+    /// Events that were kept as something.
+    pub fn kept_as(&self, what: What) -> u64 {
+        self.kept.get(&what).copied().unwrap_or(0)
+    }
+
+    /// Events that were left out, the most frequent kind first.
+    pub fn left_out(&self) -> Vec<Count> {
+        let count = |(kind, events): (&Kind, &u64)| Count { kind: kind.name(), events: *events };
+        let mut all: Vec<Count> = self.left_out.iter().map(count).collect();
+        all.sort_by(|a, b| b.events.cmp(&a.events).then_with(|| a.kind.cmp(&b.kind)));
+        all
+    }
+}
