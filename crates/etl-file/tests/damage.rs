@@ -99,8 +99,8 @@ fn a_flipped_bit_costs_at_most_its_buffer_and_two_warnings() {
             let mut file = file.clone();
             file[bit / 8] ^= 1 << (bit % 8);
             let found = scan(&file).unwrap();
-            // An event that grew or shrank, and what stands where the next one is looked for, are told one by one. That
-            // decompression copies a damaged byte into many events is told once.
+            // An event that grew or shrank, and what stands where the next one is looked for, are reported one by one. That
+            // decompression copies a damaged byte into many events is reported once.
             assert!(
                 found.modules.len() >= 9 && found.warnings.len() <= 2,
                 "{compression:?}, bit {} of byte {:#x}: {} modules, {:?}",

@@ -104,7 +104,7 @@ fn a_wrapped_ring_is_turned_where_its_boundaries_say_so() {
         let expected = if turn == 0 { RingOrder::Stored } else { RingOrder::Unwrapped };
         check(&ring, turn as u32, expected, &stream);
     }
-    // Offsets that are none leave the data as it stands.
+    // Values that cannot be offsets leave the data as it is.
     check(&stream, stream.len() as u32, RingOrder::Stored, &stream);
     check(&stream, u32::MAX, RingOrder::Stored, &stream);
     // The word is not a ring offset: a boundary lies across it, and no boundary across the ends.

@@ -16,7 +16,7 @@ fn dump(memory: &[u8]) -> Dump<'_> {
     let mut dump = Dump::synthetic(Synthetic::new(BASE, amd64::Context::kernel(BASE, BASE)));
     dump.drivers = (0..300).map(|n| Driver::new(format!(r"\driver{n}.sys"), BASE + (n << 20), 0x10_0000)).collect();
     dump.memory.extend(memory.chunks(BLOCK).zip(0u64..).map(|(bytes, index)| {
-        // A gap behind each block, as in real dumps.
+        // A gap after each block, as in real dumps.
         MemoryRange::from_slice(BASE + index * 2 * BLOCK as u64, Protection::READ_WRITE, bytes)
     }));
     dump

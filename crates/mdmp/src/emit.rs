@@ -1,6 +1,7 @@
 //! Writes the pieces of a plan: forward, through one buffer, without seeking.
 
-use std::io::Write;
+use std::borrow::Cow;
+use std::io::{self, Write};
 
 use crate::piece::{Content, Piece};
 use crate::{Error, MemoryRange};
@@ -18,73 +19,94 @@ pub(crate) fn emit<W: Write + ?Sized>(
     out: &mut W,
     progress: &mut dyn FnMut(u64),
 ) -> Result<u64, Error> {
-    let mut output = Output { out, buffer: Vec::with_capacity(BUFFER), written: 0, progress };
+    let mut output = Output { out, pieces, buffer: Vec::with_capacity(BUFFER), written: 0, progress };
     for piece in pieces {
-        output.pad_to(piece)?;
+        output.pad_to(piece.offset)?;
         match &piece.content {
-            Content::Bytes { bytes, .. } => output.bytes(bytes, piece)?,
+            Content::Bytes { bytes, .. } => output.bytes(bytes)?,
             Content::Memory(range) | Content::Source { range, .. } => output.memory(range, piece)?,
         }
     }
-    if let Some(last) = pieces.last() {
-        output.drain(last)?;
-        output.out.flush().map_err(|source| output.failed(source, last))?;
-    }
+    output.drain()?;
+    output.out.flush().map_err(|source| output.failed(source))?;
     Ok(output.written)
 }
 
-struct Output<'o, W: ?Sized> {
+struct Output<'o, 'p, W: ?Sized> {
     out: &'o mut W,
+    /// Ascending by offset.
+    pieces: &'o [Piece<'p>],
     buffer: Vec<u8>,
-    /// Bytes handed to `out`; those in the buffer are not among them.
+    /// Bytes that `out` has taken; those in the buffer are not among them.
     written: u64,
     progress: &'o mut dyn FnMut(u64),
 }
 
-impl<W: Write + ?Sized> Output<'_, W> {
+impl<W: Write + ?Sized> Output<'_, '_, W> {
     fn position(&self) -> u64 {
         self.written + self.buffer.len() as u64
     }
 
-    fn failed(&self, source: std::io::Error, piece: &Piece<'_>) -> Error {
-        Error::write(self.written, piece.content.name(), source)
+    /// The output failed at the byte after those that it has taken.
+    fn failed(&self, source: io::Error) -> Error {
+        let after = self.pieces.partition_point(|piece| piece.offset <= self.written);
+        let piece = self.pieces[..after].last();
+        let structure = piece.map_or(Cow::Borrowed("the file"), |piece| piece.content.name());
+        Error::write(self.written, structure, source)
     }
 
-    fn drain(&mut self, piece: &Piece<'_>) -> Result<(), Error> {
-        self.out.write_all(&self.buffer).map_err(|source| self.failed(source, piece))?;
-        self.written += self.buffer.len() as u64;
+    fn drain(&mut self) -> Result<(), Error> {
+        let buffer = std::mem::take(&mut self.buffer);
+        let result = self.put(&buffer);
+        self.buffer = buffer;
         self.buffer.clear();
+        result
+    }
+
+    fn direct(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.drain()?;
+        self.put(bytes)
+    }
+
+    /// As `write_all`, but counts what was taken before a failure.
+    fn put(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            match self.out.write(bytes) {
+                Ok(0) => {
+                    return Err(self.failed(io::Error::new(io::ErrorKind::WriteZero, "failed to write whole buffer")));
+                }
+                Ok(count) => {
+                    let count = count.min(bytes.len());
+                    bytes = &bytes[count..];
+                    self.written += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
         (self.progress)(self.written);
         Ok(())
     }
 
-    fn direct(&mut self, bytes: &[u8], piece: &Piece<'_>) -> Result<(), Error> {
-        self.drain(piece)?;
-        self.out.write_all(bytes).map_err(|source| self.failed(source, piece))?;
-        self.written += bytes.len() as u64;
-        (self.progress)(self.written);
-        Ok(())
-    }
-
-    fn bytes(&mut self, bytes: &[u8], piece: &Piece<'_>) -> Result<(), Error> {
+    fn bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
         if self.buffer.len() + bytes.len() > BUFFER {
-            self.drain(piece)?;
+            self.drain()?;
         }
         if bytes.len() > BUFFER {
-            return self.direct(bytes, piece);
+            return self.direct(bytes);
         }
         self.buffer.extend_from_slice(bytes);
         Ok(())
     }
 
-    /// Zeros up to the piece. The gap is smaller than the piece's alignment, which may be large.
-    fn pad_to(&mut self, piece: &Piece<'_>) -> Result<(), Error> {
-        while self.position() < piece.offset {
+    /// Zeros up to a piece. The gap is smaller than the piece's alignment, which may be large.
+    fn pad_to(&mut self, offset: u64) -> Result<(), Error> {
+        while self.position() < offset {
             if self.buffer.len() == BUFFER {
-                self.drain(piece)?;
+                self.drain()?;
             }
             let room = (BUFFER - self.buffer.len()) as u64;
-            let zeros = room.min(piece.offset - self.position()) as usize;
+            let zeros = room.min(offset - self.position()) as usize;
             self.buffer.resize(self.buffer.len() + zeros, 0);
         }
         Ok(())
@@ -99,12 +121,12 @@ impl<W: Write + ?Sized> Output<'_, W> {
                 && let Some(bytes) = range.source.borrow_at(done, lent as usize)
                 && bytes.len() as u64 == lent
             {
-                self.direct(bytes, piece)?;
+                self.direct(bytes)?;
                 done += lent;
                 continue;
             }
             if self.buffer.len() == BUFFER {
-                self.drain(piece)?;
+                self.drain()?;
             }
             let start = self.buffer.len();
             let count = rest.min((BUFFER - start) as u64) as usize;

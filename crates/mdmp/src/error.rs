@@ -138,7 +138,8 @@ impl Error {
         }
     }
 
-    /// The file offset concerned: of the structure that was read or laid out, or of the byte that could not be written.
+    /// The file offset concerned: of the structure that was read or laid out, or of the first byte that the
+    /// output did not take.
     /// `None` when nothing has an offset yet.
     pub fn offset(&self) -> Option<u64> {
         match *self.0 {

@@ -74,7 +74,7 @@ impl<'a> Layout<'a> {
         self.put(id, Piece { offset: 0, size, align: align.max(1), content: Content::Memory(range) });
     }
 
-    /// Appends `size` bytes that are no memory of the dump, pulled from `source` while writing: the content of a stream.
+    /// Appends `size` bytes that are not memory of the dump, pulled from `source` while writing: the content of a stream.
     /// The name is what errors and [`Plan::map`] call it.
     pub fn push_source(
         &mut self,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::Error;
 
-/// The bytes behind a [`MemoryRange`], pulled when they are written and never collected.
+/// The source of a [`MemoryRange`]'s bytes, which are pulled when they are written and never collected.
 ///
 /// Offsets count from the start of the range. The writer asks for each byte once, in rising order.
 pub trait Memory: Send + Sync {

@@ -75,7 +75,7 @@ fn everything_that_a_machine_has_is_read() {
         assert_eq!(dump.memory().read(address, &mut out), bytes.len(), "{address:#x}");
         assert_eq!(out, bytes, "{address:#x}");
     }
-    // Thread and stack are no data blocks, and are memory all the same.
+    // Thread and stack are not data blocks, but are memory nevertheless.
     assert_eq!(dump.memory().at(current.address).unwrap().origin, Origin::Thread);
     assert_eq!(dump.memory().at(current.kernel_stack).unwrap().origin, Origin::CallStack);
     assert_eq!(dump.memory().read(0x1000, &mut [0; 4]), 0);
@@ -250,11 +250,11 @@ fn broken_rules_are_found_in_finished_files() {
     find(|file| word(file, read(file, 0x2070) + 0x338, 0x10), Severity::Degraded, "context of the current processor");
     find(|file| word(file, read(file, 0x2030), u32::MAX), Severity::Refused, "DriverName");
     find(|file| word(file, read(file, 0x2078) + 8, u32::MAX), Severity::Degraded, "TRIAGE_DATA_BLOCK");
-    find(|file| word(file, read(file, 0x2078) + 12, 0x7fff_ffff), Severity::Degraded, "behind the end of the file");
+    find(|file| word(file, read(file, 0x2078) + 12, 0x7fff_ffff), Severity::Degraded, "past the end of the file");
     find(
         |file| (1..4).for_each(|index| word(file, read(file, 0x2078) + 16 * index + 12, 0x7fff_ffff)),
         Severity::Degraded,
-        "3 blocks with bytes behind the end of the file, this one first",
+        "3 blocks with bytes past the end of the file, this one first",
     );
     // The table begins 0x40 bytes before the end of a file that is cut there: room for four entries of 16 bytes.
     find(

@@ -146,7 +146,7 @@ fn memory() {
     check64(&["memory64-overlap", "memory-info-start"], |recipe| {
         recipe.ranges.push(range(0xffff_f804_1234_0080, 0x4d));
     });
-    // A long range covers several short ones: each is told.
+    // A long range covers several short ones: each is reported.
     check(&["memory-overlap"], |recipe| {
         recipe.ranges.push(range(0xffff_f804_1234_0010, 1));
         recipe.ranges.push(range(0xffff_f804_1234_0200, 2));

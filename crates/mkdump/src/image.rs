@@ -1,4 +1,7 @@
 //! What an image contributes to a dump: its entry in the module list, and its memory.
+//!
+//! [`build`](crate::build()) lays out whole dumps. With these functions and [`mdmp`] a program lays out its own, of the
+//! images of a [`System`](kernel_code::System).
 
 use std::io;
 

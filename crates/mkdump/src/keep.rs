@@ -8,6 +8,9 @@
 //!   code files  ────██████████████──██
 //!   result      ──██▓▓▓▓█▓▓▓▓▓▓████─▓▓         disjoint ranges
 //! ```
+//!
+//! [`build`](crate::build()) does this for a source that is a dump. The functions here are for who has the parts already: a dump
+//! and ranges of code, such as [`image::memory`](crate::image::memory) makes them.
 
 use std::borrow::Cow;
 use std::io;
@@ -156,7 +159,7 @@ pub fn modules(modules: &[Module]) -> Vec<user::Module> {
 }
 
 /// All captured memory as ranges.
-pub fn captured<'a>(memory: &Segments<'a>) -> Vec<MemoryRange<'a>> {
+pub(crate) fn captured<'a>(memory: &Segments<'a>) -> Vec<MemoryRange<'a>> {
     let ranges = memory.all().iter();
     ranges.map(|segment| MemoryRange::from_slice(segment.address, Protection::READ_WRITE, segment.bytes)).collect()
 }
@@ -201,7 +204,7 @@ pub fn around<'a>(memory: &Segments<'_>, mut code: Vec<MemoryRange<'a>>) -> Vec<
 }
 
 /// The ranges with the bytes that a dump of pages holds for them, and their own bytes where it holds none.
-pub fn over<'a>(dump: &'a Dump<'a>, code: Vec<MemoryRange<'a>>) -> Vec<MemoryRange<'a>> {
+pub(crate) fn over<'a>(dump: &'a Dump<'a>, code: Vec<MemoryRange<'a>>) -> Vec<MemoryRange<'a>> {
     let over = |range: MemoryRange<'a>| {
         let source = Over { dump, address: range.address, code: range.source };
         MemoryRange::new(range.address, range.size, range.protection, source)

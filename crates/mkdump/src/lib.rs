@@ -1,4 +1,4 @@
-//! From a Windows trace and a directory of modules to a dump that debuggers open: the library behind the command.
+//! From a Windows trace and a directory of modules to a dump that debuggers open: the library that the command uses.
 //!
 //! A [`Source`] is an opened trace or dump; reading it once gives a [`Reading`] with a [`snapshot::Snapshot`]: what was
 //! loaded, where, when. A [`Search`] says where module files may lie; they are found by identity, never by name alone.
@@ -19,6 +19,9 @@
 //! println!("{}: {} bytes", report.output, report.bytes);
 //! # Ok::<(), mkdump::Error>(())
 //! ```
+//!
+//! For dumps of another layout than [`build()`] makes: [`image`] gives what an image contributes to a dump, and [`keep`]
+//! puts code under the captured memory of a triage dump.
 #![forbid(unsafe_code)]
 
 mod captured;

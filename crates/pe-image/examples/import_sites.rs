@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The first file is the driver whose sites are printed; the others are the modules it imports from. A module without a
-//! base gets one behind the module in front of it.
+//! base gets one after the module before it.
 
 use std::error::Error;
 use std::io::Write;

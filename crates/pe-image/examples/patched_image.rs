@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The first file is written; the second is the driver; the others are the modules it imports from. A module without a
-//! base gets one behind the module in front of it. What is written is again a PE file, with the layout of the driver's:
+//! base gets one after the module before it. What is written is a PE file again, with the layout of the driver's:
 //! a disassembler that loads it at its ImageBase shows the code that ran.
 
 use std::error::Error;

@@ -66,7 +66,7 @@ impl fmt::Display for Rule {
 pub enum Unbound {
     /// No module of that name is loaded.
     NotLoaded(String),
-    /// The module is loaded, and its file is not at hand.
+    /// The module is loaded, but its file is missing.
     NoFile(String),
     /// The module's file has no export table, or one that cannot be read.
     NoExports(String),
@@ -89,7 +89,7 @@ impl fmt::Display for Unbound {
             Self::NoFile(module) => write!(f, "the file of {module} is missing"),
             Self::NoExports(module) => write!(f, "{module} has no export table that can be read"),
             Self::NoSuchExport(module) => write!(f, "{module} does not export it"),
-            Self::BadForwarder(module, text) => write!(f, "{module} forwards it to {text:?}, which is no export"),
+            Self::BadForwarder(module, text) => write!(f, "{module} forwards it to {text:?}, which is not an export"),
             Self::ForwarderLoop(module) => write!(f, "forwarders from {module} lead in a circle or too far"),
             Self::NoHost(contract) => write!(f, "no module hosts {contract}"),
             Self::NotUnique(contract) => {

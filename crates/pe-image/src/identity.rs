@@ -139,7 +139,7 @@ impl PeFile<'_> {
     }
 
     /// Where the debug directory and the CodeView record lie in memory, as (RVA, bytes): what a debugger reads to find the
-    /// PDB of an image of which it has nothing else. Empty when the file has no CodeView record in memory.
+    /// PDB of an image when it has nothing else of it. Empty when the file has no CodeView record in memory.
     pub fn debug_ranges(&self) -> Vec<(Rva, u32)> {
         let read = |offset: u64, size: u32| self.data().get(usize::try_from(offset).ok()?..)?.get(..size as usize);
         let find = || {

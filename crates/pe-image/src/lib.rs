@@ -51,7 +51,7 @@
 //!     Module::new("driver.sys", 0xffff_f804_3000_0000, driver),
 //! ]);
 //! let id = modules.find("driver.sys").expect("it is in the set");
-//! let image = modules.image(id, Policy::default()).expect("its file is at hand");
+//! let image = modules.image(id, Policy::default()).expect("it has a file");
 //!
 //! let site = image.sites().next().expect("the driver calls ExFreePool");
 //! assert!(matches!(site.outcome, Outcome::Direct(target) if target.address == Va(0xffff_f804_2000_1000)));

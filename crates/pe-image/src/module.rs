@@ -13,7 +13,7 @@ pub struct Module<'a> {
     pub name: Cow<'a, str>,
     /// Its first address.
     pub base: Va,
-    /// Its file, if that is at hand. Imports from a module without a file stay unbound, and say why.
+    /// Its file, if there is one. Imports from a module without a file stay unbound, and say why.
     pub file: Option<PeFile<'a>>,
 }
 

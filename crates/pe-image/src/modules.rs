@@ -111,8 +111,8 @@ impl<'a> Modules<'a> {
             .unwrap_or_default()
     }
 
-    /// A module as the kernel has it in memory: its file at its base, with its imports bound. `None` when its file is not
-    /// at hand.
+    /// A module as the kernel has it in memory: its file at its base, with its imports bound. `None` when it has no
+    /// file.
     pub fn image(&self, id: ModuleId, policy: Policy) -> Option<MappedImage<'a>> {
         let module = self.module(id)?;
         Some(MappedImage::bound(module.file.clone()?, module.base, self.bind(id), policy))

@@ -213,11 +213,11 @@ fn api_sets_through_the_schema() {
         ("apisetschema.dll", Some(schema.clone())),
     ];
     with_modules(&drivers, |modules| {
-        // The revision behind the last hyphen does not matter.
+        // The revision after the last hyphen does not matter.
         assert_eq!(resolve(modules, CONTRACT, "WerLive"), Ok((0x10_1000, Some(Rule::ApiSet))));
         assert_eq!(resolve(modules, CONTRACT, "X"), Err(Unbound::NoSuchExport("werkernel.sys".into())));
-        let nobody = "ext-ms-win-ci-xbox-l1-1-0.dll";
-        assert_eq!(resolve(modules, nobody, "X"), Err(Unbound::NoHost(nobody.into())));
+        let unhosted = "ext-ms-win-ci-xbox-l1-1-0.dll";
+        assert_eq!(resolve(modules, unhosted, "X"), Err(Unbound::NoHost(unhosted.into())));
         let unknown = "ext-ms-win-unknown-l1-1-0.dll";
         assert_eq!(resolve(modules, unknown, "X"), Err(Unbound::NoHost(unknown.into())));
     });

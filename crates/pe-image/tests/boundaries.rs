@@ -192,7 +192,7 @@ fn errors_of_an_export_table() {
         u32::from_le_bytes(built.bytes[built.places["exports"] + 32..][..4].try_into().unwrap()) - exports.rva.0;
     let outside: Vec<_> = (0..30).map(|number| ("exports", (names + 4 * number) as usize, 0x7000_0000)).collect();
     assert_eq!(errors(&with(&built, &outside)), (10, 16));
-    // The place of the faulty index is told.
+    // The error names the place of the faulty index.
     let bytes = with(&built, &[("exports", 20, 38)]);
     let exports = PeFile::parse(&bytes).unwrap().exports().unwrap().unwrap();
     let places: Vec<String> = exports.errors().iter().map(|error| error.place().to_string()).collect();

@@ -62,7 +62,7 @@ fn guard_functions_with_and_without_flags() {
         assert_eq!(functions, expected, "flags {guard_flags:#x}");
     };
     check(0x500, 2, &[0x1000, 0x1010, 0x1020], &[(0x1000, 0), (0x1010, 0)]);
-    // One byte of flags, then five of which the first counts.
+    // One byte of flags, then five; only the first of these counts.
     check(0x1000_0500, 2, &[0x1000, 0x0010_1002, 0x0400], &[(0x1000, 2), (0x1010, 4)]);
     check(0x5000_0500, 2, &[0x1000, 0xaabb_cc04, 0x0010_10dd, 0x0000_0800], &[(0x1000, 4), (0x1010, 8)]);
     check(0x500, 0, &[], &[]);
@@ -99,7 +99,7 @@ fn guard_pointers_that_the_linker_knew() {
     };
     assert_eq!(pointers(0x140, false), [0x1000, 0x1008, 0x1010, 0x1018, 0x1020, 0x1028]);
     assert_eq!(pointers(0x138, false), [0x1000, 0x1008, 0x1010, 0x1018, 0x1020]);
-    assert_eq!(pointers(0x7c, false), [0x1000], "the second ends behind the structure's own size");
+    assert_eq!(pointers(0x7c, false), [0x1000], "the second ends after the structure's own size");
     assert_eq!(pointers(0x50, true), [0x1000, 0x1008]);
 }
 

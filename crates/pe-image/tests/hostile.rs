@@ -1,5 +1,5 @@
 //! Files that lie. Each one gives an error that says where, in which structure, what was found and what is allowed; and
-//! what is not wrong in it can be read all the same.
+//! what is not wrong in it can still be read.
 
 use pe_image::{
     ApiSets, Dvrt, Exports, Fixups, ImportName, MappedImage, Module, Modules, PeFile, Policy, Rva, Selection, StubBlock,
@@ -210,7 +210,7 @@ fn headers() {
         "section table at file offset 0x188: section 2 (.rdata) is 0x3000..0x100002e00, SizeOfImage is 0x7000",
     );
     check(
-        "data behind the file",
+        "data past the file",
         &[("sections", section(4, RAW_POINTER), 0x1_0000)],
         "section data at file offset 0x10000: needs 0x200 bytes, there are 0x0",
     );
@@ -251,7 +251,7 @@ fn import_and_export_tables() {
         "IMAGE_EXPORT_DIRECTORY at RVA 0x3010: export name table is 0xffffffff, allowed is a table that lies",
     );
     exports(
-        "names behind the image",
+        "names past the image",
         &[("exports", 32, 0x7fff_0000)],
         "export name table at RVA 0x7fff0000: needs 0x8 bytes, there are 0x0",
     );
@@ -363,7 +363,7 @@ fn load_configuration_and_dynamic_relocations() {
         "IMAGE_LOAD_CONFIG_DIRECTORY at RVA 0x31c4: DynamicValueRelocTableSection is 0x63, allowed is 0 to 5",
     );
     check(
-        "table behind its section",
+        "table past its section",
         &[("load_config", 0xe0, 0x1_0000)],
         "IMAGE_LOAD_CONFIG_DIRECTORY at RVA 0x31c4: DynamicValueRelocTableOffset is 0x10000, allowed is less than",
     );
@@ -497,7 +497,7 @@ fn names_that_overlap_cost_no_more_than_the_file() {
     assert!(error.to_string().len() < 400, "{error}");
 }
 
-/// 60,000 sections, and a gap behind each: reading is linear in them.
+/// 60,000 sections, and a gap after each: reading is linear in them.
 #[test]
 fn more_sections_than_anyone_needs() {
     let mut driver = Driver::new("many.sys");
@@ -524,7 +524,7 @@ fn more_sections_than_anyone_needs() {
     assert!(start.elapsed().as_millis() < 1000, "{:?}", start.elapsed());
 }
 
-/// Sections without a byte are no error: nothing is there.
+/// Sections without a byte are not an error: they hold nothing.
 #[test]
 fn sections_of_no_size() {
     let mut driver = driver();

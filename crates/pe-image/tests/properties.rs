@@ -235,7 +235,7 @@ proptest! {
         });
     }
 
-    /// Ranges ascend, do not overlap, and lie in the image or, the stubs, behind it.
+    /// Ranges ascend, do not overlap, and lie in the image or, the stubs, after it.
     #[test]
     fn ranges_never_overlap(spec in specs()) {
         with_images(&spec, |_, on| {
@@ -255,7 +255,7 @@ proptest! {
     /// Any bytes are an image or an error.
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..600), choice in any::<[u8; 2]>()) {
-        // As they are, behind a sound header, and as edits of a sound file.
+        // As they are, after a sound header, and as edits of a sound file.
         bodies::parse(&bytes);
         for body in [bodies::parse, bodies::imports, bodies::relocations, bodies::dvrt, bodies::produce] {
             body(&[&[choice[0] & !1][..], &bytes].concat());

@@ -1,4 +1,4 @@
-//! Retpoline: sites of symbols 3, 4 and 5 go through the stub pages behind the image.
+//! Retpoline: sites of symbols 3, 4 and 5 go through the stub pages after the image.
 
 use pe_image::{
     Counts, ImportCalls, ImportCounts, MappedImage, Module, ModuleId, Modules, Outcome, PeFile, Policy, RangeKind,
@@ -6,7 +6,7 @@ use pe_image::{
 };
 use testkit::image::{At, Driver, KERNEL_STUBS, SiteSpec, kernel};
 
-/// Counts of which only the given ones are not 0.
+/// Counts that are 0 except for those given.
 macro_rules! counts {
     ($counts:ident { $($field:ident: $value:expr),* $(,)? }) => {{
         let mut counts = $counts::default();
@@ -40,7 +40,7 @@ impl Loaded<'_> {
     }
 }
 
-/// Maps a driver, whose code starts at RVA 0x1000, behind a kernel with stubs.
+/// Maps a driver, whose code starts at RVA 0x1000, together with a kernel that has stubs.
 fn with_loaded(driver: &Driver, kernel: &Driver, policy: Policy, check: impl FnOnce(&Loaded<'_>)) {
     let (kernel, built) = (kernel.build(), driver.build());
     let (kernel_file, file) = (PeFile::parse(&kernel.bytes).unwrap(), PeFile::parse(&built.bytes).unwrap());
@@ -167,7 +167,7 @@ fn a_target_that_is_not_retpolined_is_not_called_directly() {
         let expected = counts!(ImportCounts { listed: 1, not_retpolined: 1 });
         assert_eq!(loaded.image.counts().import, expected);
     });
-    // Without retpoline nobody asks.
+    // Without retpoline it makes no difference.
     with_loaded(&driver, &kernel, Policy::default(), |loaded| {
         assert_eq!(loaded.form(0).unwrap().target(), Some(Va(KERNEL_BASE + 0x1000)));
     });
@@ -186,7 +186,7 @@ fn a_second_mapping_calls_nothing_directly() {
 }
 
 #[test]
-fn the_stubs_are_a_range_behind_the_image() {
+fn the_stubs_are_a_range_after_the_image() {
     let mut kernel = kernel(&[]);
     // A pointer in a stub is relocated in the copies too.
     kernel.pointer(At(1, 0x500), At(0, 0x10));
@@ -254,7 +254,7 @@ fn stubs_by_their_place() {
     check(0, None);
     check(KERNEL_STUBS.import + 1, None);
 
-    // The pages begin on the first page border behind the image.
+    // The pages begin on the first page border after the image.
     let check = |size, distance, expected| {
         assert_eq!(stub_offset(DRIVER_BASE, size, DRIVER_BASE + distance), expected, "{size:#x} {distance:#x}");
     };

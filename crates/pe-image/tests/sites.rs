@@ -6,7 +6,7 @@ use pe_image::{
 };
 use testkit::image::{At, Driver, SiteSpec, kernel};
 
-/// Counts of which only the given ones are not 0.
+/// Counts that are 0 except for those given.
 macro_rules! counts {
     ($counts:ident { $($field:ident: $value:expr),* $(,)? }) => {{
         let mut counts = $counts::default();
@@ -278,7 +278,7 @@ fn delayed_slots_stay_as_the_file_has_them() {
         assert_eq!(bytes::<8>(image, late.0), in_file);
         assert_ne!(in_file, [0; 8], "testkit puts the thunk's address there");
         let slot = image.binding().unwrap().slot_at(late).unwrap();
-        assert!(slot.delayed && slot.result.is_ok(), "it is resolved all the same");
+        assert!(slot.delayed && slot.result.is_ok(), "it is resolved nevertheless");
     });
 }
 

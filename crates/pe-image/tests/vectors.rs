@@ -1,7 +1,7 @@
 //! The 274 branches that were measured in a running Windows 10 19041, made again: images with the same sites, slots and
 //! exports at the same addresses have to hold the same bytes.
 //!
-//! The files of those modules are not at hand, so the images are put together from the vectors' addresses. What is
+//! The files of those modules are not available, so the images are put together from the vectors' addresses. What is
 //! compared is what the kernel wrote: opcodes, slot and target arithmetic, fillings, stubs.
 
 use std::collections::BTreeMap;

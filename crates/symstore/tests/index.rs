@@ -54,7 +54,9 @@ fn cabinet(name: &str, bytes: &[u8]) -> Vec<u8> {
 /// Which file is found, below `dir`.
 fn place(dir: &Path, lookup: &Lookup<'_>) -> String {
     let Lookup::Found { file, .. } = lookup else { return format!("{lookup:?}") };
-    file.location.to_string().replace(&format!("{}/", dir.display()), "")
+    // With one kind of separator, whatever the system.
+    let [place, dir] = [file.location.to_string(), dir.display().to_string()].map(|path| path.replace('\\', "/"));
+    place.replace(&format!("{dir}/"), "")
 }
 
 #[test]

@@ -8,9 +8,6 @@ use super::{Text, rust_files};
 const MAX_LINES: usize = 450;
 const MAX_TEST_LINES: usize = 600;
 
-/// Files that are longer for now. An entry whose file has become short is a complaint too.
-const LONGER: &[&str] = &["crates/symstore/tests/fetch.rs"];
-
 /// The most lines that a crate of the product may have below `src`, tests counted.
 const MAX_CRATE: usize = 9000;
 
@@ -64,17 +61,12 @@ pub fn unsafe_code(files: &[Text]) -> Vec<String> {
 
 /// Files are short.
 pub fn lengths(files: &[Text]) -> Vec<String> {
-    let mut complaints = Vec::new();
-    for file in rust_files(files) {
+    let too_long = |file: &Text| {
         let lines = file.content.lines().count();
         let allowed = if file.path.contains("/src/") { MAX_LINES } else { MAX_TEST_LINES };
-        match (lines > allowed, LONGER.contains(&file.path.as_str())) {
-            (true, false) => complaints.push(format!("{} has {lines} lines, {allowed} are allowed", file.path)),
-            (false, true) => complaints.push(format!("{} is short now: take it off the list", file.path)),
-            _ => {}
-        }
-    }
-    complaints
+        (lines > allowed).then(|| format!("{} has {lines} lines, {allowed} are allowed", file.path))
+    };
+    rust_files(files).filter_map(too_long).collect()
 }
 
 /// Crates of the product are small: a larger one has more than one idea.

@@ -73,9 +73,9 @@ struct Bits<'i> {
     input: &'i [u8],
     /// Where the next word, or byte, is.
     at: usize,
-    /// The bits at hand, at the top.
+    /// The bits that were read ahead, at the top.
     next: u32,
-    /// Bits at hand beyond 16.
+    /// Bits read ahead beyond 16.
     extra: i32,
 }
 

@@ -1,6 +1,6 @@
 //! Decompression of buffer bodies (MS-XCA for XPRESS, MS-XCA and [MS-XCA] 2.5 for LZNT1).
 //!
-//! Every decoder fills exactly the bytes it is told to expect and never more, so memory is bounded by what the buffer
+//! Every decoder fills exactly the number of bytes that its caller expects, so memory is bounded by what the buffer
 //! header declares, which [`Buffer`](crate::Buffer) bounds in turn.
 
 pub(crate) mod huffman;

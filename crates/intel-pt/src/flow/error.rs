@@ -17,7 +17,7 @@ pub enum Stop {
     Visitor,
     /// The walk is at one of the addresses of [`Blocks::break_at`](super::Blocks::break_at), before the instruction there.
     /// The next run goes on where [`Walker::jump`](super::Walker::jump) or [`Walker::call`](super::Walker::call) say.
-    /// Neither takes a packet, so code may lead back to the same address for ever: callers must bound their retries, and
+    /// Neither takes a packet, so code may lead back to the same address forever: callers must bound their retries, and
     /// then call [`Walker::lose`](super::Walker::lose).
     Break {
         /// The address.

@@ -129,9 +129,8 @@ fn bitmap(file: &[u8], warnings: &mut Vec<String>) -> Result<Vec<u8>, DumpError>
         }
     }
     if absent > 0 {
-        warnings.push(format!(
-            "bitmap at file offset {BITMAP:#x}: {absent:#x} of its pages lie behind the end of the file"
-        ));
+        warnings
+            .push(format!("bitmap at file offset {BITMAP:#x}: {absent:#x} of its pages lie past the end of the file"));
     }
     Ok(map)
 }

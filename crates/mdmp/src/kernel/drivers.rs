@@ -32,7 +32,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// A driver of which only name and place are known.
+    /// A driver with only its name and place known.
     pub fn new(name: impl Into<String>, base: u64, size: u32) -> Driver {
         Driver { name: name.into(), base, size, ..Driver::default() }
     }

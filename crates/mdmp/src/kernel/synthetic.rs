@@ -64,7 +64,7 @@ const PRCB: u64 = 0x10000;
 
 /// Any page-aligned number but 0 will do: a triage dump has no page tables.
 const DIRECTORY_TABLE_BASE: u64 = 0x1a_d000;
-/// The build lab is a C string; nobody's is longer.
+/// The build lab is a C string; no known one is longer.
 const BUILD_LAB_SIZE: usize = 0x100;
 const STACK_SIZE: usize = 0x1000;
 

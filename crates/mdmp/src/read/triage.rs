@@ -286,8 +286,8 @@ impl<'a> Triage<'a> {
             raw.data_blocks_offset,
         ];
         let start = u64::from(offset);
-        let behind = parts.into_iter().map(|part| u64::from(part.get())).filter(|&part| part > start);
-        let room = behind.fold(self.file.len(), u64::min).saturating_sub(start);
+        let later = parts.into_iter().map(|part| u64::from(part.get())).filter(|&part| part > start);
+        let room = later.fold(self.file.len(), u64::min).saturating_sub(start);
         self.file.get(start, size.map_or(room, |size| room.min(size.into()))).filter(|bytes| !bytes.is_empty())
     }
 
@@ -345,14 +345,14 @@ impl<'a> Triage<'a> {
             }
         }
         if let Some(at) = first_cut {
-            let found = format!("{cut} blocks with bytes behind the end of the file, this one first");
+            let found = format!("{cut} blocks with bytes past the end of the file, this one first");
             let allowed = format!("offset and size inside {:#x} bytes", self.file.len());
             self.warnings.push(Error::malformed(at, "TRIAGE_DATA_BLOCK", found, allowed));
         }
         self.memory = Segments::new(segments);
     }
 
-    /// Stack, thread, process, data page and debugger data are no data blocks, but the address of each is known.
+    /// Stack, thread, process, data page and debugger data are not data blocks, but the address of each is known.
     fn index_state(&mut self) {
         let raw = self.raw;
         let sized = |offset: zerocopy::little_endian::U32, size: zerocopy::little_endian::U32| {

@@ -105,7 +105,7 @@ fn five_gib_with_holes() {
     let (kind, size, list) = (u32_at(last), u32_at(last + 4), u32_at(last + 8) as usize);
     assert_eq!((kind, size), (9, 16 * 43), "40 ranges and the placeholder's two");
     assert_eq!(u64_at(list), 42);
-    // The placeholder's stack lies behind 4 GiB, where its descriptor cannot point: the field says 0 and nothing else.
+    // The placeholder's stack lies past 4 GiB, where its descriptor cannot point: the field says 0 and nothing else.
     let threads = 32 + 12 * (0..u32_at(8) as usize).position(|entry| u32_at(32 + 12 * entry) == 3).unwrap();
     let stack = u32_at(threads + 8) as usize + 4 + 24;
     assert_eq!((u64_at(stack), u32_at(stack + 8), u32_at(stack + 12)), (u64_at(list + 16 + 16 * 41), 0x1000, 0));

@@ -50,7 +50,7 @@ fn a_source_that_fails_names_address_and_cause() {
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert_eq!((cause.as_str(), text.contains(&cause)), ("page is gone", false), "the cause is said once");
         assert!(!error.is_plan() && !error.is_write() && error.io().is_some());
-        assert!(out.len() as u64 <= offset, "nothing behind the failure was written");
+        assert!(out.len() as u64 <= offset, "nothing after the failure was written");
     }
 }
 
@@ -106,7 +106,9 @@ fn an_output_that_fails_names_the_cause() {
             let error = plan.write_to(&mut out).unwrap_err();
             assert!(error.is_write(), "{error:?}");
             assert_eq!(error.io().unwrap().kind(), kind);
-            assert!(error.offset().unwrap() <= out.taken.len() as u64);
+            assert_eq!(error.offset(), Some(room as u64), "the first byte that was not taken");
+            let at = plan.map().filter(|extent| extent.offset <= room as u64).last().unwrap();
+            assert_eq!(error.structure(), at.name);
             assert_eq!(out.taken, whole[..room], "what was written is the beginning of the file");
         }
     }

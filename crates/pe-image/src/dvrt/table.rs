@@ -153,7 +153,7 @@ impl<'a> PeFile<'a> {
             return Err(Error::truncated(place, STRUCTURE, 8, bytes.len() as u64));
         };
         let Some(body) = bytes.get(8..).and_then(|rest| rest.get(..size as usize)) else {
-            let allowed = format!("at most {:#x}, the bytes behind it in the section", bytes.len() - 8);
+            let allowed = format!("at most {:#x}, the bytes after it in the section", bytes.len() - 8);
             return Err(Error::field(place, STRUCTURE, "Size", size, allowed));
         };
         let is_64 = self.headers().is_64;

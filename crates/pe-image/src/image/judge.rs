@@ -42,7 +42,7 @@ impl MappedImage<'_> {
         let slot = self.binding.as_ref().zip(indexed).map(|(binding, slot)| &binding.slots()[slot.number as usize]);
         let target = slot.and_then(|slot| slot.result.as_ref().ok()).ok_or(Reason::Unbound)?;
         // The kernel stores each slot as a 32-bit distance from the image base before it looks at the sites. So this
-        // test bites at the upper edge, and the one from the site's end at the lower.
+        // test decides at the upper edge, and the one from the site's end at the lower.
         self.base.rel32_to(target.address).ok_or(Reason::OutOfRange)?;
         let end = self.base.wrapping_add(u64::from(site.0) + SITE_SIZE as u64);
         let distance = end.rel32_to(target.address).ok_or(Reason::OutOfRange)?;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::address::without_password;
 use super::client::{Attempt, Broken, Client, Failure};
-use super::partial::{Limits, Partial, create_new, remove};
+use super::partial::{Form, Limits, Partial, create_new, remove};
 use super::verify::{Verdict, verify};
 use super::{FetchProgress, Outcome};
 use crate::cabinet::Cabinet;
@@ -27,13 +27,6 @@ pub(super) struct Job<'a> {
     pub(super) file: &'a ServerFile,
     pub(super) client: &'a Client<'a>,
     pub(super) store: &'a Store,
-}
-
-/// The forms in which a server may have a file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Plain,
-    Compressed,
 }
 
 /// Where a file is asked for, and where it belongs.
@@ -173,9 +166,8 @@ impl Job<'_> {
     /// Downloads to a temporary file beside the place, and goes on with what an earlier attempt or run has left there.
     fn download(&self, errand: &Errand<'_>) -> Result<Option<Partial>, Failure> {
         let Errand { server, address, form, place, deadline } = *errand;
-        let compressed = form == Form::Compressed;
         let limits = Limits { bytes: self.largest(), deadline };
-        let mut partial = Partial::left_over(place, compressed, address);
+        let mut partial = Partial::left_over(place, form, address);
         let found = self.client.persist(server, deadline, || {
             let range = partial.as_ref().and_then(Partial::range);
             let Some(response) = self.client.get(address, range.as_ref(), deadline)? else {
@@ -183,7 +175,7 @@ impl Job<'_> {
             };
             let partial = match &mut partial {
                 Some(partial) => partial,
-                none => none.insert(Partial::create(place, compressed).map_err(|error| {
+                none => none.insert(Partial::create(place, form).map_err(|error| {
                     Broken::Final(format!("{}: cannot be written beside: {error}", place.display()))
                 })?),
             };

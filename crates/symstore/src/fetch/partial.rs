@@ -24,6 +24,15 @@ pub(super) struct Limits {
     pub(super) deadline: std::time::Instant,
 }
 
+/// The forms in which a server may have a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The file.
+    Plain,
+    /// A cabinet with the file in it, whose name ends in `_`.
+    Compressed,
+}
+
 /// A file on its way, beside its place: `name.partial`, and `name.partial.tag` with what tells whether the server's
 /// file is still the same. Whoever holds it has locked it, until it is whole.
 pub(super) struct Partial {
@@ -35,8 +44,8 @@ pub(super) struct Partial {
 
 impl Partial {
     /// What an earlier run has left of the file, if it can be gone on with.
-    pub(super) fn left_over(place: &Path, compressed: bool, url: &str) -> Option<Self> {
-        let path = partial_path(place, compressed);
+    pub(super) fn left_over(place: &Path, form: Form, url: &str) -> Option<Self> {
+        let path = partial_path(place, form);
         let mut tag = String::new();
         open_own(&tag_path(&path)).ok()?.take(LONGEST_TAG).read_to_string(&mut tag).ok()?;
         let (address, validator) = tag.split_once('\n')?;
@@ -47,8 +56,8 @@ impl Partial {
         Some(Self { path, file, received, validator: usable.then(|| validator.to_owned()) })
     }
 
-    pub(super) fn create(place: &Path, compressed: bool) -> io::Result<Self> {
-        let mut path = partial_path(place, compressed);
+    pub(super) fn create(place: &Path, form: Form) -> io::Result<Self> {
+        let mut path = partial_path(place, form);
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir)?;
         }
@@ -257,9 +266,12 @@ fn cannot_write(error: &io::Error) -> Broken {
     Broken::Final(format!("cannot write: {error}"))
 }
 
-fn partial_path(place: &Path, compressed: bool) -> PathBuf {
+fn partial_path(place: &Path, form: Form) -> PathBuf {
     let mut path = place.as_os_str().to_owned();
-    path.push(if compressed { "_.partial" } else { ".partial" });
+    path.push(match form {
+        Form::Plain => ".partial",
+        Form::Compressed => "_.partial",
+    });
     path.into()
 }
 

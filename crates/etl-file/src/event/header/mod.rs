@@ -26,7 +26,7 @@ pub struct Event<'d> {
     pub id: EventId,
     /// When it was logged; absent from some WPP messages and from kinds whose layout is unknown.
     pub timestamp: Option<Tick>,
-    /// The thread that logged it, where the header says; all ones when that was no thread.
+    /// The thread that logged it, where the header says; all ones when there was no thread.
     pub thread: Option<u32>,
     /// The process that logged it, where the header says.
     pub process: Option<u32>,

@@ -61,7 +61,7 @@ pub struct RecipeModule {
     pub base: u64,
     /// SizeOfImage.
     pub size: u32,
-    /// Name; `None` writes an offset behind the end of the file.
+    /// Name; `None` writes an offset past the end of the file.
     pub name: Option<&'static str>,
     /// CodeView record.
     pub codeview: Vec<u8>,
