@@ -78,6 +78,34 @@ fn the_flow_is_text_or_json_and_names_what_is_missing() {
 }
 
 #[test]
+fn calls_are_a_tree_or_stacks() {
+    let modules = demo().join("modules");
+    let output = ipt(&modules, &["--calls", "--snapshot", "0"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let shown = text(&output.stdout);
+    for words in ["snapshot 0: ", "  from untraced code: ntoskrnl!KeDemo0, not ended", "    interrupt: ntoskrnl!KeDemo"]
+    {
+        assert!(shown.contains(words), "{words} is not in\n{shown}");
+    }
+    let part = ipt(&modules, &["--calls", "--snapshot", "0", "--from-symbol", "demofs!*", "--depth", "2"]);
+    let lines: Vec<&str> = text(&part.stdout).lines().skip(2).collect();
+    assert!(lines[0].ends_with("demofs!FsDemo19, not ended"), "{lines:?}");
+    assert!(lines.last().unwrap().contains(" lines of "), "{lines:?}");
+    let dir = tempfile::tempdir().unwrap();
+    let folded = dir.path().join("stacks.txt").display().to_string();
+    let output = ipt(&modules, &["--folded", &folded]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), ""), "{}", text(&output.stderr));
+    let stacks = std::fs::read_to_string(&folded).unwrap();
+    let count = |line: &str| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap();
+    let report = json(&ipt(&modules, &["--json"]));
+    assert_eq!(report["flow"]["instructions"], stacks.lines().map(count).sum::<u64>());
+    assert!(stacks.lines().any(|line| line.contains("demonet!NetDemo4;demofs!FsDemo19;demofs!FsDemo22 ")), "{stacks}");
+    for bad in [&["--last", "3"][..], &["--calls", "--depth", "0"], &["--calls", "--trace-flow"]] {
+        assert_eq!(ipt(&modules, bad).status.code(), Some(2), "{bad:?}");
+    }
+}
+
+#[test]
 fn a_choice_that_leaves_nothing_says_what_there_is() {
     let modules = demo().join("modules");
     for (arguments, words) in [

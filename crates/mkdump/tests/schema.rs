@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mkdump::report::ipt::FlowEntry;
+use mkdump::report::ipt::{CallEntry, CallKind, CallsChoice, FlowEntry, PlaceReport};
 use mkdump::report::{
     BuildReport, BuiltModule, ExtractReport, FileStatus, HeatReport, Hex, ImportSites, KeptReport, LeftOutReport,
     ModeReport, ModuleReport, ModulesReport, OsReport, PdbReport, RewrittenSites, SCHEMA_VERSION, SitesReport,
@@ -283,4 +283,40 @@ fn ipt_flow() {
         assert!(kinds.contains(&kind), "{kind} is not among {kinds:?}");
     }
     check_strict("ipt-flow", &first);
+}
+
+#[test]
+fn ipt_calls() {
+    let recorded = recorded();
+    let (mut reports, summary) = recorded.calls(&recorded.options(), &CallsChoice::default());
+    // As the command joins them.
+    let mut value = serde_json::to_value(&summary).unwrap();
+    value["snapshots"] = serde_json::to_value(&reports).unwrap();
+    check("ipt-calls", &value);
+    // One snapshot in place of all, with an entry of each kind.
+    let at = || PlaceReport {
+        address: Hex(0x1000),
+        module: Some("a.sys".into()),
+        rva: Some(Hex(0)),
+        symbol: Some("F+0x2".into()),
+        symbol_from: Some("exports"),
+    };
+    let function =
+        CallKind::Function { how: "call", at: at(), instructions: 1, total: 2, open: true, hidden: 0, left_out: 0 };
+    let kinds = [
+        function,
+        CallKind::Loop { total: 4, hidden: 0 },
+        CallKind::Overflow,
+        CallKind::Disabled,
+        CallKind::Switched,
+        CallKind::Paging { cr3: Hex(0x1000) },
+        CallKind::Missing { offset: 3, to: at() },
+        CallKind::UnknownCall { offset: 3, from: at(), module: Some("b.sys".into()) },
+        CallKind::Gap { offset: Some(3), from: Some(at()), what: "wrong".into(), likely: Some("damage") },
+    ];
+    reports.truncate(1);
+    reports[0].calls = kinds.into_iter().map(|what| CallEntry { depth: 0, times: 1, what }).collect();
+    value["snapshots"] = serde_json::to_value(&reports).unwrap();
+    check("ipt-calls", &value);
+    check_strict("ipt-calls", &short(value));
 }

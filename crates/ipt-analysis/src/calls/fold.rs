@@ -4,7 +4,7 @@
 //! matter. A sibling like the one before it is added to it. Several siblings in the same order as those before them
 //! become a loop around one copy of them.
 
-use super::tree::{Kind, Node};
+use super::node::{Kind, Node};
 use crate::transfers::Mark;
 
 /// Siblings in the longest loop that is noticed.

@@ -3,6 +3,7 @@
 //! | file | is |
 //! | --- | --- |
 //! | `tree` | the tree of one snapshot, built while the flow runs |
+//! | `node` | a function in it, or what happened between calls |
 //! | `fold` | repeated siblings become one |
 //! | `view` | the part of a tree that is asked for, as lines |
 //! | `stacks` | the tree as stacks with counts, which flame graphs are drawn from |
@@ -26,12 +27,14 @@
 //! ```
 
 mod fold;
+mod node;
 mod stacks;
 mod tree;
 mod view;
 
+pub use node::{Kind, Node};
 pub use stacks::Stacks;
-pub use tree::{CallTree, Kind, Limits, Node};
+pub use tree::{CallTree, Limits};
 pub use view::{Line, View};
 
 use intel_pt::flow::Code;

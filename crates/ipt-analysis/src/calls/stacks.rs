@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::tree::{CallTree, Kind, Node};
+use super::node::{Kind, Node};
+use super::tree::CallTree;
 
 /// The stacks of any number of trees.
 ///

@@ -1,6 +1,7 @@
 //! The part of a tree that is asked for, as lines.
 
-use super::tree::{CallTree, Kind, Node};
+use super::node::{Kind, Node};
+use super::tree::CallTree;
 
 /// Which part of a tree.
 #[derive(Clone, Copy, Default)]

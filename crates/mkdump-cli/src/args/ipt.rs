@@ -1,10 +1,12 @@
 //! `mkdump ipt`.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use clap::Args;
+use mkdump::report::ipt::SymbolPattern;
 
-use super::values::{id, range, seconds};
+use super::values::{id, level, range, seconds, symbol};
 use super::{IptInputArgs, ModulesArgs, SourceArgs, Switch, exit};
 
 /// `mkdump ipt`.
@@ -35,8 +37,11 @@ pub struct IptCommand {
     /// Print the executed code in order, by module and offset, with names where PDBs are at hand
     #[arg(long)]
     pub trace_flow: bool,
+    /// Which calls.
+    #[command(flatten)]
+    pub calls: CallArgs,
     /// Say how the trace's Intel PT events are made, for a report about a trace that is misread: no names, no paths, no data
-    #[arg(long, conflicts_with_all = ["trace_flow", "evidence", "json", "strict", "modules"])]
+    #[arg(long, conflicts_with_all = ["trace_flow", "calls", "folded", "evidence", "json", "strict", "modules"])]
     pub diagnose: bool,
     /// Exit with 1 when the packets cannot be followed well, so that the result is not to be believed
     #[arg(long)]
@@ -44,6 +49,27 @@ pub struct IptCommand {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// The call tree.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Calls")]
+pub struct CallArgs {
+    /// Print which function called which, as a tree, with repetitions folded
+    #[arg(long, conflicts_with_all = ["trace_flow", "evidence"])]
+    pub calls: bool,
+    /// Only the last N lines of each tree, and the callers of what is in them
+    #[arg(long, value_name = "N", requires = "calls")]
+    pub last: Option<usize>,
+    /// Only N levels of each tree
+    #[arg(long, value_name = "N", requires = "calls", value_parser = level)]
+    pub depth: Option<usize>,
+    /// Only what begins at functions of this name: a glob pattern, with or without the module, as Fs* or ntfs!Fs*
+    #[arg(long, value_name = "NAME", requires = "calls", value_parser = symbol)]
+    pub from_symbol: Option<SymbolPattern>,
+    /// Write the stacks of all calls with their instructions, a line for each, as flame graph tools read them
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["trace_flow", "evidence"])]
+    pub folded: Option<PathBuf>,
 }
 
 /// Which snapshots: those for which everything given holds.

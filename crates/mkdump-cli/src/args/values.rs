@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use mkdump::report::ipt::SymbolPattern;
 use mkdump::{Moment, NameFilter};
 
 /// A moment: seconds, or a raw timestamp.
@@ -43,6 +44,16 @@ pub fn glob(text: &str) -> Result<String, String> {
     let pattern = text.to_owned();
     NameFilter::new(std::slice::from_ref(&pattern), &[]).map_err(|error| error.why)?;
     Ok(pattern)
+}
+
+/// A pattern for names of functions.
+pub fn symbol(text: &str) -> Result<SymbolPattern, String> {
+    SymbolPattern::new(text).map_err(|error| error.why)
+}
+
+/// A number of levels.
+pub fn level(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "allowed are numbers from 1 on".into())
 }
 
 /// A number or a range of numbers: `3`, `2-5`.

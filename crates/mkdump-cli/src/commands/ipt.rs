@@ -1,22 +1,22 @@
 //! `mkdump ipt`: what the Intel PT data of a trace says.
 
-use std::io::{self, Write};
-
 use anyhow::Result;
 use mkdump::IptOptions;
 use mkdump::ipt::choose::SnapshotChoice;
 use mkdump::ipt::why_no_data;
-use mkdump::report::ipt::{FileStatus, FlowReport, FlowSummary, IptReport};
+use mkdump::report::ipt::{FileStatus, FlowReport, IptReport};
 use mkdump::report::ipt::{analyse, diagnose, trace_flow};
 use mkdump::{Reading, Wanted};
-use serde::Serialize;
 
+use self::stream::Stream;
 use super::session::{open, print, print_json, search};
 use super::{Outcome, Session};
 use crate::args::{IptCommand, SelectArgs, SnapshotArgs};
-use crate::show::json::escaped;
 use crate::show::next::{Job, Next};
 use crate::show::{ipt, width};
+
+mod calls;
+mod stream;
 
 /// Shows what the data says, or the flow.
 pub fn run(command: &IptCommand, session: &Session) -> Result<Outcome> {
@@ -37,6 +37,9 @@ pub fn run(command: &IptCommand, session: &Session) -> Result<Outcome> {
     }
     if command.trace_flow {
         return flow(command, &reading, &options, session);
+    }
+    if command.calls.calls || command.calls.folded.is_some() {
+        return calls::run(command, &reading, &options, session);
     }
     let report = analyse(&reading, &options, &session.bars)?;
     session.finish(&report.warnings);
@@ -75,6 +78,7 @@ fn after_report(command: &IptCommand, report: &IptReport) -> Vec<Next> {
     }
     if with(FileStatus::Present) {
         next.push(Next::new("build a dump of these modules", format!("{} --touched", with_data("").line())));
+        next.push(Next::new("see the calls", format!("{} --calls", with_data("ipt").line())));
         next.push(Next::new("read what ran", format!("{} --trace-flow", with_data("ipt").line())));
     }
     next
@@ -93,72 +97,15 @@ fn choice(args: &SnapshotArgs) -> SnapshotChoice {
 
 /// Prints the flow as it comes: it may be far larger than memory.
 fn flow(command: &IptCommand, reading: &Reading<'_>, options: &IptOptions, session: &Session) -> Result<Outcome> {
-    let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let mut first = true;
-    let mut sink = |report: &FlowReport| {
-        if command.json {
-            out.write_all(if first { b"{\"snapshots\":[\n" } else { b",\n" })?;
-            let mut writer = serde_json::Serializer::with_formatter(&mut out, Unseen);
-            report.serialize(&mut writer).map_err(io::Error::from)?;
-        } else {
-            if !first {
-                out.write_all(b"\n")?;
-            }
-            ipt::flow(&mut out, report)?;
-        }
-        first = false;
-        Ok(())
-    };
-    let mut is_closed = false;
-    let mut sink = |report: &FlowReport| {
-        sink(report).inspect_err(|error: &io::Error| is_closed = error.kind() == io::ErrorKind::BrokenPipe)
-    };
-    let summary = match trace_flow(reading, options, &session.bars, &mut sink) {
-        // The reader has seen enough, as `head` has.
-        Err(_) if is_closed => return Ok(Outcome::Done),
-        summary => summary?,
-    };
+    let mut stream = Stream::new(command.json);
+    let mut sink = |report: &FlowReport| stream.add(report, |out| ipt::flow(out, report));
+    let summary = trace_flow(reading, options, &session.bars, &mut sink);
+    let Some(summary) = stream.unless_closed(summary)? else { return Ok(Outcome::Done) };
     session.bars.finish();
-    if command.json {
-        end_json(&mut out, &summary)?;
-    }
-    out.flush()?;
+    stream.end(&summary)?;
     session.warn(&summary.warnings);
     if !command.json {
         session.say(&ipt::flow_summary(&summary, width::stderr()));
     }
     Ok(if command.strict && summary.doubt.is_some() { Outcome::Amiss } else { Outcome::Done })
-}
-
-/// JSON with the characters that are not seen escaped, written as it comes.
-struct Unseen;
-
-impl serde_json::ser::Formatter for Unseen {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        writer.write_all(escaped(fragment).as_bytes())
-    }
-}
-
-/// Closes the list of snapshots and adds the summary's members to the object around it.
-fn end_json(out: &mut impl Write, summary: &FlowSummary) -> Result<()> {
-    let members = escaped(&serde_json::to_string(summary)?);
-    out.write_all(b"\n],")?;
-    out.write_all(members.strip_prefix('{').unwrap_or(&members).as_bytes())?;
-    Ok(out.write_all(b"\n")?)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde::Serialize;
-
-    use super::Unseen;
-
-    #[test]
-    fn the_flow_escapes_what_cannot_be_seen() {
-        let mut out = Vec::new();
-        let name = "a\u{9b}\u{202e}\u{200b}\"\\b.sys";
-        name.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Unseen)).unwrap();
-        assert_eq!(String::from_utf8(out.clone()).unwrap(), r#""a\u009b\u202e\u200b\"\\b.sys""#);
-        assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), name);
-    }
 }

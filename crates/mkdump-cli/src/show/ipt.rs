@@ -321,9 +321,9 @@ fn errors(report: &IptReport, all: bool, width: usize) -> String {
     out
 }
 
-/// The flow of one snapshot, a line for each entry.
-pub fn flow(out: &mut impl Write, report: &FlowReport) -> io::Result<()> {
-    let SnapshotFacts { index, time, cpu, pid, tid, process, thread, trigger, file, bytes } = &report.snapshot;
+/// What identifies a snapshot, in one line.
+pub fn heading(snapshot: &SnapshotFacts) -> String {
+    let SnapshotFacts { index, time, cpu, pid, tid, process, thread, trigger, file, bytes } = snapshot;
     let parts = [
         time.map(|time| moment(time, 6)),
         cpu.map(|cpu| format!("processor {cpu}")),
@@ -334,7 +334,12 @@ pub fn flow(out: &mut impl Write, report: &FlowReport) -> io::Result<()> {
         Some(size(*bytes)),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().map(|part| printable(&part)).collect();
-    writeln!(out, "snapshot {index}: {}", parts.join(", "))?;
+    format!("snapshot {index}: {}", parts.join(", "))
+}
+
+/// The flow of one snapshot, a line for each entry.
+pub fn flow(out: &mut impl Write, report: &FlowReport) -> io::Result<()> {
+    writeln!(out, "{}", heading(&report.snapshot))?;
     if let Some(doubt) = &report.quality.doubt {
         writeln!(out, "NOT RELIABLE: {}", printable(doubt))?;
     }

@@ -2,6 +2,7 @@
 
 pub mod absent;
 pub mod advice;
+pub mod calls;
 pub mod check;
 pub mod extract;
 #[cfg(feature = "fetch")]

@@ -132,6 +132,8 @@ fn json_is_what_the_schema_promises() {
         ("threads", "threads triage.dmp --json".to_owned()),
         ("ipt", "ipt --etl trace.etl -m modules --json".to_owned()),
         ("ipt-flow", "ipt --etl trace.etl -m modules --trace-flow --snapshot 0 --json".to_owned()),
+        ("ipt-calls", "ipt --etl trace.etl -m modules --calls --json".to_owned()),
+        ("ipt-calls", "ipt --etl trace.etl -m modules --calls --json --last 3 --depth 9".to_owned()),
         ("modules", "modules --etl trace.etl --json".to_owned()),
         ("modules", "modules --etl trace.etl --json --at 1 --include ntoskrnl.exe".to_owned()),
         ("modules", "modules --etl trace.etl --json -m modules".to_owned()),

@@ -7,5 +7,5 @@ mod names;
 mod thread_layout;
 
 pub use error::{PdbError, PdbErrorKind};
-pub use names::{ModuleFile, Names, Symbols};
+pub use names::{ModuleFile, Name, Names, SymbolOrigin, Symbols};
 pub use thread_layout::thread_layout;

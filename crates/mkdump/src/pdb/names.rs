@@ -1,9 +1,9 @@
 //! Names for addresses: the nearest symbol of a module's PDB when one is at hand, else its nearest export.
 
-use std::fs;
 use std::io::Cursor;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::{fmt, fs};
 
 use address_map::ModuleId;
 use kernel_code::Search;
@@ -34,6 +34,7 @@ struct Module<'a> {
 pub struct Symbols {
     /// Ascending, one name for each RVA.
     list: Vec<(u32, String)>,
+    origin: SymbolOrigin,
 }
 
 impl<'a> Names<'a> {
@@ -50,11 +51,49 @@ impl<'a> Names<'a> {
 
     /// The nearest symbol at or before `rva` in a module, with the distance: `KiSwapContext+0x42`.
     pub fn name(&self, module: ModuleId, rva: u64) -> Option<String> {
-        let module = self.modules.get(module.0)?;
-        let symbols = module.symbols.get_or_init(|| module.read());
-        let (name, distance) = symbols.nearest(u32::try_from(rva).ok()?)?;
-        Some(if distance == 0 { name.to_owned() } else { format!("{name}+{distance:#x}") })
+        self.nearest(module, rva).map(|name| name.to_string())
     }
+
+    /// The nearest symbol at or before `rva` in a module.
+    pub fn nearest(&self, module: ModuleId, rva: u64) -> Option<Name<'_>> {
+        let symbols = self.symbols(module)?;
+        let (symbol, distance) = symbols.nearest(u32::try_from(rva).ok()?)?;
+        Some(Name { symbol, distance, origin: symbols.origin })
+    }
+
+    /// The symbols of a module.
+    pub fn symbols(&self, module: ModuleId) -> Option<&Symbols> {
+        let module = self.modules.get(module.0)?;
+        Some(module.symbols.get_or_init(|| module.read()))
+    }
+}
+
+/// A place by the nearest symbol at or before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name<'n> {
+    /// The symbol.
+    pub symbol: &'n str,
+    /// Bytes from the symbol to the place.
+    pub distance: u32,
+    /// Where the symbol is from.
+    pub origin: SymbolOrigin,
+}
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.symbol)?;
+        if self.distance == 0 { Ok(()) } else { write!(f, "+{:#x}", self.distance) }
+    }
+}
+
+/// Where the symbols of a module are from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SymbolOrigin {
+    /// Its PDB.
+    Pdb,
+    /// Its exports: most functions have none, so the nearest one may belong to another function.
+    #[default]
+    Exports,
 }
 
 /// What is known about a module's file.
@@ -131,7 +170,7 @@ impl Symbols {
         }
         // Where a procedure and a public symbol share an address, the procedure's name is the undecorated one.
         list.sort();
-        Ok(Self::new(list.into_iter().map(|(rva, _, name)| (rva, name))))
+        Ok(Self::new(list.into_iter().map(|(rva, _, name)| (rva, name)), SymbolOrigin::Pdb))
     }
 
     /// The exports of an image that lie in it.
@@ -145,13 +184,23 @@ impl Symbols {
             })
             .collect();
         list.sort();
-        Self::new(list)
+        Self::new(list, SymbolOrigin::Exports)
     }
 
-    fn new(sorted: impl IntoIterator<Item = (u32, String)>) -> Self {
+    fn new(sorted: impl IntoIterator<Item = (u32, String)>, origin: SymbolOrigin) -> Self {
         let mut list: Vec<(u32, String)> = sorted.into_iter().collect();
         list.dedup_by_key(|(rva, _)| *rva);
-        Self { list }
+        Self { list, origin }
+    }
+
+    /// Where they are from.
+    pub fn origin(&self) -> SymbolOrigin {
+        self.origin
+    }
+
+    /// Where symbols are, ascending.
+    pub fn rvas(&self) -> impl Iterator<Item = u32> {
+        self.list.iter().map(|(rva, _)| *rva)
     }
 
     /// The nearest symbol at or before an RVA, and the distance to it.

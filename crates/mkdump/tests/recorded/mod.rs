@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use mkdump::report::ipt::{FlowReport, FlowSummary, IptReport, analyse, trace_flow};
+use mkdump::report::ipt::{
+    CallsChoice, CallsReport, CallsSummary, FlowReport, FlowSummary, IptReport, analyse, trace_calls, trace_flow,
+};
 use mkdump::{IptOptions, Search, Silent, Source, Wanted};
 use testkit::pt::{Machine, Optimization, Run, System};
 use testkit::trace::TraceFile;
@@ -63,6 +65,18 @@ impl Recorded {
             Ok(())
         };
         let summary = trace_flow(&reading, options, &Silent, &mut sink).unwrap();
+        (reports, summary)
+    }
+
+    pub fn calls(&self, options: &IptOptions, choice: &CallsChoice) -> (Vec<CallsReport>, CallsSummary) {
+        let source = Source::open_etl(&self.path("trace.etl")).unwrap();
+        let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &Silent).unwrap();
+        let mut reports = Vec::new();
+        let mut sink = |report: &CallsReport| {
+            reports.push(report.clone());
+            Ok(())
+        };
+        let summary = trace_calls(&reading, options, choice, &Silent, &mut sink).unwrap();
         (reports, summary)
     }
 }

@@ -11,7 +11,9 @@ use serde::Serialize;
 use super::{QualityReport, SnapshotFacts, UnknownPage, doubt_of};
 use crate::error::Result;
 use crate::jobs::ipt::analyse::IptOptions;
-use crate::jobs::ipt::trace_flow::{Lacking, Traced, trace_flow_with};
+use crate::jobs::ipt::named::{Lacking, Named};
+use crate::jobs::ipt::trace_flow::{Traced, trace_flow_with};
+use crate::pdb::SymbolOrigin;
 use crate::report::{Hex, ModeReport};
 
 /// Follows the chosen snapshots over the code as it was in memory, and hands the flow of each to `sink`, in order. What
@@ -117,6 +119,8 @@ pub struct PlaceReport {
     pub rva: Option<Hex>,
     /// Nearest symbol at or before it, with the distance in hexadecimal.
     pub symbol: Option<String>,
+    /// `pdb`, or `exports`, of which the nearest may belong to another function.
+    pub symbol_from: Option<&'static str>,
 }
 
 /// What a flow over all chosen snapshots lacked, and its sums.
@@ -159,25 +163,25 @@ pub struct MissingModule {
 
 impl From<Traced<'_, '_>> for FlowReport {
     fn from(mut traced: Traced<'_, '_>) -> Self {
-        let trace = std::mem::take(&mut traced.trace);
+        let (trace, named) = (std::mem::take(&mut traced.trace), traced.named);
         let mut flow: Vec<FlowEntry> = Vec::new();
         for entry in trace.entries {
             if let Entry::Executed(range) = &entry
                 && let Some(FlowEntry::Executed { at, size, times }) = flow.last_mut()
-                && (at.address.0, *size) == (traced.address(range.start), range.len)
+                && (at.address.0, *size) == (named.address(range.start), range.len)
             {
                 *times += 1;
                 continue;
             }
-            flow.push(flow_entry(&traced, entry));
+            flow.push(flow_entry(named, entry));
         }
         let quality = QualityReport::from(&trace.quality);
-        Self { snapshot: SnapshotFacts::of(traced.chosen, traced.number), cut: trace.cut, quality, flow }
+        Self { snapshot: SnapshotFacts::of(named.chosen, traced.number), cut: trace.cut, quality, flow }
     }
 }
 
-fn flow_entry(traced: &Traced<'_, '_>, entry: Entry) -> FlowEntry {
-    let place = |place| place_report(traced, place);
+fn flow_entry(named: &Named<'_, '_>, entry: Entry) -> FlowEntry {
+    let place = |place| PlaceReport::of(named, place);
     match entry {
         Entry::Executed(range) => FlowEntry::Executed { at: place(range.start), size: range.len, times: 1 },
         Entry::Interrupt { from, to } => FlowEntry::Interrupt { from: place(from), to: place(to) },
@@ -187,20 +191,27 @@ fn flow_entry(traced: &Traced<'_, '_>, entry: Entry) -> FlowEntry {
         Entry::Paging { cr3 } => FlowEntry::Paging { cr3: Hex(cr3) },
         Entry::Missing { offset, at } => FlowEntry::Missing { offset, at: place(at) },
         Entry::UnknownCall { offset, at } => {
-            let to = traced.execution.callee(traced.address(at));
-            let to = to.map(|module| traced.execution.entry(module).module.name.clone());
+            let to = named.callee(named.address(at)).map(ToOwned::to_owned);
             FlowEntry::UnknownCall { offset, at: place(at), to }
         }
         Entry::Gap { offset, at, what, likely } => FlowEntry::Gap { offset, at: at.map(place), what, likely },
     }
 }
 
-fn place_report(traced: &Traced<'_, '_>, place: Place) -> PlaceReport {
-    PlaceReport {
-        address: Hex(traced.address(place)),
-        module: place.module.map(|module| traced.execution.entry(module).module.name.clone()),
-        rva: place.module.map(|_| Hex(place.offset)),
-        symbol: traced.symbol(place),
+impl PlaceReport {
+    /// A place of the code that was followed.
+    pub(super) fn of(named: &Named<'_, '_>, place: Place) -> Self {
+        let symbol = named.symbol(place);
+        Self {
+            address: Hex(named.address(place)),
+            module: place.module.map(|module| named.execution.entry(module).module.name.clone()),
+            rva: place.module.map(|_| Hex(place.offset)),
+            symbol: symbol.map(|symbol| symbol.to_string()),
+            symbol_from: symbol.map(|symbol| match symbol.origin {
+                SymbolOrigin::Pdb => "pdb",
+                SymbolOrigin::Exports => "exports",
+            }),
+        }
     }
 }
 

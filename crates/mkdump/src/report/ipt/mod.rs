@@ -9,10 +9,14 @@ use super::{Hex, ModeReport, SourceReport};
 use crate::jobs::ipt::chosen::Chosen;
 
 mod analysis;
+mod calls;
 mod diagnose;
 mod flow;
 
 pub use analysis::analyse;
+pub use calls::{
+    CallEntry, CallKind, CallsChoice, CallsReport, CallsSummary, SymbolPattern, debugger_name, trace_calls,
+};
 pub use diagnose::diagnose;
 pub use flow::{FlowEntry, FlowReport, FlowSummary, MissingModule, PlaceReport, trace_flow};
 
