@@ -1,5 +1,6 @@
 //! `mkdump ipt` over generated systems: what was executed is known exactly.
 
+#[allow(dead_code, reason = "other tests use the rest")]
 mod recorded;
 
 use std::collections::BTreeSet;
