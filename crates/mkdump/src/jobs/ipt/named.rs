@@ -106,7 +106,8 @@ pub(crate) fn with_names<T>(
             return Err(SearchError::no_files(&options.search.roots, looked_at).into());
         }
         let names = Names::find(&files(execution), &options.search);
-        let lacking = Lacking { execution, modules: BTreeMap::new(), pages: BTreeMap::new(), quality: Vec::new(), warnings };
+        let lacking =
+            Lacking { execution, modules: BTreeMap::new(), pages: BTreeMap::new(), quality: Vec::new(), warnings };
         then(&Named { chosen: &chosen, execution, names: &names }, lacking)
     })
 }
