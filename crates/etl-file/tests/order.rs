@@ -41,6 +41,17 @@ fn streams_of_processors_are_merged_by_time() {
     }
 }
 
+/// The index of a processor has eleven bits, in machines with more than 256 of them; before Windows 8 it was a byte.
+#[test]
+fn processors_beyond_256_are_told_apart() {
+    let mut trace = TraceFile::new();
+    (trace.start_tick, trace.processors) = (0, 2048);
+    for (tick, processor) in [(10, 0), (20, 255), (30, 256), (40, 300), (50, 1023), (60, 2047)] {
+        trace.kernel_base(processor, tick, 0);
+    }
+    assert_eq!(merged(&trace.finish()), [(0, 10), (255, 20), (256, 30), (300, 40), (1023, 50), (2047, 60)]);
+}
+
 #[test]
 fn a_clock_that_steps_back_keeps_its_processors_order() {
     let mut trace = TraceFile::new();

@@ -62,7 +62,7 @@ fn a_synthetic_machine_tells_its_build_lab() {
         let range = dump.memory.iter().find(|range| range.address == address).unwrap();
         let mut bytes = vec![1; range.size as usize];
         range.source.read_at(0, &mut bytes).unwrap();
-        assert_eq!(bytes, [given[..kept].as_bytes(), &vec![0; 0x100 - kept]].concat());
+        assert_eq!(bytes, [&given.as_bytes()[..kept], &vec![0; 0x100 - kept]].concat());
     }
 }
 
