@@ -28,7 +28,7 @@ pub fn sync_forward(bytes: &[u8], from: usize) -> Option<usize> {
             if end - start >= PSB.len() {
                 return Some(end - PSB.len());
             }
-            at = end.max(at + 1);
+            at = end;
         } else {
             at += 8;
         }

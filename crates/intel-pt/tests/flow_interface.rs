@@ -63,6 +63,22 @@ fn a_cr3_load_changes_the_code_after_it() {
 }
 
 #[test]
+fn a_reference_to_code_is_that_code() {
+    let pip = Some(Pip { cr3: SECOND, non_root: false });
+    assert_eq!((&TwoSpaces).space(pip), TwoSpaces.space(pip));
+    assert_ne!((&TwoSpaces).space(pip), (&TwoSpaces).space(None));
+}
+
+#[test]
+fn adjoining_ranges_are_read_as_one() {
+    let code: &[(u64, &[u8])] = &[(0x1000, &[1, 2, 3]), (0x1003, &[4, 5, 6, 7, 8]), (0x1001, &[9; 9])];
+    let mut out = [0; 6];
+    assert_eq!((code.read(Space(0), 0x1001, &mut out), out), (6, [2, 3, 4, 5, 6, 7]));
+    assert_eq!((code.read(Space(7), 0x1007, &mut out), out), (3, [8, 9, 9, 5, 6, 7]));
+    assert_eq!(code.read(Space(0), 0x100a, &mut out), 0);
+}
+
+#[test]
 fn an_interrupt_into_another_space_reads_its_handler_there() {
     let mut trace = begin(FIRST, 0x2000);
     trace.fup(0x2000, Compression::Low16).pip(SECOND, false).tip(0x1003, Compression::Low16);

@@ -214,6 +214,30 @@ fn what_does_not_fit_is_named() {
 }
 
 #[test]
+fn a_loop_of_several_blocks_is_endless_too() {
+    // 1000: jmp 1010 · 1010: jmp 1020 · 1020: jmp 1000
+    let mut bytes = vec![0xcc; 0x22];
+    bytes[..2].copy_from_slice(&[0xeb, 0x0e]);
+    bytes[0x10..0x12].copy_from_slice(&[0xeb, 0x0e]);
+    bytes[0x20..0x22].copy_from_slice(&[0xeb, 0xde]);
+    let code: &[(u64, &[u8])] = &[(0x1000, &bytes)];
+    let mut trace = begin(0x1000);
+    trace.tip(0x1000, LOW);
+    assert_eq!(kind(walk(code, trace).1), ErrorKind::EndlessLoop);
+}
+
+#[test]
+fn items_of_a_block_are_not_taken_for_branches() {
+    // 1000: jz 1002; jmp rax. The first byte of each item looks like a short TNT outside a block.
+    let code: &[(u64, &[u8])] = &[(0x1000, &[0x74, 0x00, 0xff, 0xe0])];
+    let mut trace = begin(0x1000);
+    trace.bbp(4, true).bip4(9, 0x0606_0606).bip4(10, 6).tnt(&[true]).tip(0x1000, LOW);
+    trace.bbp(4, false).bip8(9, 6).bep(false).tnt(&[false]).tip(0x1002, LOW);
+    let (log, stop) = walk(code, trace);
+    assert_eq!((log.ranges.list(), stop), ([(0x1000, 0x1004), (0x1000, 0x1004)].as_slice(), Stop::End));
+}
+
+#[test]
 fn straight_code_is_bounded_by_the_budget() {
     // 1000: 300 nops; jmp rax
     let mut bytes = vec![0x90; 300];

@@ -105,6 +105,7 @@ fn damage_is_named() {
     assert_eq!(reason(&[0xad; 9]), "packet tip: IPBytes is 0x5, allowed: 0 to 4, 6");
     assert_eq!(reason(&[0x02, 0x52, 0, 0]), "packet ptw: size is 0x2, allowed: 0 (4 bytes), 1 (8 bytes)");
     assert_eq!(reason(&[0x02, 0x82, 0x02, 0x83]), "packet psb: byte is 0x83, allowed: 82");
+    assert_eq!(reason(&[0x02, 0x82, 0x03, 0x82]), "packet psb: byte is 0x3, allowed: 02");
     assert_eq!(
         reason(&[0x02, 0xa3, 1, 0, 0, 0, 0, 0]),
         "packet tnt.64: payload is 0x1, allowed: a stop bit above bit 0"
