@@ -98,7 +98,13 @@ impl Copy {
 
     fn cargo(&self, arguments: &[&str]) -> Result<(bool, Vec<Value>)> {
         let mut command = paths::cargo();
-        command.current_dir(&self.root).args(arguments).args(["--package", &self.name, "--all-features", "--message-format", "json"]);
+        command.current_dir(&self.root).args(arguments).args([
+            "--package",
+            &self.name,
+            "--all-features",
+            "--message-format",
+            "json",
+        ]);
         command.env("CARGO_TARGET_DIR", &self.target).env("RUSTFLAGS", "-Awarnings").env("CARGO_INCREMENTAL", "0");
         // Built once and run thousands of times.
         command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "2");
