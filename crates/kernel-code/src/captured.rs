@@ -129,10 +129,10 @@ impl CapturedForms {
             if counts.linked > 0 { format!("{through}, {} as linked", counts.linked) } else { through }
         };
         let from = match (code.total(), stacks.total()) {
-            (_, 0) => format!("the captured code: branches {}", in_code(code)),
+            (_, 0) => format!("the branches in the captured code: {}", in_code(code)),
             (0, _) => format!("return addresses on captured stacks: {}", after(stacks)),
             _ => format!(
-                "the captured code: branches {}; and from return addresses on captured stacks: {}",
+                "the branches in the captured code: {}; and from return addresses on captured stacks: {}",
                 in_code(code),
                 after(stacks)
             ),
@@ -274,7 +274,7 @@ mod tests {
         type Case<'a> = ([(u64, u64); 2], Option<(bool, &'a str)>);
         let cases: &[Case<'_>] = &[
             ([(0, 0), (0, 0)], None),
-            ([(104, 0), (0, 0)], Some((true, "branches 104 through"))),
+            ([(104, 0), (0, 0)], Some((true, "branches in the captured code: 104 through"))),
             // Some sections are never rewritten.
             ([(1, 50), (0, 0)], Some((true, "1 through the kernel's retpoline stubs, 50 as linked"))),
             ([(0, 7), (0, 0)], Some((false, "0 through the kernel's retpoline stubs, 7 as linked"))),

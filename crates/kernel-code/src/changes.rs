@@ -208,7 +208,7 @@ fn decided(verdict: &Verdict, modules: &[ModuleId], default: Mode) -> ImportMode
                     )
                 }
                 0 => "no executed import call distinguishes the two forms".to_owned(),
-                votes if votes < MIN_VOTES => format!("{calls} decide, {MIN_VOTES} are needed"),
+                votes if votes < MIN_VOTES => format!("only {calls} tell the two forms apart, {MIN_VOTES} are needed"),
                 _ => format!("{calls} do not agree: {votes}"),
             };
             let others = Mode::new(default.on, format!("{}; the Intel PT data is inconclusive: {why}", default.reason));
@@ -346,7 +346,7 @@ mod tests {
                 Answer::Undecided,
                 "on",
                 [true; 4],
-                "3 import calls executed in the trace decide, 4",
+                "only 3 import calls executed in the trace tell the two forms apart, 4",
             ),
             (&[(5, 5), (0, 0), (0, 0)], Answer::Undecided, "on", [true; 4], "do not agree: 5 direct, 5"),
             (&[(0, 0), (0, 0), (0, 0)], Answer::Undecided, "on", [true; 4], "no executed import call"),

@@ -186,7 +186,7 @@ fn captured_branches_as_linked_show_that_retpolines_were_off() {
     let mut code = vec![0; 0x800];
     mapped.read(pe_image::Rva(0x1800), &mut code);
     let source = user(dir.path(), &[(DRV + 0x1800, code)]);
-    let off = ("off", "branches 0 through the kernel's retpoline stubs, 6 as linked");
+    let off = ("off", "branches in the captured code: 0 through the kernel's retpoline stubs, 6 as linked");
     check(dir.path(), &source, NOTHING, off);
 }
 

@@ -88,6 +88,31 @@ fn of_modules_at_one_place_the_later_load_is_in_whoever_has_a_file() {
     );
 }
 
+/// The first driver of a triage dump is `nt` to debuggers, so the kernel is listed although its file is missing.
+#[test]
+fn the_kernel_leads_a_triage_dump_without_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut trace = TraceFile::new();
+    trace.kernel_base(0, START + 1, KERNEL);
+    trace.module(0, START + 1, &Module::kernel("ntoskrnl.exe", KERNEL, 0x80_0000));
+    trace.module(0, START + 1, &file(dir.path(), &with_code("drv.sys"), DRIVER));
+    let path = dir.path().join("trace.etl");
+    std::fs::write(&path, trace.finish()).unwrap();
+    let mut search = Search::new(vec![dir.path().to_owned()], &Default::default());
+    search.cache = symstore::Cache::Off;
+    let output = dir.path().join("out.dmp");
+    let options =
+        BuildOptions { search, output: output.clone(), format: mkdump::Format::Triage, ..BuildOptions::default() };
+    let source = Source::open_etl(&path).unwrap();
+    let report = build(&source, &source.read(Wanted::default(), &Silent).unwrap(), &options, &Silent).unwrap();
+    assert_eq!(statuses(&report), [("ntoskrnl.exe", Status::Missing), ("drv.sys", Status::Included)]);
+    assert!(told(&report).iter().all(|warning| !warning.contains("nt")), "{:?}", report.warnings);
+    let bytes = std::fs::read(output).unwrap();
+    let made = mkdump::dump::Dump::open(&bytes).unwrap();
+    let first = made.triage().unwrap().drivers().next().unwrap().unwrap();
+    assert_eq!((first.base, made.snapshot().kernel_base), (KERNEL, Some(KERNEL)));
+}
+
 #[test]
 fn a_dump_without_code_is_told_from_one_with_code() {
     let dir = tempfile::tempdir().unwrap();

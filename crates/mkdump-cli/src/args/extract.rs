@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use mkdump::extract::Provider;
 
-use super::exit;
 use super::values::range;
+use super::{exit, values};
 
 /// One line a paragraph: clap breaks lines where the terminal's width asks for it.
 const AFTER: &str = "\
@@ -49,10 +49,10 @@ pub struct ExtractCommand {
     pub json: bool,
 }
 
-/// Two times in seconds with a hyphen between.
+/// Two times with a hyphen between, each as lists show it.
 fn seconds(text: &str) -> Result<RangeInclusive<f64>, String> {
-    let allowed = || "allowed are two times in seconds, such as 1.5-3".to_owned();
-    let number = |text: &str| text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
+    let allowed = || "allowed are two times, such as 1.5-3 or 1m40s-2m".to_owned();
+    let number = |text: &str| values::seconds(text).ok().filter(|number| *number >= 0.0);
     let (from, to) = text.split_once('-').ok_or_else(allowed)?;
     let (from, to) = number(from).zip(number(to)).ok_or_else(allowed)?;
     if to < from { Err(format!("{to} comes before {from}")) } else { Ok(from..=to) }

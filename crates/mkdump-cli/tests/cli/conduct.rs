@@ -206,7 +206,7 @@ fn piped_text_is_not_broken() {
         ),
         (
             "ipt --etl trace.etl -m modules",
-            "the Intel PT data is inconclusive: 2 import calls executed in the trace decide, 4 are needed",
+            "the Intel PT data is inconclusive: only 2 import calls executed in the trace tell the two forms apart, 4 are needed",
         ),
         ("check out.dmp", "(SHA-256 "),
         ("request --etl trace.etl -m modules -o request.ps1", "demofs.sys"),
