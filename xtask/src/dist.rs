@@ -18,6 +18,7 @@ const PUBLISHED: &[&str] = &[
     "intel-pt",
     "address-map",
     "call-forms",
+    "etl-extract",
     "symstore",
     "kernel-snapshot",
     "kernel-code",

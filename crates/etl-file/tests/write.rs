@@ -9,6 +9,9 @@ use proptest::prelude::*;
 use std::path::Path;
 use testkit::trace::{Compression, Event, Header, Module, Payload, TraceFile, shaped_trace};
 
+/// A change that makes another kind of file out of the ordinary one.
+type Change = fn(&mut TraceFile);
+
 const GUID: &str = "12345678-9abc-def0-1122-334455667788";
 
 /// Writes a trace anew with every event as it is.
@@ -119,7 +122,7 @@ fn every_header() -> Vec<Event> {
 
 #[test]
 fn files_of_every_kind_come_back() {
-    let kinds: &[(&str, fn(&mut TraceFile))] = &[
+    let kinds: &[(&str, Change)] = &[
         ("plain", |_| ()),
         ("XPRESS", |trace| trace.compression = Compression::Xpress),
         ("some plain", |trace| (trace.compression, trace.plain_every) = (Compression::Xpress, 2)),

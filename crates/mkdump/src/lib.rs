@@ -39,9 +39,10 @@ pub mod request;
 mod select;
 
 pub use error::{Error, Result};
+pub use etl_extract::shared_path;
 pub use jobs::build_dump::{BuildOptions, Format, ListKind, Selection, can_build};
 pub use jobs::check;
-pub use jobs::extract::{self, ExtractOptions, shared_path};
+pub use jobs::extract::{self, ExtractOptions};
 pub use jobs::ipt::analyse::IptOptions;
 pub use jobs::modules::{ListOptions, no_modules, require_kernel_modules, why_no_modules};
 pub use jobs::threads::ThreadListOptions;

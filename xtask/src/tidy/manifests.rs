@@ -15,6 +15,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("address-map", &[]),
     ("call-forms", &["intel-pt"]),
     ("symstore", &["pe-image"]),
+    ("etl-extract", &["etl-file"]),
     // Neither module files nor PDBs, whose crate is symstore.
     ("kernel-snapshot", &["address-map", "etl-file", "mdmp", "pe-image"]),
     // What it needs of dumps are plain values of kernel-snapshot.
@@ -25,6 +26,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         "mkdump",
         &[
             "address-map",
+            "etl-extract",
             "etl-file",
             "pe-image",
             "mdmp",
@@ -41,6 +43,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         "acceptance",
         &[
             "address-map",
+            "etl-extract",
             "etl-file",
             "pe-image",
             "mdmp",

@@ -142,14 +142,16 @@ impl Kind {
     }
 }
 
-/// The address of the image that an event is about, if it is one of the kinds that are about images: all of them begin
-/// with it. Far cheaper than reading the whole record, and most images are user processes'.
-pub(crate) fn image_base(event: &Event<'_>) -> Option<u64> {
-    let about_image = match Kind::of(event)? {
-        Kind::Hook(hook) => ImageAction::of(hook).is_some(),
-        Kind::ImageId(opcode) => matches!(opcode, 0 | 36 | 37),
-        Kind::KernelProcess(id) => matches!(id, 5 | 6),
-        Kind::SystemConfigEx(_) => false,
-    };
-    about_image.then(|| Bytes(event.payload).pointer(0, event.pointer_size.into())).flatten()
+impl Event<'_> {
+    /// The address of the image that the event is about, if it is of one of the kinds that are about images: all of them
+    /// begin with it. Far cheaper than reading the whole record, and most images are user processes'.
+    pub fn image_base(&self) -> Option<u64> {
+        let about_image = match Kind::of(self)? {
+            Kind::Hook(hook) => ImageAction::of(hook).is_some(),
+            Kind::ImageId(opcode) => matches!(opcode, 0 | 36 | 37),
+            Kind::KernelProcess(id) => matches!(id, 5 | 6),
+            Kind::SystemConfigEx(_) => false,
+        };
+        about_image.then(|| Bytes(self.payload).pointer(0, self.pointer_size.into())).flatten()
+    }
 }

@@ -10,7 +10,7 @@ use crate::error::{Diagnostic, Error};
 use crate::event::{Event, EventId, Events, Filter};
 use crate::parallel::scan_batches;
 use crate::raw::{BufferFlags, HookId, ProviderGuid};
-use crate::records::{DebugId, Image, ImageId, ProcessRecord, Record, ThreadRecord, image_base};
+use crate::records::{DebugId, Image, ImageId, ProcessRecord, Record, ThreadRecord};
 use crate::timeline::is_kernel_image;
 use crate::trace::Trace;
 use std::borrow::Cow;
@@ -149,7 +149,7 @@ impl<'a> Found<'a> {
             let record = event.and_then(|raw| {
                 let event = raw.parse()?;
                 length = raw.bytes.len();
-                let user_image = || image_base(&event).is_some_and(|base| !is_kernel_image(None, base, pointer_size));
+                let user_image = || event.image_base().is_some_and(|base| !is_kernel_image(None, base, pointer_size));
                 if !options.user_modules && user_image() {
                     Ok((event, Record::Other))
                 } else {

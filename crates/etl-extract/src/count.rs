@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use etl_file::{Event, EventId, Guid, HookId, ProviderGuid, RawEvent};
 
-use super::keep::{Keeper, What};
+use crate::keep::{Keeper, What};
 
 /// Events of each kind.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +55,7 @@ impl Kind {
 }
 
 impl Counts {
-    pub(super) fn add(&mut self, raw: &RawEvent<'_>, keeper: &Keeper) {
+    pub(crate) fn add(&mut self, raw: &RawEvent<'_>, keeper: &Keeper) {
         if let Some(kept) = keeper.keep(raw) {
             *self.kept.entry(kept.what).or_default() += 1;
             self.paths_cut += u64::from(kept.cut);
@@ -69,7 +69,7 @@ impl Counts {
         *self.left_out.entry(parsed.map_or(Kind::Unknown, |event| Kind::of(&event))).or_default() += 1;
     }
 
-    pub(super) fn join(&mut self, later: Self) {
+    pub(crate) fn join(&mut self, later: Self) {
         later.kept.into_iter().for_each(|(what, events)| *self.kept.entry(what).or_default() += events);
         later.left_out.into_iter().for_each(|(kind, events)| *self.left_out.entry(kind).or_default() += events);
         self.paths_cut += later.paths_cut;

@@ -9,8 +9,8 @@ use etl_file::{
     is_kernel_image,
 };
 
-use super::ExtractOptions;
-use super::path::{file_name, shared_path};
+use crate::Options;
+use crate::path::{file_name, shared_path};
 
 /// What an event was kept as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,7 +72,7 @@ impl What {
 }
 
 /// An event to be written.
-pub(super) struct Kept {
+pub(crate) struct Kept {
     pub what: What,
     pub header: EventHeader,
     pub payload: Vec<u8>,
@@ -81,17 +81,18 @@ pub(super) struct Kept {
 }
 
 /// Identifies an Intel PT snapshot: processor, process, thread, trigger time, options.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct SnapshotKey(u16, u32, u32, Tick, u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SnapshotKey(u16, u32, u32, Tick, u64);
 
 impl SnapshotKey {
+    /// That of a snapshot that a survey found.
     pub fn of(snapshot: &IptSnapshot<'_>) -> Self {
         Self(snapshot.processor, snapshot.pid, snapshot.tid, snapshot.trigger_time, snapshot.options)
     }
 }
 
 /// Decides event by event.
-pub(super) struct Keeper {
+pub(crate) struct Keeper {
     pointer_size: u8,
     clock: Clock,
     asked: Vec<Guid>,
@@ -104,20 +105,15 @@ pub(super) struct Keeper {
 const LEFT_OUT: &str = "left-out";
 
 impl Keeper {
-    pub fn new(trace: &Trace<'_>, options: &ExtractOptions) -> Self {
+    pub fn new(trace: &Trace<'_>, options: &Options) -> Self {
         Self {
             pointer_size: if trace.header().pointer_size == 4 { 4 } else { 8 },
             clock: trace.clock(),
             asked: options.providers.iter().map(|provider| provider.0).collect(),
             time: options.time.clone(),
-            chosen: None,
+            chosen: options.snapshots.clone(),
             triggers: HashSet::new(),
         }
-    }
-
-    /// Keeps Intel PT data of these snapshots only.
-    pub fn choose(&mut self, chosen: HashSet<SnapshotKey>) {
-        self.chosen = Some(chosen);
     }
 
     /// Keeps the events of these processors and times as triggers.
@@ -143,6 +139,11 @@ impl Keeper {
         }
         let is_trigger = self.is_trigger(&event);
         if !is_trigger && !may_be_needed(&event) {
+            return None;
+        }
+        // Most image events are user processes', and are not worth reading.
+        let is_user_image = |base| !is_kernel_image(None, base, self.pointer_size);
+        if !is_trigger && event.image_base().is_some_and(is_user_image) {
             return None;
         }
         let mut header = EventHeader::of(&event);
@@ -233,14 +234,29 @@ fn may_be_needed(event: &Event<'_>) -> bool {
     if let EventId::Provider(provider) = event.id {
         return provider.provider == ProviderGuid::KERNEL_PROCESS;
     }
-    event.hook().is_some_and(|hook| match hook {
-        HookId::IMAGE_LOAD | HookId::IMAGE_UNLOAD | HookId::IMAGE_DC_START | HookId::IMAGE_DC_END => true,
-        HookId::KERNEL_BASE | HookId::IPT | HookId::BUILD_LAB => true,
-        HookId::CONFIG_CPU | HookId::CONFIG_PROCESSOR | HookId::CONFIG_DEVICE_FAMILY => true,
-        HookId::PROCESS_START | HookId::PROCESS_END | HookId::PROCESS_DC_START | HookId::PROCESS_DC_END => true,
-        HookId::THREAD_START | HookId::THREAD_END | HookId::THREAD_DC_START | HookId::THREAD_DC_END => true,
-        _ => false,
-    })
+    matches!(
+        event.hook(),
+        Some(
+            HookId::IMAGE_LOAD
+                | HookId::IMAGE_UNLOAD
+                | HookId::IMAGE_DC_START
+                | HookId::IMAGE_DC_END
+                | HookId::KERNEL_BASE
+                | HookId::IPT
+                | HookId::BUILD_LAB
+                | HookId::CONFIG_CPU
+                | HookId::CONFIG_PROCESSOR
+                | HookId::CONFIG_DEVICE_FAMILY
+                | HookId::PROCESS_START
+                | HookId::PROCESS_END
+                | HookId::PROCESS_DC_START
+                | HookId::PROCESS_DC_END
+                | HookId::THREAD_START
+                | HookId::THREAD_END
+                | HookId::THREAD_DC_START
+                | HookId::THREAD_DC_END
+        )
+    )
 }
 
 /// An event of a provider that was asked for: its payload as it is, and of the extended items those that say how to

@@ -7,7 +7,7 @@ use etl_file::{Guid, ProviderGuid};
 
 /// A class or provider of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Provider(pub(super) Guid);
+pub struct Provider(pub(crate) Guid);
 
 /// Neither a GUID nor a name that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ const PERSONAL: &[&str] = &["Users", "Profiles", "Temp", "..", "."];
 /// the file's name alone elsewhere.
 ///
 /// ```
-/// use mkdump::shared_path;
+/// use etl_extract::shared_path;
 /// assert_eq!(shared_path(r"\SystemRoot\System32\drivers\tcpip.sys"), r"\SystemRoot\System32\drivers\tcpip.sys");
 /// assert_eq!(shared_path(r"\??\C:\Users\anna\build\test.sys"), "test.sys");
 /// ```
@@ -18,7 +18,7 @@ pub fn shared_path(path: &str) -> &str {
 }
 
 /// The last component.
-pub(super) fn file_name(path: &str) -> &str {
+pub(crate) fn file_name(path: &str) -> &str {
     path.rsplit(['\\', '/']).next().unwrap_or_default()
 }
 
