@@ -21,7 +21,7 @@ struct Measurement {
 /// `cargo xtask bench [ARGUMENT]…`; the arguments go to `cargo bench`.
 pub fn run(arguments: &[String]) -> Result<Outcome> {
     let criterion = paths::target().join("criterion");
-    // What an earlier run measured is no part of this one.
+    // What an earlier run measured does not belong to this one.
     if criterion.exists() {
         std::fs::remove_dir_all(&criterion)?;
     }
@@ -50,7 +50,7 @@ fn is_reference(function: &str) -> bool {
     function.starts_with("reference") || function.starts_with("sum u64")
 }
 
-/// Time per byte, or per iteration where no throughput is told.
+/// Time per byte, or per iteration where no throughput is given.
 fn per_byte(one: &Measurement) -> f64 {
     one.nanoseconds / one.bytes.unwrap_or(1.0)
 }

@@ -149,7 +149,7 @@ fn tests() -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// The libraries alone: the command and the library behind it share a name, so their pages would too.
+/// The libraries alone: the command and its library share a name, so their pages would too.
 fn doc() -> Result<Outcome> {
     program::run(
         paths::cargo()

@@ -86,7 +86,7 @@ impl Outcome {
         }
     }
 
-    /// The counts behind the verdict: "12 passed, 1 skipped".
+    /// The counts that the verdict comes from: "12 passed, 1 skipped".
     pub fn counts(&self) -> String {
         let mut parts = vec![format!("{} passed", self.passed)];
         if self.failed() {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// What a finished program left behind.
+/// The results of a finished program.
 #[derive(Debug)]
 pub struct Captured {
     /// How it ended; `None` when it was stopped because its time was up.

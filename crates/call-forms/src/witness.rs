@@ -121,7 +121,7 @@ impl<C: Code + Sync + ?Sized> Walk<'_, '_, C> {
                     }
                 }
                 Stop::Break { ip } => {
-                    // Sites that lead to each other without a packet would go on for ever.
+                    // Sites that lead to each other without a packet would go on forever.
                     let here = (walker.offset(), walker.bits_left());
                     idle = if here == place { idle + 1 } else { 0 };
                     place = here;

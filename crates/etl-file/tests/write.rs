@@ -1,6 +1,6 @@
 //! What is read, written and read again is equal: events, headers, records, buffers and whole files.
 
-use etl_file::write::{Body, EventHeader, Layout, Packing, Plan, RewriteOptions, Writer, payload};
+use etl_file::write::{Body, ErrorKind, EventHeader, Layout, Packing, Plan, RewriteOptions, Writer, payload};
 use etl_file::{
     Buffer, BufferFlags, BufferHeader, LogFileMode, LogHeader, Losses, RawEvent, Record, Scratch, Survey,
     SurveyOptions, Trace,
@@ -313,9 +313,11 @@ fn what_cannot_be_written_is_refused_before_anything_is() {
     let narrow = header(etl_file::HeaderKind::PERFINFO32);
     let error = payload(&Record::KernelBase(0xffff_f800_0000_0000), &narrow).unwrap_err();
     assert_eq!(error.to_string(), "KernelBase is 0xfffff80000000000, which a pointer of 32 bits cannot hold");
+    assert_eq!(error.kind(), ErrorKind::Value);
     let mut body = Body::default();
     let error = body.event(&narrow, &[0; 0x1_0000]).unwrap_err();
     assert_eq!(error.to_string(), "event: 65552 bytes, allowed are up to 65535");
+    assert_eq!(error.kind(), ErrorKind::Size);
     assert!(body.is_empty(), "nothing is left of it");
     let mut plan = Plan::new(LogHeader::new(8, 4096), Packing::Plain);
     let error = plan.add(BufferHeader::first(), 17 << 20).unwrap_err();
@@ -325,6 +327,7 @@ fn what_cannot_be_written_is_refused_before_anything_is() {
     let mut writer = Writer::new(&layout, Vec::new());
     let error = writer.buffer(&Body::default()).unwrap_err();
     assert_eq!(error.to_string(), "buffer 0: the length of its events is 0, and 8 was planned");
+    assert_eq!(error.kind(), ErrorKind::Plan);
     assert!(writer.finish().is_err(), "a buffer is missing");
 }
 

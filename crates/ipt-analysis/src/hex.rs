@@ -81,7 +81,7 @@ pub(super) struct Spelled {
 
 impl Spelled {
     /// The same with the bytes of each group reversed: viewers that print words print them so. Nothing when the groups
-    /// are no words.
+    /// are not words.
     pub(super) fn as_words(&self) -> Option<Vec<u8>> {
         let group = self.group.filter(|group| matches!(group, 2 | 4 | 8) && self.bytes.len().is_multiple_of(*group))?;
         Some(self.bytes.chunks_exact(group).flat_map(|word| word.iter().rev().copied()).collect())

@@ -17,7 +17,7 @@ use mdmp::read::{Segments, Triage};
 use crate::snapshot::Snapshot;
 
 pub use error::{DumpError, DumpErrorKind};
-pub use merge::{Boot, MergeError};
+pub use merge::{Boot, MergeError, MergeErrorKind};
 pub use pages::Pages;
 pub(crate) use user::is_kernel_name;
 pub use user::{UserException, UserThread};

@@ -32,6 +32,6 @@ pub fn line(level: &str, text: &str) {
     let Some(log) = LOG.get() else { return };
     let mut sink = log.sink.lock().unwrap_or_else(PoisonError::into_inner);
     let text = super::show::text::printable(text);
-    // A log that cannot be written is no reason to stop the job.
+    // A log that cannot be written does not stop the job.
     let _ = writeln!(sink, "{:9.3} {level:<5} {text}", log.began.elapsed().as_secs_f64());
 }

@@ -59,6 +59,6 @@ fn the_time_is_the_traces_or_the_one_that_is_set() {
     let triage = |environment: &[(&str, &str)]| at(&build(dir.path(), "triage", environment)["out.triage"], 0xfa8, 8);
     let filetime = |seconds: u64| (seconds + 11_644_473_600) * 10_000_000;
     assert_eq!((triage(&[]), triage(&set)), (filetime(1_709_164_799), filetime(SET)));
-    // What is no number is no time.
+    // A value that is not a number is not a time.
     assert_eq!(minidump(&[("SOURCE_DATE_EPOCH", "yesterday")]), 1_709_164_799);
 }

@@ -282,7 +282,7 @@ fn a_full_disk_is_an_error_that_says_so() {
     let mount = format!("mount -t tmpfs -o size=1m none '{}'", disk.display());
     let allowed = Command::new("unshare").args(["-rm", "sh", "-c", &mount]).output();
     if !allowed.is_ok_and(|output| output.status.success()) {
-        println!("SKIPPED: this system lets nobody mount a small file system (unshare -rm, tmpfs)");
+        println!("SKIPPED: this system does not allow mounting a small file system (unshare -rm, tmpfs)");
         return;
     }
     for format in FORMATS {
@@ -304,7 +304,7 @@ fn an_error_says_its_cause_once() {
     assert_eq!((result.status.code(), text.matches("No such file").count()), (Some(2), 1), "{text}");
 }
 
-/// A pipe that nobody reads from.
+/// A pipe without a reader.
 fn closed() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -337,7 +337,7 @@ fn a_closed_pipe_is_no_panic() {
         let result = mkdump().args(arguments).stderr(closed()).output().unwrap();
         assert_eq!(result.status.code(), Some(0), "{arguments:?}");
     }
-    // Where the talk goes to nobody, the work is done all the same.
+    // Without a reader for its messages, the command does its work nevertheless.
     let output = machine.path("out/quiet.dmp");
     let mut build = mkdump();
     build.args(machine.arguments("minidump", &output)).arg("--json").stdout(closed()).stderr(closed());

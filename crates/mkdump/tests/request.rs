@@ -58,7 +58,7 @@ fn powershell_understands_the_script() {
         println!("SKIPPED: the script was parsed but not run; its paths are those of Windows");
         return;
     }
-    // Twice, as its owner does who is told to run it as administrator.
+    // Twice, as an owner does who is asked to run it as administrator.
     for _ in 0..2 {
         let run = Command::new(powershell)
             .args(["-NoProfile", "-ExecutionPolicy", "Bypass", "-File"])

@@ -34,34 +34,71 @@ pub struct Identity {
 
 /// Why an identity could not be read.
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum IdentityError {
-    /// The source could not be read.
+pub struct IdentityError(Problem);
+
+#[derive(Debug)]
+enum Problem {
     Io(io::Error),
-    /// The source is no PE file.
     Format(Error),
 }
 
-impl fmt::Display for IdentityError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => error.fmt(f),
-            Self::Format(error) => error.fmt(f),
+/// What sort of problem an [`IdentityError`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum IdentityErrorKind {
+    /// The source could not be read.
+    Unreadable,
+    /// The source is not a PE file.
+    NotPe,
+}
+
+impl IdentityError {
+    /// What sort of problem it is.
+    pub fn kind(&self) -> IdentityErrorKind {
+        match self.0 {
+            Problem::Io(_) => IdentityErrorKind::Unreadable,
+            Problem::Format(_) => IdentityErrorKind::NotPe,
+        }
+    }
+
+    /// What is wrong with the headers, if the source is not a PE file.
+    pub fn format(&self) -> Option<&Error> {
+        match &self.0 {
+            Problem::Io(_) => None,
+            Problem::Format(error) => Some(error),
         }
     }
 }
 
-impl std::error::Error for IdentityError {}
+/// The text of the cause: this type adds nothing to it.
+impl fmt::Display for IdentityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Problem::Io(error) => error.fmt(f),
+            Problem::Format(error) => error.fmt(f),
+        }
+    }
+}
+
+/// The source is that of the cause, whose text was displayed.
+impl std::error::Error for IdentityError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0 {
+            Problem::Io(error) => error.source(),
+            Problem::Format(error) => error.source(),
+        }
+    }
+}
 
 impl From<io::Error> for IdentityError {
     fn from(error: io::Error) -> Self {
-        Self::Io(error)
+        Self(Problem::Io(error))
     }
 }
 
 impl From<Error> for IdentityError {
     fn from(error: Error) -> Self {
-        Self::Format(error)
+        Self(Problem::Format(error))
     }
 }
 

@@ -120,7 +120,7 @@ pub use fixup::{
 };
 pub use functions::{GuardFunction, RuntimeFunction};
 pub use header::{Headers, Machine, Section};
-pub use identity::{CodeView, Identity, IdentityError, PdbChecksum, image_key, pdb_key};
+pub use identity::{CodeView, Identity, IdentityError, IdentityErrorKind, PdbChecksum, image_key, pdb_key};
 pub use image::{ImageRange, MappedImage, Piece, Pieces, RangeKind, Selection};
 pub use imports::{Import, ImportName, ImportedDll, Imports};
 pub use kernel::{ImportOptimizationDefault, KERNEL_FILE_NAMES, import_optimization_by_default, is_kernel_file_name};

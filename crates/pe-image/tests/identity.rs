@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use pe_image::{CodeView, Identity, IdentityError, Machine, PeFile};
+use pe_image::{CodeView, Identity, IdentityErrorKind, Machine, PeFile};
 use testkit::image::{Driver, PdbSpec, VersionSpec};
 
 fn driver() -> Driver {
@@ -115,7 +115,8 @@ fn headers_behind_the_first_page() {
 fn not_a_pe_file() {
     for bytes in [&b""[..], b"M", b"MZ", b"hello, this is a text", &[0x4d, 0x5a, 0, 0].repeat(0x1000)] {
         let error = Identity::read(Cursor::new(bytes)).unwrap_err();
-        assert!(matches!(error, IdentityError::Format(_)), "{error}");
+        assert_eq!(error.kind(), IdentityErrorKind::NotPe, "{error}");
+        assert_eq!(error.format().map(ToString::to_string), Some(error.to_string()));
         assert!(PeFile::parse(bytes).is_err());
     }
 }

@@ -220,7 +220,7 @@ fn decode(bytes: &[u8]) -> Option<HashMap<String, Entry>> {
 /// The largest cache that is read. An entry has some 300 bytes.
 const LARGEST: u64 = 256 << 20;
 
-/// Reads a regular file: to open a pipe that somebody put there could wait for ever.
+/// Reads a regular file: to open a pipe that somebody put there could wait forever.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() || metadata.len() > LARGEST {

@@ -50,7 +50,7 @@ pub use name::{FileName, NameError, is_deceptive, reserved};
 pub use nt_path::{NtPath, Start};
 pub use pe_image::{Guid, PdbId, image_key, pdb_key};
 pub use read::{Loader, ModuleBytes};
-pub use server::{FileKind, Listing, ServerFile, Unfetchable};
+pub use server::{FileKind, Listing, ServerFile, Unfetchable, UnfetchableKind};
 pub use store::{Pointer, Store};
 pub use sympath::{Element, MICROSOFT_SERVER, SymbolPath, Target};
 pub use volume::Volume;

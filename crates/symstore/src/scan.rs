@@ -69,10 +69,9 @@ impl Content {
     fn image(&mut self, identity: Result<Identity, IdentityError>, location: Location, name: String) {
         match identity {
             Ok(identity) => self.found.push(Found { location, name, identity }),
-            Err(IdentityError::Io(error)) => self.remark(format!("{location}: {error}")),
-            Err(IdentityError::Format(error)) if is_damage(&error) => self.remark(format!("{location}: {error}")),
             // DOS programs and old 16-bit drivers start with MZ too, so a file that is not PE is not damaged.
-            Err(_) => {}
+            Err(error) if error.format().is_some_and(|error| !is_damage(error)) => {}
+            Err(error) => self.remark(format!("{location}: {error}")),
         }
     }
 

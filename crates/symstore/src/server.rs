@@ -28,18 +28,41 @@ pub enum FileKind {
 
 /// Why a module cannot be asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unfetchable {
+#[error(transparent)]
+pub struct Unfetchable(Problem);
+
+/// What keeps a module from being asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum UnfetchableKind {
     /// Its name must not be used as a file name.
-    #[error(transparent)]
-    Name(#[from] NameError),
+    Name,
     /// The source does not say what makes the key.
+    NoKey,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum Problem {
+    #[error(transparent)]
+    Name(NameError),
     #[error("{name:?} has no key: the trace says {what}")]
-    NoKey {
-        /// The module.
-        name: String,
-        /// What is missing.
-        what: &'static str,
-    },
+    NoKey { name: String, what: &'static str },
+}
+
+impl Unfetchable {
+    /// What keeps the module from being asked for.
+    pub fn kind(&self) -> UnfetchableKind {
+        match self.0 {
+            Problem::Name(_) => UnfetchableKind::Name,
+            Problem::NoKey { .. } => UnfetchableKind::NoKey,
+        }
+    }
+}
+
+impl From<NameError> for Unfetchable {
+    fn from(error: NameError) -> Self {
+        Self(Problem::Name(error))
+    }
 }
 
 impl ServerFile {
@@ -49,7 +72,7 @@ impl ServerFile {
     /// When its name is not a plain file name, or stamp or size are not known.
     pub fn image(wanted: &Wanted) -> Result<Self, Unfetchable> {
         let name = FileName::new(&wanted.name)?;
-        let no_key = |what| Unfetchable::NoKey { name: wanted.name.clone(), what };
+        let no_key = |what| Unfetchable(Problem::NoKey { name: wanted.name.clone(), what });
         let key = wanted.image_key().ok_or_else(|| no_key("no TimeDateStamp or no SizeOfImage"))?;
         // Kernels are served under the names of the multiprocessor ones, which are the only ones since Windows Vista
         // (ntkrla57 is that for 5-level paging); copies in the crash-dump stack under the name without `dump_`. An
@@ -69,7 +92,7 @@ impl ServerFile {
     /// # Errors
     /// When the name is not a plain file name, or the PDB is not known.
     pub fn pdb(wanted: &Wanted) -> Result<Self, Unfetchable> {
-        let no_key = |what| Unfetchable::NoKey { name: wanted.name.clone(), what };
+        let no_key = |what| Unfetchable(Problem::NoKey { name: wanted.name.clone(), what });
         let id = wanted.said_pdb().ok_or_else(|| no_key("no PDB"))?;
         let name = wanted.pdb_name.as_deref().ok_or_else(|| no_key("no PDB name"))?;
         Ok(Self {

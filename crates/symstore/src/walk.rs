@@ -64,7 +64,7 @@ impl<'n> Walk<'n> {
                 };
                 let path = entry.path();
                 // A link counts as what it leads to; one that leads nowhere is nothing. Devices, pipes and sockets are
-                // never opened: that could wait for ever.
+                // never opened: that could wait forever.
                 let kind = entry.file_type().ok().filter(|kind| !kind.is_symlink());
                 let kind = kind.or_else(|| fs::metadata(&path).ok().map(|metadata| metadata.file_type()));
                 match kind {

@@ -137,7 +137,7 @@ fn checksum_and_pdb_choose_between_files_with_one_key() {
     check(Wanted { pdb: pdb(GUID), checksum: Some(0xbbbb), ..wanted("a.sys", 1) }, "b.sys", &[]);
     check(wanted("b.sys", 1), "b.sys", &[other("a.sys")]);
     check(Wanted { checksum: Some(0), ..wanted("c.sys", 1) }, "c.sys", &[other("a.sys")]);
-    // A checksum that fits none is no reason to leave the module out.
+    // A checksum that fits none of them does not leave the module out.
     let checksum = Doubt::Checksum { wanted: 0xdddd, found: 0xcccc };
     check(Wanted { checksum: Some(0xdddd), pdb: pdb(OTHER_GUID), ..wanted("c.sys", 1) }, "c.sys", &[checksum]);
 }

@@ -12,9 +12,25 @@ pub struct Error(Problem);
 enum Problem {
     Size { structure: &'static str, found: u64, allowed: u64 },
     Pointer { field: &'static str, found: u64 },
-    Kind { structure: &'static str, found: String },
+    Layout { structure: &'static str, found: String },
     Plan { buffer: usize, what: &'static str, found: u64, planned: u64 },
     Io(io::Error),
+}
+
+/// What sort of problem an [`Error`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A structure has more bytes than it may have.
+    Size,
+    /// A value does not fit its field.
+    Value,
+    /// Something has no published layout.
+    UnknownLayout,
+    /// A buffer is not as it was planned.
+    Plan,
+    /// The output failed.
+    Io,
 }
 
 impl Error {
@@ -29,13 +45,24 @@ impl Error {
     }
 
     /// Something that has no published layout.
-    pub(super) fn kind(structure: &'static str, found: impl fmt::Debug) -> Self {
-        Self(Problem::Kind { structure, found: format!("{found:?}") })
+    pub(super) fn layout(structure: &'static str, found: impl fmt::Debug) -> Self {
+        Self(Problem::Layout { structure, found: format!("{found:?}") })
     }
 
     /// A buffer that is not as it was planned.
     pub(super) fn plan(buffer: usize, what: &'static str, found: u64, planned: u64) -> Self {
         Self(Problem::Plan { buffer, what, found, planned })
+    }
+
+    /// What sort of problem it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self.0 {
+            Problem::Size { .. } => ErrorKind::Size,
+            Problem::Pointer { .. } => ErrorKind::Value,
+            Problem::Layout { .. } => ErrorKind::UnknownLayout,
+            Problem::Plan { .. } => ErrorKind::Plan,
+            Problem::Io(_) => ErrorKind::Io,
+        }
     }
 
     /// The operating system's error, if the output failed; everything else is about what was to be written.
@@ -62,7 +89,7 @@ impl fmt::Display for Error {
             Problem::Pointer { field, found } => {
                 write!(f, "{field} is {found:#x}, which a pointer of 32 bits cannot hold")
             }
-            Problem::Kind { structure, found } => write!(f, "{structure}: the layout of {found} is not known"),
+            Problem::Layout { structure, found } => write!(f, "{structure}: the layout of {found} is not known"),
             Problem::Plan { buffer, what, found, planned } => {
                 write!(f, "buffer {buffer}: {what} is {found}, and {planned} was planned")
             }

@@ -74,7 +74,7 @@ impl EventHeader {
                 self.provider(&event, &mut to)?
             }
             (_, EventId::Message(message)) if self.kind == HeaderKind::WPP => self.message(&message, &mut to),
-            _ => return Err(Error::kind("event header", (self.kind, self.id))),
+            _ => return Err(Error::layout("event header", (self.kind, self.id))),
         };
         out.extend_from_slice(payload);
         let size = out.len() - start;

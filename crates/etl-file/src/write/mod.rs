@@ -49,7 +49,7 @@ mod rewrite;
 mod xpress;
 
 pub use body::Body;
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result};
 pub use event::EventHeader;
 pub use layout::{Layout, Packing, Plan, Writer};
 pub use record::payload;

@@ -24,31 +24,48 @@ pub struct Boot<'a> {
 
 /// Why dumps cannot be merged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub struct MergeError(Problem);
+
+/// What keeps dumps from being merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum MergeError {
+pub enum MergeErrorKind {
     /// Nothing to merge.
+    Empty,
+    /// One is not a triage dump; only triage dumps hold parts of one whole.
+    NotTriage,
+    /// Another machine, or another boot of the same.
+    OtherBoot,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum Problem {
     #[error("no dump was given")]
     Empty,
-    /// Only triage dumps hold parts of one whole.
     #[error("dump {index} is a {kind} dump; only triage dumps of one boot can be merged")]
-    NotTriage {
-        /// Position in the list, from 0.
-        index: usize,
-        /// What it is.
-        kind: &'static str,
-    },
-    /// Another machine, or another boot of the same.
+    NotTriage { index: usize, kind: &'static str },
     #[error("dump {index} is not of the boot of dump 0: {what} is {found}, there {expected}")]
-    OtherBoot {
-        /// Position in the list, from 0.
-        index: usize,
-        /// What differs.
-        what: &'static str,
-        /// In this dump.
-        found: String,
-        /// In the first.
-        expected: String,
-    },
+    OtherBoot { index: usize, what: &'static str, found: String, expected: String },
+}
+
+impl MergeError {
+    /// What keeps the dumps from being merged.
+    pub fn kind(&self) -> MergeErrorKind {
+        match self.0 {
+            Problem::Empty => MergeErrorKind::Empty,
+            Problem::NotTriage { .. } => MergeErrorKind::NotTriage,
+            Problem::OtherBoot { .. } => MergeErrorKind::OtherBoot,
+        }
+    }
+
+    /// The dump that does not belong to the others: its position in the list, from 0.
+    pub fn index(&self) -> Option<usize> {
+        match self.0 {
+            Problem::Empty => None,
+            Problem::NotTriage { index, .. } | Problem::OtherBoot { index, .. } => Some(index),
+        }
+    }
 }
 
 /// Time of dump minus time since boot: the clock may be set and slewed while Windows runs, but not by more than this
@@ -61,13 +78,13 @@ impl<'a> Boot<'a> {
     /// # Errors
     /// When a dump is not a triage dump, or differs in build, kernel base, kernel image or boot time.
     pub fn merge(dumps: Vec<Dump<'a>>) -> Result<Boot<'a>, MergeError> {
-        let Some(first) = dumps.first() else { return Err(MergeError::Empty) };
+        let Some(first) = dumps.first() else { return Err(MergeError(Problem::Empty)) };
         let mut memory = Segments::default();
         let mut modules: Vec<Module> = Vec::new();
         let mut warnings = Vec::new();
         for (index, dump) in dumps.iter().enumerate() {
             let Content::Triage(triage) = &dump.content else {
-                return Err(MergeError::NotTriage { index, kind: dump.kind.name() });
+                return Err(MergeError(Problem::NotTriage { index, kind: dump.kind.name() }));
             };
             same_boot(index, first, dump)?;
             memory.fill(triage.memory());
@@ -100,7 +117,8 @@ fn same_image(one: &Module, other: &Module) -> bool {
 }
 
 fn same_boot(index: usize, first: &Dump<'_>, dump: &Dump<'_>) -> Result<(), MergeError> {
-    let other = |what, found: String, expected: String| Err(MergeError::OtherBoot { index, what, found, expected });
+    let other =
+        |what, found: String, expected: String| Err(MergeError(Problem::OtherBoot { index, what, found, expected }));
     let (Some(a), Some(b)) = (first.triage(), dump.triage()) else { return Ok(()) };
     let (system, expected) = (b.header().system(), a.header().system());
     if system.build != expected.build {

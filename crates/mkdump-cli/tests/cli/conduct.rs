@@ -111,7 +111,7 @@ fn log_lines_go_where_they_are_asked_to() {
 fn colours_are_for_terminals_or_on_request() {
     let directory = workplace();
     let coloured = |words: &str| run(directory.path(), words).stderr.contains('\x1b');
-    assert!(!coloured(BUILD), "stderr is no terminal here");
+    assert!(!coloured(BUILD), "stderr is not a terminal here");
     assert!(coloured(&format!("{BUILD} --color always")));
     assert!(!coloured(&format!("{BUILD} --color never")));
     let output = mkdump(directory.path()).args(BUILD.split(' ')).env("NO_COLOR", "1").output().unwrap();

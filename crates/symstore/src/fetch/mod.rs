@@ -134,20 +134,37 @@ pub enum Outcome {
 /// Why nothing could be fetched at all.
 #[derive(Debug)]
 pub struct FetchError {
+    kind: FetchErrorKind,
     message: String,
+}
+
+/// What keeps everything from being fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FetchErrorKind {
+    /// A server's address is not one.
+    Address,
+    /// The proxy or the file of certificates cannot be used.
+    Client,
 }
 
 impl FetchError {
     fn address(url: &str) -> Self {
         let url = without_password(url);
         Self {
+            kind: FetchErrorKind::Address,
             message: format!("{url:?} is not the address of a symbol server: it must begin with http:// or https://"),
         }
     }
 
     /// A proxy or certificate file that cannot be used.
     fn client(message: String) -> Self {
-        Self { message }
+        Self { kind: FetchErrorKind::Client, message }
+    }
+
+    /// What keeps everything from being fetched.
+    pub fn kind(&self) -> FetchErrorKind {
+        self.kind
     }
 }
 

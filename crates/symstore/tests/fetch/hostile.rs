@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use symstore::fetch::{FetchOptions, Outcome, Proxy, fetch};
-use symstore::{Guid, PdbId, ServerFile, Wanted};
+use symstore::fetch::{FetchErrorKind, FetchOptions, Outcome, Proxy, fetch};
+use symstore::{Guid, PdbId, ServerFile, UnfetchableKind, Wanted};
 use testkit::http::{Reply, Server};
 
 use super::{FOLDER, GUID, cabinet, fetch_foo, file, foo, options, tree, wanted};
@@ -41,7 +41,8 @@ fn no_name_leads_out_of_the_store() {
         pdb_name: Some(r"C:\build\..\..".into()),
         ..wanted("x.sys")
     };
-    assert!(ServerFile::pdb(&hostile_pdb).is_err());
+    assert_eq!(ServerFile::pdb(&hostile_pdb).unwrap_err().kind(), UnfetchableKind::Name);
+    assert_eq!(ServerFile::pdb(&wanted("x.sys")).unwrap_err().kind(), UnfetchableKind::NoKey);
     let outcome = fetch(&files, &options(&server, &store)).unwrap().remove(0);
     assert!(matches!(outcome, Outcome::Fetched { .. }), "{outcome:?}");
     assert_eq!(tree(outside.path()), ["store/%2e%2e%2fx.sys/E87370BB42000/%2e%2e%2fx.sys"]);
@@ -118,7 +119,9 @@ fn passwords_are_not_repeated() {
     }
     let options =
         FetchOptions { proxy: Proxy::At("nonsense://user:geheim@x y".into()), ..options(&server, store.path()) };
-    let text = fetch(&[foo()], &options).unwrap_err().to_string();
+    let error = fetch(&[foo()], &options).unwrap_err();
+    assert_eq!(error.kind(), FetchErrorKind::Client);
+    let text = error.to_string();
     assert!(!text.contains("geheim"), "{text}");
 }
 

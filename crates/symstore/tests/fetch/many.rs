@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use symstore::fetch::{FetchOptions, Outcome, fetch};
+use symstore::fetch::{FetchErrorKind, FetchOptions, Outcome, fetch};
 use symstore::{Guid, PdbId, ServerFile, Wanted};
 use testkit::catalog::pdb;
 use testkit::http::{Reply, Server};
@@ -29,7 +29,9 @@ fn an_unreachable_server_is_found_out_once() {
     // Three attempts for each of 200 files, eight at a time, would be 15 s of pauses.
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     let bad = FetchOptions { servers: vec!["ftp://host".into()], ..options };
-    assert!(fetch(&files, &bad).unwrap_err().to_string().contains("must begin with http"));
+    let error = fetch(&files, &bad).unwrap_err();
+    assert_eq!(error.kind(), FetchErrorKind::Address);
+    assert!(error.to_string().contains("must begin with http"), "{error}");
 }
 
 #[test]
