@@ -14,6 +14,7 @@
 //! | [`flow`] | what ran, in order? |
 //! | [`transfers`] | which calls and returns does the flow make? |
 //! | [`calls`] | which function called which? |
+//! | [`functions`] | how often was each entered, and how many instructions ran in it? |
 //! | [`word28`] | what does the event's last field mean? |
 //! | [`quality`] | is that to be believed? |
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@ pub mod calls;
 pub mod choose;
 pub mod executed;
 pub mod flow;
+pub mod functions;
 mod hex;
 pub mod input;
 pub mod quality;

@@ -6,158 +6,12 @@ use std::collections::BTreeMap;
 
 use intel_pt::flow::Code;
 use ipt_analysis::calls::{CallTree, Kind, Limits, Stacks, View, trees};
-use ipt_analysis::transfers::{How, Mark};
+use ipt_analysis::transfers::Mark;
+use programs::truth::{Line, Truth};
 use programs::{Functions, Image, generated, programs};
-use testkit::pt::{Compression, PacketWriter, Run, Transfer, What};
+use testkit::pt::{Compression, PacketWriter};
 
 mod programs;
-
-/// A line of a tree: depth, how entered, function, instructions in it, whether it had not ended. Gaps have no function.
-type Line = (usize, Option<How>, u64, u64, bool);
-
-/// The tree of a run, from what the machine says of its own frames.
-#[derive(Default)]
-struct Truth {
-    nodes: Vec<TrueNode>,
-    /// Numbers of nodes without a caller.
-    roots: Vec<usize>,
-    /// Where the stretch's roots begin.
-    stretch: usize,
-    /// The machine's frame, if it was pushed in this stretch, and the node.
-    stack: Vec<(Option<u64>, usize)>,
-    resumed: Option<(u64, bool)>,
-}
-
-struct TrueNode {
-    how: Option<How>,
-    function: u64,
-    instructions: u64,
-    open: bool,
-    children: Vec<usize>,
-}
-
-impl Truth {
-    fn of(run: &Run, functions: &Functions) -> Vec<Line> {
-        let mut truth = Self::default();
-        let mut transfers = &run.transfers[..];
-        if let [rest @ .., Transfer { what: What::Left { lost: true }, .. }] = transfers {
-            // Nothing is written that says so.
-            transfers = rest;
-        }
-        let mut transfers = transfers.iter().peekable();
-        for n in 0..=run.executed.len() {
-            while let Some(transfer) = transfers.next_if(|transfer| transfer.after == n) {
-                truth.transfer(transfer.what, functions);
-            }
-            if let Some(ip) = run.executed.get(n) {
-                truth.be_at(*ip, functions);
-                let top = truth.top();
-                assert_eq!(Some(truth.nodes[top].function), functions.at(*ip), "the machine runs the function on top");
-                truth.nodes[top].instructions += 1;
-            }
-        }
-        truth.end();
-        let mut lines = Vec::new();
-        truth.roots.iter().for_each(|root| truth.list(*root, 0, &mut lines));
-        lines
-    }
-
-    fn top(&self) -> usize {
-        self.stack.last().expect("a function runs").1
-    }
-
-    fn add(&mut self, how: Option<How>, function: u64) -> usize {
-        let number = self.nodes.len();
-        self.nodes.push(TrueNode { how, function, instructions: 0, open: false, children: Vec::new() });
-        match self.stack.last() {
-            Some((_, top)) => self.nodes[*top].children.push(number),
-            None => self.roots.push(number),
-        }
-        number
-    }
-
-    fn push(&mut self, how: How, function: u64, frame: Option<u64>) {
-        let number = self.add(Some(how), function);
-        self.stack.push((frame, number));
-    }
-
-    fn be_at(&mut self, ip: u64, functions: &Functions) {
-        if let Some((to, was_off)) = self.resumed.take() {
-            assert_eq!(to, ip);
-            let function = functions.at(ip).unwrap();
-            self.push(if was_off && function == ip { How::Untraced } else { How::Before }, function, None);
-        }
-    }
-
-    fn jump(&mut self, to: u64, functions: &Functions) {
-        let function = functions.at(to).unwrap();
-        if self.nodes[self.top()].function != function {
-            let (frame, _) = self.stack.pop().unwrap();
-            self.push(How::Jump, function, frame);
-        }
-    }
-
-    /// Pops a frame, or all but the outermost when it was pushed before the stretch, and says whether it is there.
-    fn pop(&mut self, frame: u64) -> bool {
-        let at = self.stack.iter().position(|(known, _)| *known == Some(frame));
-        self.stack.truncate(at.unwrap_or(1));
-        at.is_some()
-    }
-
-    fn uncover(&mut self, how: How, function: u64) {
-        let children = self.roots.split_off(self.stretch);
-        let first = children.iter().find(|child| self.nodes[**child].how.is_some());
-        self.nodes[*first.unwrap()].how = Some(how);
-        self.stack.clear();
-        self.push(How::Before, function, None);
-        let top = self.top();
-        self.nodes[top].children = children;
-    }
-
-    fn end(&mut self) {
-        for (_, node) in self.stack.drain(..) {
-            self.nodes[node].open = true;
-        }
-        self.stretch = self.roots.len();
-        self.resumed = None;
-    }
-
-    fn transfer(&mut self, what: What, functions: &Functions) {
-        let function = |to: u64| functions.at(to).unwrap();
-        match what {
-            What::Call { to, frame } => self.push(How::Call, function(to), Some(frame)),
-            What::Jump { to } => self.jump(to, functions),
-            What::Interrupt { from, to, frame } => {
-                self.be_at(from, functions);
-                self.push(How::Interrupt, function(to), Some(frame));
-            }
-            What::Return { to, frame, replaced } => {
-                let is_known = self.pop(frame);
-                if replaced && (is_known || function(to) == to) {
-                    self.jump(to, functions);
-                } else if !is_known {
-                    self.uncover(How::Call, function(to));
-                }
-            }
-            What::InterruptReturn { to, frame } => {
-                if !self.pop(frame) {
-                    self.uncover(How::Interrupt, function(to));
-                }
-            }
-            What::Left { .. } => {
-                self.add(None, 0);
-                self.end();
-            }
-            What::Resumed { to, was_off } => self.resumed = Some((to, was_off)),
-        }
-    }
-
-    fn list(&self, number: usize, depth: usize, lines: &mut Vec<Line>) {
-        let node = &self.nodes[number];
-        lines.push((depth, node.how, node.function, node.instructions, node.open));
-        node.children.iter().for_each(|child| self.list(*child, depth + 1, lines));
-    }
-}
 
 fn lines(tree: &CallTree) -> Vec<Line> {
     let line = |line: ipt_analysis::calls::Line<'_>| match line.node.kind {
@@ -186,7 +40,7 @@ fn the_tree_is_that_of_the_machine() {
     for seed in 0..programs() {
         let (program, run) = generated(seed, 1);
         let functions = Functions::of(&program);
-        let truth = Truth::of(&run, &functions);
+        let truth = Truth::of(&run, &functions).lines();
         let image = Image(&program);
         let tree_found = tree(&image, &functions, &run.packets, unfolded());
         let found = lines(&tree_found);

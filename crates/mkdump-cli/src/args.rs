@@ -275,7 +275,7 @@ pub enum Command {
     /// List the modules that a trace or dump names
     Modules(ModulesCommand),
     /// Show what the trace's Intel PT data says: modules, what is missing, load-time changes, the flow
-    Ipt(IptCommand),
+    Ipt(Box<IptCommand>),
     /// Fetch missing modules from a symbol server, or list where they are
     #[cfg(feature = "fetch")]
     Fetch(FetchCommand),

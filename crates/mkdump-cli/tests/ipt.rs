@@ -100,6 +100,13 @@ fn calls_are_a_tree_or_stacks() {
     let report = json(&ipt(&modules, &["--json"]));
     assert_eq!(report["flow"]["instructions"], stacks.lines().map(count).sum::<u64>());
     assert!(stacks.lines().any(|line| line.contains("demonet!NetDemo4;demofs!FsDemo19;demofs!FsDemo22 ")), "{stacks}");
+    let functions = json(&ipt(&modules, &["--functions", "--json"]));
+    let own = |list: &str| {
+        let each = functions[list].as_array().unwrap().iter().map(|one| one["instructions"].as_u64().unwrap());
+        each.sum::<u64>()
+    };
+    assert_eq!(report["flow"]["instructions"], own("functions"));
+    assert_eq!(report["flow"]["instructions"], own("modules"));
     for bad in [&["--last", "3"][..], &["--calls", "--depth", "0"], &["--calls", "--trace-flow"]] {
         assert_eq!(ipt(&modules, bad).status.code(), Some(2), "{bad:?}");
     }

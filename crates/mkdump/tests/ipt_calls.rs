@@ -62,6 +62,19 @@ fn the_calls_are_those_that_were_made() {
             assert_eq!((report.calls.len() as u64, report.left_out), (report.lines, 0));
             assert_eq!(found(report), truth(&recorded.system, run), "{mode:?}");
         }
+        let functions = recorded.functions(&options);
+        let named = functions.functions.iter().filter(|function| !function.at.symbol.as_ref().unwrap().contains('+'));
+        let sums: BTreeMap<String, u64> = named
+            .filter(|function| function.instructions > 0)
+            .map(|function| (function.at.symbol.clone().unwrap(), function.instructions))
+            .collect();
+        let mut expected: BTreeMap<String, u64> = BTreeMap::new();
+        for (name, count) in runs.iter().flat_map(|run| truth(&recorded.system, run)) {
+            *expected.entry(name).or_insert(0) += count;
+        }
+        assert_eq!(sums, expected, "{mode:?}");
+        let of_modules: u64 = functions.modules.iter().map(|module| module.instructions).sum();
+        assert_eq!(of_modules, runs.iter().map(|run| run.executed.len() as u64).sum::<u64>(), "{mode:?}");
         let all: u64 = summary.stacks.iter().map(|(_, instructions)| instructions).sum();
         assert_eq!(all, runs.iter().map(|run| run.executed.len() as u64).sum::<u64>(), "{mode:?}");
     }
@@ -73,6 +86,9 @@ fn a_missing_module_is_named_and_a_part_is_chosen_by_name() {
     let (reports, summary) = recorded.calls(&recorded.options(), &CallsChoice::default());
     let missing: Vec<&str> = summary.summary.missing.iter().map(|module| &*module.name).collect();
     assert_eq!(missing, ["driver1.sys"]);
+    let functions = recorded.functions(&recorded.options());
+    let unknown: Vec<_> = functions.functions.iter().flat_map(|function| &function.unknown_calls).collect();
+    assert!(!unknown.is_empty() && unknown.iter().all(|calls| calls.module.as_deref() == Some("driver1.sys")));
     let is_gap = |kind: &CallKind| matches!(kind, CallKind::Missing { .. } | CallKind::UnknownCall { .. });
     assert!(reports.iter().flat_map(|report| &report.calls).any(|entry| is_gap(&entry.what)));
     let from = |pattern: &str| CallsChoice {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mkdump::report::ipt::{CallEntry, CallKind, CallsChoice, FlowEntry, PlaceReport};
+use mkdump::report::ipt::{CallEntry, CallKind, CallsChoice, FlowEntry, PlaceReport, UnknownCalls};
 use mkdump::report::{
     BuildReport, BuiltModule, ExtractReport, FileStatus, HeatReport, Hex, ImportSites, KeptReport, LeftOutReport,
     ModeReport, ModuleReport, ModulesReport, OsReport, PdbReport, RewrittenSites, SCHEMA_VERSION, SitesReport,
@@ -319,4 +319,16 @@ fn ipt_calls() {
     value["snapshots"] = serde_json::to_value(&reports).unwrap();
     check("ipt-calls", &value);
     check_strict("ipt-calls", &short(value));
+}
+
+#[test]
+fn ipt_functions() {
+    let recorded = recorded();
+    let mut report = recorded.functions(&recorded.options());
+    check("ipt-functions", &serde_json::to_value(&report).unwrap());
+    report.functions.truncate(1);
+    report.functions[0].unknown_calls = vec![UnknownCalls { module: Some("b.sys".into()), sites: 1, times: 2 }];
+    let value = short(serde_json::to_value(&report).unwrap());
+    check("ipt-functions", &value);
+    check_strict("ipt-functions", &value);
 }

@@ -3,6 +3,9 @@
 use intel_pt::flow::{Code, Space};
 use testkit::pt::{Hardware, Machine, Optimization, Program, Rng, Run, Shape};
 
+#[allow(dead_code, reason = "some tests use a part")]
+pub mod truth;
+
 /// The memory of a program.
 pub struct Image<'a>(pub &'a Program);
 

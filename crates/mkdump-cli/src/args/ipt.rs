@@ -41,7 +41,7 @@ pub struct IptCommand {
     #[command(flatten)]
     pub calls: CallArgs,
     /// Say how the trace's Intel PT events are made, for a report about a trace that is misread: no names, no paths, no data
-    #[arg(long, conflicts_with_all = ["trace_flow", "calls", "folded", "evidence", "json", "strict", "modules"])]
+    #[arg(long, conflicts_with_all = ["trace_flow", "calls", "folded", "functions", "evidence", "json", "strict", "modules"])]
     pub diagnose: bool,
     /// Exit with 1 when the packets cannot be followed well, so that the result is not to be believed
     #[arg(long)]
@@ -58,6 +58,9 @@ pub struct CallArgs {
     /// Print which function called which, as a tree, with repetitions folded
     #[arg(long, conflicts_with_all = ["trace_flow", "evidence"])]
     pub calls: bool,
+    /// List the functions that ran, over all snapshots: calls, instructions, and by module
+    #[arg(long, conflicts_with_all = ["trace_flow", "evidence", "calls", "folded"])]
+    pub functions: bool,
     /// Only the last N lines of each tree, and the callers of what is in them
     #[arg(long, value_name = "N", requires = "calls")]
     pub last: Option<usize>,

@@ -41,6 +41,9 @@ pub fn run(command: &IptCommand, session: &Session) -> Result<Outcome> {
     if command.calls.calls || command.calls.folded.is_some() {
         return calls::run(command, &reading, &options, session);
     }
+    if command.calls.functions {
+        return calls::functions(command, &reading, &options, session);
+    }
     let report = analyse(&reading, &options, &session.bars)?;
     session.finish(&report.warnings);
     let outcome = if command.strict && report.doubt().is_some() { Outcome::Amiss } else { Outcome::Done };

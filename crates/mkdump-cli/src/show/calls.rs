@@ -1,11 +1,12 @@
-//! Call trees, as text.
+//! Call trees and functions, as text.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use mkdump::report::ipt::{CallEntry, CallKind, CallsReport, PlaceReport, debugger_name};
+use mkdump::report::ipt::{CallEntry, CallKind, CallsReport, FunctionsReport, PlaceReport, debugger_name};
 
 use super::ipt;
+use super::table::Table;
 use super::text::{address, count, grouped, printable};
 
 /// The tree of one snapshot, a line for each function and each thing that happened besides.
@@ -88,6 +89,34 @@ fn line(entry: &CallEntry) -> ([Option<u64>; 2], String) {
             happened(format!("decoding lost its place{from}{packet}: {}{likely}", printable(what)))
         }
     }
+}
+
+/// The functions that ran, and the same by module, in lines of `width` columns.
+pub fn functions(report: &FunctionsReport, width: usize) -> String {
+    let headings = ["function", "calls", "self", "total", "snapshots", "first", "last"];
+    let mut table = Table::new(&headings, &[1, 2, 3, 4, 5, 6]).wrapping(&[0]);
+    for function in &report.functions {
+        table.row([
+            name(&function.at),
+            grouped(function.calls),
+            grouped(function.instructions),
+            grouped(function.total),
+            grouped(function.snapshots),
+            function.first.map_or_else(String::new, |time| format!("{time:.6}")),
+            function.last.map_or_else(String::new, |time| format!("{time:.6}")),
+        ]);
+        for call in &function.unknown_calls {
+            let module = call.module.as_deref().map(printable).unwrap_or_default();
+            let (times, sites) = (count(call.times, "direct call"), count(call.sites, "place"));
+            table.under(&format!("{times} from {sites} to {module}, whose file is missing"));
+        }
+    }
+    let mut modules = Table::new(&["module", "functions", "calls", "self"], &[1, 2, 3]).wrapping(&[0]);
+    for module in &report.modules {
+        let file = module.module.as_deref().unwrap_or("in no module");
+        modules.row([file.into(), grouped(module.functions), grouped(module.calls), grouped(module.instructions)]);
+    }
+    format!("{}\n{}", table.render(0, width), modules.render(0, width))
 }
 
 /// A place as debuggers take it: `ntoskrnl!KiSwapContext+0x4`, `ntoskrnl+0x1234`, or the address. An export that is only

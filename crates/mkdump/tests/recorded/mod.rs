@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use mkdump::report::ipt::{
-    CallsChoice, CallsReport, CallsSummary, FlowReport, FlowSummary, IptReport, analyse, trace_calls, trace_flow,
+    CallsChoice, CallsReport, CallsSummary, FlowReport, FlowSummary, FunctionsReport, IptReport, analyse,
+    list_functions, trace_calls, trace_flow,
 };
 use mkdump::{IptOptions, Search, Silent, Source, Wanted};
 use testkit::pt::{Machine, Optimization, Run, System};
@@ -66,6 +67,12 @@ impl Recorded {
         };
         let summary = trace_flow(&reading, options, &Silent, &mut sink).unwrap();
         (reports, summary)
+    }
+
+    pub fn functions(&self, options: &IptOptions) -> FunctionsReport {
+        let source = Source::open_etl(&self.path("trace.etl")).unwrap();
+        let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &Silent).unwrap();
+        list_functions(&reading, options, &Silent).unwrap()
     }
 
     pub fn calls(&self, options: &IptOptions, choice: &CallsChoice) -> (Vec<CallsReport>, CallsSummary) {

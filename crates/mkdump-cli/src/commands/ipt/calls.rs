@@ -1,15 +1,16 @@
-//! `mkdump ipt --calls`, `--folded`: which function called which.
+//! `mkdump ipt --calls`, `--folded`, `--functions`: which functions ran, and which called which.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use mkdump::report::ipt::{CallsChoice, CallsReport, CallsSummary, trace_calls};
+use mkdump::report::ipt::{CallsChoice, CallsReport, CallsSummary, list_functions, trace_calls};
 use mkdump::{IptOptions, Output, Reading};
 
 use super::stream::Stream;
 use crate::args::IptCommand;
+use crate::commands::session::{print, print_json};
 use crate::commands::{Outcome, Session};
 use crate::outputs;
 use crate::show::text::{count, printable};
@@ -41,6 +42,24 @@ pub fn run(command: &IptCommand, reading: &Reading<'_>, options: &IptOptions, se
         session.say(&format!("{}: {}\n", printable(&path.to_string_lossy()), count(stacks as u64, "stack")));
     }
     Ok(if command.strict && summary.summary.doubt.is_some() { Outcome::Amiss } else { Outcome::Done })
+}
+
+/// Lists the functions that ran.
+pub fn functions(
+    command: &IptCommand,
+    reading: &Reading<'_>,
+    options: &IptOptions,
+    session: &Session,
+) -> Result<Outcome> {
+    let report = list_functions(reading, options, &session.bars)?;
+    session.finish(&report.summary.warnings);
+    if command.json {
+        print_json(&report)?;
+    } else {
+        print(&calls::functions(&report, width::stdout()))?;
+        session.say(&ipt::flow_summary(&report.summary, width::stderr()));
+    }
+    Ok(if command.strict && report.summary.doubt.is_some() { Outcome::Amiss } else { Outcome::Done })
 }
 
 /// Writes a line for each stack: names between semicolons, a blank, instructions. Says how many.

@@ -5,6 +5,7 @@ pub(crate) mod calls;
 pub(crate) mod chosen;
 pub(crate) mod closure;
 pub(crate) mod execution;
+pub(crate) mod function_sums;
 pub(crate) mod functions;
 pub(crate) mod named;
 pub(crate) mod trace_flow;

@@ -12,6 +12,7 @@ mod analysis;
 mod calls;
 mod diagnose;
 mod flow;
+mod functions;
 
 pub use analysis::analyse;
 pub use calls::{
@@ -19,6 +20,7 @@ pub use calls::{
 };
 pub use diagnose::diagnose;
 pub use flow::{FlowEntry, FlowReport, FlowSummary, MissingModule, PlaceReport, trace_flow};
+pub use functions::{FunctionModule, FunctionReport, FunctionsReport, UnknownCalls, list_functions};
 
 /// What the Intel PT data of a trace says.
 #[derive(Clone, Debug, Serialize)]
