@@ -63,7 +63,8 @@ fn the_calls_are_those_that_were_made() {
             assert_eq!(found(report), truth(&recorded.system, run), "{mode:?}");
         }
         let functions = recorded.functions(&options);
-        let named = functions.functions.iter().filter(|function| !function.at.symbol.as_ref().unwrap().contains('+'));
+        let is_named = |symbol: &Option<String>| symbol.as_ref().is_some_and(|symbol| !symbol.contains('+'));
+        let named = functions.functions.iter().filter(|function| is_named(&function.at.symbol));
         let sums: BTreeMap<String, u64> = named
             .filter(|function| function.instructions > 0)
             .map(|function| (function.at.symbol.clone().unwrap(), function.instructions))
