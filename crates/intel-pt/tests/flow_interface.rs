@@ -253,6 +253,7 @@ fn single_instructions_have_their_bytes() {
                 Step::Instruction(instruction) => {
                     let mut bytes = vec![0; instruction.bytes().len()];
                     assert_eq!(program.read(instruction.address, &mut bytes), bytes.len());
+                    assert!(!bytes.is_empty());
                     assert_eq!(instruction.bytes(), bytes);
                     if let Some(next) = next.take() {
                         assert_eq!(instruction.address, next, "program {seed}: where the branch went");

@@ -254,6 +254,50 @@ fn straight_code_is_bounded_by_the_budget() {
     }
 }
 
+/// A TRIG packet with a count happened so many instructions after the last packet that took one.
+#[test]
+fn triggers_lie_after_a_number_of_instructions() {
+    // 1000: nop; nop; jmp 1010 … 1010: nop; jmp rax
+    let mut bytes = vec![0xcc; 0x13];
+    bytes[..4].copy_from_slice(&[0x90, 0x90, 0xeb, 0x0c]);
+    bytes[0x10..].copy_from_slice(&[0x90, 0xff, 0xe0]);
+    let code: &[(u64, &[u8])] = &[(0x1000, &bytes)];
+    // Start, count, and the instructions of each piece up to the jump: three in the first block, two in the second.
+    for (start, count, pieces) in [
+        (0x1000, 0, vec![3, 2]),
+        (0x1000, 1, vec![1, 2, 2]),
+        (0x1000, 2, vec![2, 1, 2]),
+        (0x1000, 3, vec![3, 2]),
+        (0x1000, 4, vec![3, 1, 1]),
+        (0x1001, 1, vec![1, 1, 2]),
+        (0x1010, 1, vec![1, 1]),
+    ] {
+        let mut trace = begin(start);
+        trace.trig(0xa1, false, Some(count), false).tip(0x1000, LOW);
+        let bytes = trace.finish();
+        let mut counted = Counted::default();
+        assert_eq!(Walker::new(&bytes).run(&mut Blocks::new(code), &mut counted), Stop::End);
+        assert_eq!(counted.0, pieces, "{count} after {start:#x}");
+    }
+}
+
+#[test]
+fn a_limit_ends_the_walk_at_its_offset() {
+    // Four jumps of three bytes each, after 27 bytes of PSB+.
+    let mut trace = begin(0x1000);
+    for _ in 0..4 {
+        trace.tip(0x1000, LOW);
+    }
+    let bytes = trace.finish();
+    for (limit, jumps) in [(27, 0), (28, 1), (30, 1), (31, 2), (39, 4), (40, 4)] {
+        let options = intel_pt::flow::Options::default().limit(limit);
+        let mut log = Log::default();
+        let stop = Walker::with_options(&bytes, options).run(&mut Blocks::new(NOP_JUMP), &mut log);
+        let expected = if limit == 40 { Stop::End } else { Stop::Limit };
+        assert_eq!((log.ranges.list().len(), stop), (jumps, expected), "{limit}");
+    }
+}
+
 #[test]
 fn events_have_a_text() {
     let mut trace = begin(0x1000);

@@ -1,8 +1,8 @@
 //! Packets against bytes written by testkit, round trips, damage.
 
 use intel_pt::{
-    BlockContext, CfeKind, EvdKind, Exec, Ip, Mode, Packet, Packets, Payload, Pip, Pwre, Pwrx, Reason, Tnt, Trigger,
-    Tsx, Vmcs, decode, encode,
+    BlockContext, CfeKind, CodeWidth, EvdKind, Exec, Ip, Mode, Packet, Packets, Payload, Pip, Pwre, Pwrx, Reason, Tnt,
+    Trigger, Tsx, Vmcs, decode, encode,
 };
 use proptest::prelude::*;
 use testkit::pt::{Compression, PacketWriter};
@@ -81,6 +81,13 @@ fn every_packet_reads_and_writes() {
     check(|w| w.mwait(0xb, 1), Packet::Mwait { hints: 0xb, extensions: 1 }, "mwait 0000000b, 00000001");
     check(|w| w.pwre(0, 15, true), Packet::Pwre(Pwre { state: 0, sub_state: 15, hardware: true }), "pwre c1.0, hw");
     check(|w| w.pwrx(0, 5, 4), Packet::Pwrx(Pwrx { last: 0, deepest: 5, wake: 4 }), "pwrx st: c1, c6");
+    for (wake, reason) in [(0, ""), (1, "int: "), (2, ""), (8, "hw: ")] {
+        check(
+            |w| w.pwrx(0, 5, wake),
+            Packet::Pwrx(Pwrx { last: 0, deepest: 5, wake }),
+            &format!("pwrx {reason}c1, c6"),
+        );
+    }
     check(|w| w.bbp(4, true), Packet::Bbp { kind: 4, four_bytes: true }, "bbp 4, 4");
     check(|w| w.bbp(31, false), Packet::Bbp { kind: 31, four_bytes: false }, "bbp 1f, 8");
     check(|w| w.bip4(3, 0x55), Packet::Bip { id: 3, payload: Payload::Four(0x55) }, "bip 3: 55");
@@ -94,6 +101,18 @@ fn every_packet_reads_and_writes() {
     check(|w| w.trig(0xa1, true, Some(23), true), Packet::Trig(trigger), "trig a1, ip, mult, icnt: 23");
     let trigger = Trigger { triggers: 1, ip: false, multiple: false, instructions: None };
     check(|w| w.trig(1, false, None, false), Packet::Trig(trigger), "trig 1");
+}
+
+/// The types of CFE and EVD packets in the SDM's tables.
+#[test]
+fn numbers_have_names() {
+    let events = "? intr iret smi rsm sipi init vmentry vmexit vmexit_intr shutdown ? uintr uiret ?";
+    let names: Vec<String> = (0..=14).map(|kind| CfeKind(kind).to_string()).collect();
+    assert_eq!(names.join(" "), events);
+    let names: Vec<String> = (0..=3).map(|kind| EvdKind(kind).to_string()).collect();
+    assert_eq!(names.join(" "), "cr2 vmxq vmxr ?");
+    let widths = [CodeWidth::Bits16, CodeWidth::Bits32, CodeWidth::Bits64].map(|width| width.to_string());
+    assert_eq!(widths, ["16-bit", "32-bit", "64-bit"]);
 }
 
 #[test]
