@@ -22,6 +22,7 @@ const PUBLISHED: &[&str] = &[
     "symstore",
     "kernel-snapshot",
     "kernel-code",
+    "captured-code",
     "ipt-analysis",
     "mkdump",
     "mkdump-cli",

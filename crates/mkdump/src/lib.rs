@@ -24,7 +24,6 @@
 //! puts code under the captured memory of a triage dump.
 #![forbid(unsafe_code)]
 
-mod captured;
 mod error;
 mod hex;
 pub mod image;

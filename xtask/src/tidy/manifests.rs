@@ -20,12 +20,14 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("kernel-snapshot", &["address-map", "etl-file", "mdmp", "pe-image"]),
     // What it needs of dumps are plain values of kernel-snapshot.
     ("kernel-code", &["address-map", "call-forms", "intel-pt", "kernel-snapshot", "pe-image", "symstore"]),
+    ("captured-code", &["address-map", "kernel-code", "kernel-snapshot", "mdmp", "pe-image"]),
     // Neither traces nor dumps.
     ("ipt-analysis", &["address-map", "intel-pt"]),
     (
         "mkdump",
         &[
             "address-map",
+            "captured-code",
             "etl-extract",
             "etl-file",
             "pe-image",
@@ -43,6 +45,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         "acceptance",
         &[
             "address-map",
+            "captured-code",
             "etl-extract",
             "etl-file",
             "pe-image",

@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::ipt::{ModuleVerdictReport, QualityReport, SnapshotFacts};
 use super::{Hex, ModeReport, PdbReport, SCHEMA_VERSION, SourceReport, seconds};
-use crate::captured::written;
 use crate::error::Result;
 use crate::ipt::StreamsQuality;
 use crate::jobs::build_dump::{BuildOptions, Built, PageHits, build_with};
 use crate::provenance::SourceFile;
+use captured_code::written;
 
 /// Builds a dump of a source's kernel modules as `options` ask.
 ///

@@ -12,7 +12,6 @@ use kernel_code::{Choice, Detect, Exporter, Files, Image, Setting, System};
 use kernel_snapshot::{Architecture, Progress, Reading, Source, SourceKind};
 use pe_image::ImportCalls;
 
-use crate::captured::{captured_forms, is_captured};
 use crate::error::{Error, Result};
 use crate::ipt::StreamsQuality;
 use crate::ipt::snapshots;
@@ -21,6 +20,7 @@ use crate::jobs::ipt::execution::Execution;
 use crate::jobs::modules::require_kernel_modules;
 use crate::jobs::threads::layout_at_hand;
 use crate::provenance::{Assumed, Provenance, SourceFile, UsedFile};
+use captured_code::{captured_forms, is_captured};
 
 mod layout;
 mod options;

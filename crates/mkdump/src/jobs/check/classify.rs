@@ -8,9 +8,9 @@ use super::instructions::{self, likely_start};
 use super::known::{Form, FormName, Known, Witness, is_code};
 use super::report::CommonModule;
 use super::units::{Unit, UnitKind};
-use crate::captured::Reached;
-use crate::captured::memory::{PLACE, Side};
 use crate::hex::Hex;
+use captured_code::Reached;
+use captured_code::memory::{PLACE, Side};
 
 /// Places of one class that a report lists of one module.
 const MOST_LISTED: u64 = 64;

@@ -15,9 +15,9 @@ use super::known::{Known, Witness};
 use super::memory::both;
 use super::other_forms::OtherForms;
 use super::report::{CommonModule, ComparisonReport, DumpReport, OtherModule, Relation, Totals};
-use crate::captured::memory::PageBudget;
-use crate::captured::{SiteScan, headers};
 use crate::hex::Hex;
+use captured_code::memory::PageBudget;
+use captured_code::{SiteScan, headers};
 
 /// What the module files say of a module of the real dump, or why nothing is known.
 fn known<'s>(system: &'s System<'_>, index: usize) -> Result<(Known<'s>, String), String> {

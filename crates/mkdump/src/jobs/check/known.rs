@@ -14,8 +14,8 @@ use pe_image::{
 use super::difference::Class;
 use super::instructions::Starts;
 use super::units::{Unit, UnitKind, Units};
-use crate::captured::memory::{PLACE, PageBudget, Side};
-use crate::captured::{Reached, SiteScan};
+use captured_code::memory::{PLACE, PageBudget, Side};
+use captured_code::{Reached, SiteScan};
 
 /// What a form is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use kernel_snapshot::dump::Dump;
 
-use crate::captured::memory::{PageBudget, held};
+use captured_code::memory::{PageBudget, held};
 
 /// The parts of `range` that both dumps hold.
 pub(super) fn both(one: &Dump<'_>, other: &Dump<'_>, range: &Range<u64>, budget: &PageBudget) -> Vec<Range<u64>> {

@@ -33,7 +33,7 @@ use std::path::PathBuf;
 
 use compare::compare;
 
-pub use crate::captured::{FoundSite, Reached, SiteScan};
+pub use captured_code::{FoundSite, Reached, SiteScan};
 pub use difference::{Class, Count, Difference, Differences};
 pub use other_forms::{OnOff, OtherForms};
 pub use report::{
@@ -42,9 +42,9 @@ pub use report::{
 };
 pub use validate::{provenance, validate};
 
-use crate::captured::forms;
-use crate::captured::memory::{PageBudget, held};
 use crate::error::{Error, Result, in_full};
+use captured_code::forms;
+use captured_code::memory::{PageBudget, held};
 use kernel_code::Search;
 use kernel_code::{Choice, Detect, Files, Setting, System};
 use kernel_snapshot::FileBytes;

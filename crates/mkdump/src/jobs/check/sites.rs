@@ -4,7 +4,7 @@ use kernel_snapshot::dump::Dump;
 use pe_image::SiteForm;
 
 use super::report::SitesFound;
-use crate::captured::{FoundSite, Reached, SiteScan};
+use captured_code::{FoundSite, Reached, SiteScan};
 
 impl SitesFound {
     /// Counts the sites of a dump.

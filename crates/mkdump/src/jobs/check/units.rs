@@ -9,7 +9,7 @@ use pe_image::{Binding, Fixups, IndirectTransfer, LoadConfig, PageRecord, PeFile
 pub(super) struct Unit {
     /// First byte.
     pub(super) rva: u32,
-    /// Bytes, at most [`PLACE`](crate::captured::memory::PLACE).
+    /// Bytes, at most [`PLACE`](captured_code::memory::PLACE).
     pub(super) size: u32,
     pub(super) kind: UnitKind,
 }

@@ -16,9 +16,9 @@ use kernel_snapshot::{Module, Progress, Reading};
 use super::chosen::Chosen;
 use super::closure::reached;
 use super::execution::Execution;
-use crate::captured::captured_forms;
 use crate::error::Result;
 use crate::ipt::Inputs;
+use captured_code::captured_forms;
 
 /// What to look at, and where module files are.
 #[derive(Clone, Debug, Default)]

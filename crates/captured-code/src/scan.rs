@@ -92,7 +92,7 @@ impl<'d, 'a> SiteScan<'d, 'a> {
     }
 
     /// Calls `found` for every site of one module, ascending by address.
-    pub(crate) fn in_module(&self, index: usize, budget: &PageBudget, found: &mut impl FnMut(FoundSite)) {
+    pub fn in_module(&self, index: usize, budget: &PageBudget, found: &mut impl FnMut(FoundSite)) {
         let module = self.module(index);
         let ranges = held(self.dump, &(module.base..module.end()), budget);
         let mut buffer = vec![0; if ranges.is_empty() { 0 } else { CHUNK + PLACE }];
@@ -158,12 +158,12 @@ impl<'d, 'a> SiteScan<'d, 'a> {
 }
 
 /// Where the stub pages of a module begin: on the first page after it.
-pub(crate) fn stubs_at(module: &Module) -> u64 {
+pub fn stubs_at(module: &Module) -> u64 {
     module.base.saturating_add(module.size.saturating_add(PAGE - 1) & !(PAGE - 1))
 }
 
 /// The PE headers of the image at `base`, as far as a dump holds them.
-pub(crate) fn headers(dump: &Dump<'_>, base: u64) -> Option<Headers> {
+pub fn headers(dump: &Dump<'_>, base: u64) -> Option<Headers> {
     let mut page = vec![0; HEADER];
     let got = dump.read(base, &mut page).min(HEADER);
     Headers::parse(&page[..got]).ok()

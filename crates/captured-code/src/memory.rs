@@ -11,13 +11,20 @@ const PAGE: u64 = 0x1000;
 /// How many pages may still be looked up in page tables. A hostile dump can list thousands of modules of 4 GiB and map
 /// one page of the file everywhere; a real one has some 300 MiB of modules.
 #[derive(Debug)]
-pub(crate) struct PageBudget(AtomicU64);
+pub struct PageBudget(AtomicU64);
+
+impl Default for PageBudget {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl PageBudget {
     /// Pages of one job: 4 GiB of memory.
     const PAGES: u64 = 1 << 20;
 
-    pub(crate) fn new() -> Self {
+    /// A full budget.
+    pub fn new() -> Self {
         Self(AtomicU64::new(Self::PAGES))
     }
 
@@ -26,13 +33,13 @@ impl PageBudget {
     }
 
     /// True when a lookup was refused.
-    pub(crate) fn is_spent(&self) -> bool {
+    pub fn is_spent(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0
     }
 }
 
 /// The parts of `range` that a dump holds, ascending; parts that touch are one.
-pub(crate) fn held(dump: &Dump<'_>, range: &Range<u64>, budget: &PageBudget) -> Vec<Range<u64>> {
+pub fn held(dump: &Dump<'_>, range: &Range<u64>, budget: &PageBudget) -> Vec<Range<u64>> {
     let mut out: Vec<Range<u64>> = Vec::new();
     let mut add = |part: Range<u64>| match out.last_mut() {
         Some(last) if last.end == part.start => last.end = part.end,
@@ -61,18 +68,20 @@ pub(crate) fn held(dump: &Dump<'_>, range: &Range<u64>, budget: &PageBudget) -> 
 }
 
 /// The most bytes of a place that are looked at together.
-pub(crate) const PLACE: usize = 12;
+pub const PLACE: usize = 12;
 
 /// The bytes of a place in one dump.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Side {
-    pub(crate) bytes: [u8; PLACE],
+pub struct Side {
+    /// The bytes from the place's first on; 0 where a byte is not held.
+    pub bytes: [u8; PLACE],
     /// Bit n: byte n is held.
-    pub(crate) held: u16,
+    pub held: u16,
 }
 
 impl Side {
-    pub(crate) fn read(dump: &(impl ReadMemory + ?Sized), address: u64, size: usize) -> Self {
+    /// Reads `size` bytes at an address, at most [`PLACE`].
+    pub fn read(dump: &(impl ReadMemory + ?Sized), address: u64, size: usize) -> Self {
         let mut side = Self::default();
         let size = size.min(PLACE);
         let mut at = 0;
@@ -93,17 +102,18 @@ impl Side {
         side
     }
 
-    pub(crate) fn has(&self, at: usize) -> bool {
+    /// True when the dump holds that byte of the place.
+    pub fn has(&self, at: usize) -> bool {
         self.held >> at & 1 == 1
     }
 
     /// True when bytes `0..size` are all held.
-    pub(crate) fn is_whole(&self, size: usize) -> bool {
+    pub fn is_whole(&self, size: usize) -> bool {
         (0..size).all(|at| self.has(at))
     }
 
     /// The bytes for a report.
-    pub(crate) fn hex(&self, size: usize) -> String {
+    pub fn hex(&self, size: usize) -> String {
         (0..size.min(PLACE))
             .map(|at| if self.has(at) { format!("{:02x}", self.bytes[at]) } else { "??".to_owned() })
             .collect()

@@ -11,7 +11,7 @@ use super::memory::PLACE;
 use super::{as_written, stubs_at};
 
 /// What was done to an image's bytes in the dump: as [`Image::counts`], except where the source captured them.
-pub(crate) fn written(reading: &Reading<'_>, image: &Image<'_>) -> Counts {
+pub fn written(reading: &Reading<'_>, image: &Image<'_>) -> Counts {
     let mut counts = *image.counts();
     let Some(memory) = memory(reading) else { return counts };
     let start = stubs_at(&image.entry.module);
@@ -38,7 +38,7 @@ pub(crate) fn written(reading: &Reading<'_>, image: &Image<'_>) -> Counts {
 }
 
 /// Whether the source captured the import site at an address.
-pub(crate) fn is_captured(reading: &Reading<'_>, site: u64) -> bool {
+pub fn is_captured(reading: &Reading<'_>, site: u64) -> bool {
     memory(reading).is_some_and(|memory| memory.read(site, &mut [0; PLACE]) >= PLACE)
 }
 

@@ -1,7 +1,16 @@
 //! What a dump that is the source shows of load-time changes: the sites in the code that it captured, and the return
 //! addresses on the stacks that it captured. Bytes have one form, and so has the call that a return address lies after.
+//!
+//! [`captured_forms`] counts both for a source, as [`kernel_code::System`] wants them for its decision. [`SiteScan`] finds
+//! the sites that a dump's bytes show without any module file. [`written`] says what a dump has in place of an image's
+//! sites when captured bytes are kept.
+#![forbid(unsafe_code)]
 
-pub(crate) mod memory;
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+pub mod memory;
 mod returns;
 mod scan;
 mod written;
@@ -14,9 +23,8 @@ use kernel_snapshot::dump::{Dump, ReadMemory};
 use kernel_snapshot::{Held, Module, Reading};
 use pe_image::{MappedImage, Policy, Rva, Site, SiteForm, SiteKind};
 
-pub use scan::{FoundSite, Reached, SiteScan};
-pub(crate) use scan::{headers, stubs_at};
-pub(crate) use written::{is_captured, written};
+pub use scan::{FoundSite, Reached, SiteScan, headers, stubs_at};
+pub use written::{is_captured, written};
 
 use memory::{PLACE, Side};
 
@@ -26,12 +34,12 @@ const MOST_SITES: usize = 1 << 22;
 
 /// The forms of the sites in a source's captured code and before the return addresses on its stacks; `None` when the
 /// source is not a dump. `parsed` are the files of `modules`.
-pub(crate) fn captured_forms(reading: &Reading<'_>, modules: &[Module], parsed: &Parsed<'_>) -> Option<CapturedForms> {
+pub fn captured_forms(reading: &Reading<'_>, modules: &[Module], parsed: &Parsed<'_>) -> Option<CapturedForms> {
     Some(forms(&dumps(reading.held.as_ref()?), modules, parsed))
 }
 
 /// The same of dumps of one boot. Where several hold the same site, it counts once, as the first dump has it.
-pub(crate) fn forms(dumps: &[&Dump<'_>], modules: &[Module], parsed: &Parsed<'_>) -> CapturedForms {
+pub fn forms(dumps: &[&Dump<'_>], modules: &[Module], parsed: &Parsed<'_>) -> CapturedForms {
     let none = || SiteForms { imports: vec![FormCounts::default(); modules.len()], ..SiteForms::default() };
     let mut forms = CapturedForms { code: none(), stacks: none() };
     let bases: HashMap<u64, usize> = modules.iter().enumerate().map(|(number, module)| (module.base, number)).collect();
