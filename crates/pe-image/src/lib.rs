@@ -21,12 +21,18 @@
 //! *retpoline*, a mitigation of older CPUs, the sites that stay indirect, and other indirect branches, are led through
 //! stubs that are mapped after each image.
 //!
+//! # Function overrides
+//! From Windows 11 24H2 on the kernel also changes where some direct calls lead: those of a function such as memset go to
+//! the variant that suits the processor, and those of the control flow guard's thunk to a function of the kernel. Which one
+//! is decided by the file's table and the machine's [`Capabilities`].
+//!
 //! # Vocabulary
 //! * An **RVA** is an address relative to the image base. An **image** is a file as it lies in memory.
 //! * A **site** is a place in code that the file lists because a loader may change it; its **outcome** is what became of
 //!   it under a **policy**, the set of changes that are on.
 //! * A **slot** is an entry of the IAT; **binding** finds the address that it holds.
-//! * A **stub** is a piece of the kernel's section RETPOL, through which retpolined branches go.
+//! * A **stub** is a piece of the kernel's section RETPOL or, from Windows 11 24H2 on, KSCP, through which retpolined
+//!   branches go.
 //!
 //! # Layers
 //! One may stop at any of them. [`PeFile`] reads what the file says: [`Headers`], [`Identity`], imports, exports,
@@ -116,12 +122,13 @@ pub use error::{Diagnostic, DiagnosticKind, Error, ErrorKind, Place, Result};
 pub use exports::{Export, Exports};
 pub use file::PeFile;
 pub use fixup::{
-    LinkedImport, SLOT_INSTRUCTION, SiteForm, Stub, StubBlock, StubBranch, StubOffsets, recognise, stub_offset,
+    LinkedImport, SLOT_INSTRUCTION, SharedFunction, SiteForm, Stub, StubBlock, StubBranch, StubOffsets, recognise,
+    stub_offset,
 };
 pub use functions::{GuardFunction, RuntimeFunction};
 pub use header::{Headers, Machine, Section};
 pub use identity::{CodeView, Identity, IdentityError, IdentityErrorKind, PdbChecksum, image_key, pdb_key};
-pub use image::{ImageRange, MappedImage, Piece, Pieces, RangeKind, Selection};
+pub use image::{AppliedOverride, ImageRange, MappedImage, Piece, Pieces, RangeKind, Selection};
 pub use imports::{Import, ImportName, ImportedDll, Imports};
 pub use kernel::{ImportOptimizationDefault, KERNEL_FILE_NAMES, import_optimization_by_default, is_kernel_file_name};
 pub use load_config::LoadConfig;
@@ -131,5 +138,5 @@ pub use modules::Modules;
 pub use pdb_id::{Guid, PdbId};
 pub use policy::{ImportCalls, Policy};
 pub use relocate::{Block, Blocks, Relocation, RelocationKind};
-pub use site::{Counts, ImportCounts, Outcome, Reason, RewriteCounts, Site, SiteEncoding, SiteKind};
+pub use site::{Counts, ImportCounts, Outcome, OverrideCounts, Reason, RewriteCounts, Site, SiteEncoding, SiteKind};
 pub use version::Version;

@@ -30,11 +30,20 @@ pub struct Policy {
     /// The image is a second mapping of its file, as the crash dump stack's `dump_*.sys` are: the kernel makes no call
     /// in it direct. See [`Policy::is_second_mapping`].
     pub second_mapping: bool,
+    /// Function overrides: direct calls that the file lists (symbol 7) lead to the function that the kernel chooses by the
+    /// machine's capabilities ([`crate::MappedImage::with_capabilities`]). Those that lead to a function of the kernel need
+    /// its [`crate::StubBlock`]. Kernels do it from Windows 11 24H2 on.
+    pub function_overrides: bool,
 }
 
 impl Policy {
     /// Everything as linked: only relocations and bound import slots differ from the file.
-    pub const AS_LINKED: Self = Self { import_calls: ImportCalls::AsLinked, retpoline: false, second_mapping: false };
+    pub const AS_LINKED: Self = Self {
+        import_calls: ImportCalls::AsLinked,
+        retpoline: false,
+        second_mapping: false,
+        function_overrides: false,
+    };
 
     /// The same policy with another choice for import calls.
     pub const fn with_import_calls(self, import_calls: ImportCalls) -> Self {
@@ -44,6 +53,11 @@ impl Policy {
     /// The same policy with retpoline on or off.
     pub const fn with_retpoline(self, retpoline: bool) -> Self {
         Self { retpoline, ..self }
+    }
+
+    /// The same policy with function overrides on or off.
+    pub const fn with_function_overrides(self, function_overrides: bool) -> Self {
+        Self { function_overrides, ..self }
     }
 
     /// The same policy for an image that is, or is not, a second mapping.

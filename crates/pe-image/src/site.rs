@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::addr::{IatIndex, Rva};
+use crate::addr::{IatIndex, Rva, Va};
 use crate::bind::{Binding, Slot, Target};
 use crate::dvrt::{ImportTransfer, IndirectTransfer, PageRecord, SITE_SIZE, SwitchBranch};
 use crate::fixup::{SLOT_INSTRUCTION, StubBranch};
@@ -55,6 +55,11 @@ pub enum SiteKind {
         /// Number of the register: 0 rax, 1 rcx, … 15 r15.
         register: u8,
     },
+    /// A direct call or jump of a function that a kernel may override (symbol 7); 5 bytes.
+    Override {
+        /// Number of the override in the file's table.
+        number: u32,
+    },
 }
 
 /// How the bytes of a site can be encoded.
@@ -79,6 +84,7 @@ impl SiteKind {
             Self::Import { call, .. } => ImportTransfer { rva, call, raw_index: 0 }.size(),
             Self::Indirect { call, rex, cfg } => IndirectTransfer { rva, call, rex, cfg }.size(),
             Self::Switch { register } => SwitchBranch { rva, register }.size(),
+            Self::Override { .. } => 5,
         }
     }
 
@@ -94,18 +100,21 @@ impl SiteKind {
             (Self::Indirect { rex, cfg, .. }, SiteEncoding::Linked) => Some(u32::from(rex) + if cfg { 6 } else { 2 }),
             (Self::Switch { register }, SiteEncoding::Linked) => Some(if register < 8 { 2 } else { 3 }),
             (Self::Indirect { .. } | Self::Switch { .. }, SiteEncoding::Stub) => Some(StubBranch::INSTRUCTION as u32),
-            (Self::Indirect { .. } | Self::Switch { .. }, SiteEncoding::Direct | SiteEncoding::Register) => None,
+            (Self::Override { .. }, SiteEncoding::Linked | SiteEncoding::Direct) => Some(5),
+            (Self::Indirect { .. } | Self::Switch { .. }, SiteEncoding::Direct | SiteEncoding::Register)
+            | (Self::Override { .. }, SiteEncoding::Register | SiteEncoding::Stub) => None,
         }
     }
 }
 
 impl SiteKind {
     /// What a kernel writes at such a site to lead it through a retpoline stub, given the distance from the branch's end
-    /// to the stub. `None` for an import site, which goes to the stub in its [direct](crate::LinkedImport::direct) form.
+    /// to the stub. `None` for an import site, which goes to the stub in its [direct](crate::LinkedImport::direct) form, and for
+    /// an overridden function's call, which goes to none.
     pub fn stub_branch(&self, distance: i32) -> Option<StubBranch> {
         let rva = Rva::default();
         match *self {
-            Self::Import { .. } => None,
+            Self::Import { .. } | Self::Override { .. } => None,
             Self::Indirect { call, rex, cfg } => {
                 Some(StubBranch::indirect(&IndirectTransfer { rva, call, rex, cfg }, distance))
             }
@@ -124,6 +133,7 @@ impl fmt::Display for SiteKind {
             Self::Indirect { call, cfg: true, .. } => write!(f, "indirect {}, CFG-checked", branch(call)),
             Self::Indirect { call, cfg: false, .. } => write!(f, "indirect {}", branch(call)),
             Self::Switch { register } => write!(f, "switch jump, register {register}"),
+            Self::Override { number } => write!(f, "call of an overridden function, override {number}"),
         }
     }
 }
@@ -139,6 +149,9 @@ pub enum Outcome {
     ViaStub(Rva),
     /// `mov r10,[slot]; call r10`.
     DriverVerifier,
+    /// The call goes to the function at this address, which the kernel chose in place of the one that the file calls: in
+    /// this image, in the kernel's shared code page, or in the copy of that page after this image.
+    Overridden(Va),
     /// The bytes stay as the linker wrote them.
     AsLinked(Reason),
 }
@@ -149,6 +162,7 @@ impl fmt::Display for Outcome {
             Self::Direct(target) => write!(f, "direct, to {}", target.address),
             Self::ViaStub(stub) => write!(f, "through the stub at RVA {stub}"),
             Self::DriverVerifier => f.write_str("through r10, as Driver Verifier has it"),
+            Self::Overridden(address) => write!(f, "overridden, to {address}"),
             Self::AsLinked(reason) => write!(f, "as linked: {reason}"),
         }
     }
@@ -175,6 +189,12 @@ pub enum Reason {
     SecondMapping,
     /// The site lies in a section of the kernel that the retpoline pass skips (INITKDBG, MINIEX).
     SkippedSection,
+    /// The function that the kernel chooses is the one that the file calls.
+    Original,
+    /// The call leads to the kernel's shared code page, of which there is none at hand, or no copy in reach.
+    NoSharedCode,
+    /// The file's table of function overrides breaks a rule of the kernel, which would not load the image.
+    DamagedTable,
 }
 
 impl fmt::Display for Reason {
@@ -188,6 +208,9 @@ impl fmt::Display for Reason {
             Self::TargetNotRetpolined => "the target's module is not retpolined",
             Self::SecondMapping => "the image is a second mapping",
             Self::SkippedSection => "the kernel does not rewrite this section",
+            Self::Original => "the kernel chooses the function that the file calls",
+            Self::NoSharedCode => "the kernel's shared code page is not at hand or not in reach",
+            Self::DamagedTable => "the table of function overrides breaks a rule of the kernel",
         })
     }
 }
@@ -230,6 +253,31 @@ pub struct RewriteCounts {
     pub unexpected_bytes: u64,
 }
 
+/// Calls of overridden functions (symbol 7), counted. `listed` is the sum of `applied`, `as_linked` and
+/// `unexpected_bytes`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct OverrideCounts {
+    /// Calls that the file lists.
+    pub listed: u64,
+    /// Calls that lead to another function in this image than in the file.
+    pub applied: u64,
+    /// Of these, calls that lead to the copy of the kernel's shared code page after the image, because the page itself is
+    /// out of their reach.
+    pub out_of_reach: u64,
+    /// Calls whose choice, whatever it is, rests on a capability of the machine that is assumed. 0 when the policy leaves
+    /// them as linked.
+    pub assumed: u64,
+    /// Calls that stay as linked: by the policy, because that is the choice, or because the shared code page is missing.
+    pub as_linked: u64,
+    /// Of these, calls of which memory had another form: they lead to the kernel's shared code page, which is not at hand or
+    /// not in reach, or the table is damaged.
+    pub not_applied: u64,
+    /// Calls whose bytes are not a linker's.
+    pub unexpected_bytes: u64,
+}
+
 /// Everything that was or was not changed in an image, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -243,8 +291,8 @@ pub struct Counts {
     pub switch: RewriteCounts,
     /// Base relocations applied: 0 at the preferred base.
     pub relocations: u64,
-    /// Calls that a function override (symbol 7) may re-point; listed, never changed.
-    pub function_overrides: u64,
+    /// Calls of overridden functions (symbol 7).
+    pub overrides: OverrideCounts,
     /// ARM64 import calls (symbol 8); listed, never changed.
     pub arm64_imports: u64,
     /// Address constants of symbols that are addresses: listed.

@@ -50,7 +50,7 @@ fn driver(kind: u8) -> Driver {
         let address = if x86 { 0xc000_0000 } else { 0xffff_f680_0000_0000 };
         driver.entries.push(Entry { symbol: address, payload: one_block(padded_u16s(&[0xa200, 0x3210])) });
         let calls = vec![At(text, 0x300), At(text, 0x320)];
-        driver.overrides.push(OverrideSpec { original: At(text, 0), alternatives: vec![At(text, 0x10)], calls });
+        driver.overrides.push(OverrideSpec::new(At(text, 0), vec![At(text, 0x10)], calls));
     }
     if kind & 16 != 0 {
         let guid = "FF1FD2FD-6008-42BB-9E75-00A20051F3BE".to_owned();
@@ -226,6 +226,7 @@ pub fn produce(input: &[u8]) {
     for import_calls in [ImportCalls::AsLinked, ImportCalls::Optimized, ImportCalls::DriverVerifier] {
         for retpoline in [false, true] {
             let policy = Policy::AS_LINKED.with_import_calls(import_calls).with_retpoline(retpoline);
+            let policy = policy.with_function_overrides(retpoline || import_calls == ImportCalls::Optimized);
             let image = modules.image(ModuleId(1), policy).expect("it has a file");
             check_image(&image.with_stubs(own.as_ref().unwrap_or(&stubs)), &binding);
         }
@@ -255,16 +256,25 @@ fn check_image(image: &MappedImage<'_>, binding: &Binding<'_>) {
         let direct = matches!(form, Some(SiteForm::ImportDirect { .. })).then(|| form.and_then(|form| form.target()));
         match &site.outcome {
             Outcome::Direct(target) => assert_eq!(direct, Some(Some(target.address)), "{site:x?}"),
-            Outcome::ViaStub(_) | Outcome::DriverVerifier => assert!(form.is_some(), "{site:x?}"),
+            Outcome::ViaStub(_) | Outcome::DriverVerifier | Outcome::Overridden(_) => {
+                assert!(form.is_some(), "{site:x?}")
+            }
             Outcome::AsLinked(Reason::UnexpectedBytes) => {}
             _ => assert!(direct.is_none() || !matches!(site.kind, SiteKind::Import { .. })),
         }
     }
-    assert_eq!(sites.len() as u64, import.listed + counts.indirect.listed + counts.switch.listed);
+    assert_eq!(
+        sites.len() as u64,
+        import.listed + counts.indirect.listed + counts.switch.listed + counts.overrides.listed
+    );
+    let overrides = counts.overrides;
+    assert_eq!(overrides.applied + overrides.as_linked + overrides.unexpected_bytes, overrides.listed);
     for warning in image.warnings() {
         assert!(warning.to_string().len() < 1000);
     }
     let _ = image.override_sites();
+    let listed: u64 = image.overrides().iter().map(|item| item.counts.listed).sum();
+    assert_eq!(listed, overrides.listed);
     let mut end = 0;
     for range in image.ranges(Selection::Image) {
         let (start, size) = (u64::from(range.rva.0), u64::from(range.size));

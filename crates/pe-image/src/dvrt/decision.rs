@@ -59,7 +59,8 @@ pub enum OverrideTarget {
 pub struct OverrideChoice {
     /// The function.
     pub target: OverrideTarget,
-    /// Capabilities that were asked on the way and are assumed, not known, in the order asked. With any, the choice is
+    /// Capabilities that were asked on the way and are assumed, not known, each once, in the order
+    /// asked. With any, the choice is
     /// assumed too.
     pub assumed: Vec<u32>,
 }
@@ -83,9 +84,9 @@ impl Bdd {
         Ok(Self { version, nodes: nodes.chunks_exact(8).filter_map(node).collect(), size, rva })
     }
 
-    /// The kernel's rules for a diagram that chooses among so many alternatives. (It passes over a version other than 1,
-    /// which no file has; here that is an error.)
-    pub(crate) fn check(&self, alternatives: usize) -> Result<()> {
+    /// The kernel's rules for a diagram. (It passes over a version other than 1, which no file has; here that is an error.)
+    /// Gives the highest number of an alternative that it names.
+    pub(crate) fn check(&self) -> Result<Option<u32>> {
         let fault = |field, found: u32, allowed: String| {
             Err(Error::field(Place::Rva(self.rva), STRUCTURE, field, found, allowed))
         };
@@ -96,15 +97,14 @@ impl Bdd {
             return fault("BDDSize", self.size, "a multiple of 8, not 0".to_owned());
         }
         let count = self.nodes.len();
+        let mut highest = None;
         for (number, node) in self.nodes.iter().enumerate() {
             let (left, right) = (usize::from(node.left), usize::from(node.right));
             if number > 0 && (left, right) == (0, 0) {
                 continue;
             }
             if number > 0 && left == number && right == number {
-                if node.value as usize >= alternatives {
-                    return fault("Value of an outcome", node.value, format!("less than {alternatives}"));
-                }
+                highest = highest.max(Some(node.value));
                 continue;
             }
             // Branches lead forward only, so that a walk ends.
@@ -115,7 +115,7 @@ impl Bdd {
                 }
             }
         }
-        Ok(())
+        Ok(highest)
     }
 
     /// Walks the diagram as a kernel does. `has_system` says for which capabilities the kernel has a function of its own
@@ -135,7 +135,8 @@ impl Bdd {
                 return OverrideChoice { target: OverrideTarget::Alternative(value), assumed };
             }
             let capability = capabilities.get(value);
-            if matches!(capability, Capability::AssumedSet | Capability::AssumedClear) {
+            let is_assumed = matches!(capability, Capability::AssumedSet | Capability::AssumedClear);
+            if is_assumed && !assumed.contains(&value) {
                 assumed.push(value);
             }
             if capability.is_set() && number == 0 && has_system(value) {

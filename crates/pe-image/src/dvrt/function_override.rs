@@ -10,6 +10,8 @@
 //! says; [`FunctionOverrides::check`] applies the kernel's rules for it. A kernel does not load an image that breaks one,
 //! so a table that does is a sign of the wrong file.
 
+use std::collections::HashMap;
+
 use crate::addr::{PAGE_SIZE, Rva};
 use crate::bytes;
 use crate::dvrt::decision::Bdd;
@@ -252,9 +254,24 @@ impl<'a> FunctionOverrides<'a> {
             let allowed = "not 0, and less than what is left of the entry";
             return Err(Error::field(Place::Rva(self.rva), STRUCTURE, "FuncOverrideSize", size, allowed));
         }
+        // Overrides may share a diagram: each is looked at once, and the outcomes that it can have are kept.
+        let mut diagrams = HashMap::new();
         for item in &self.overrides {
             item.check(headers)?;
-            self.bdd(item)?.check(item.alternatives.len())?;
+            let outcome = match diagrams.get(&item.bdd_offset) {
+                Some(&outcome) => outcome,
+                None => {
+                    let outcome = self.bdd(item)?.check()?;
+                    diagrams.insert(item.bdd_offset, outcome);
+                    outcome
+                }
+            };
+            let alternatives = item.alternatives.len();
+            if let Some(outcome) = outcome.filter(|&outcome| outcome as usize >= alternatives) {
+                let place = Place::Rva(Rva(self.bdd_rva.0.wrapping_add(item.bdd_offset)));
+                let allowed = format!("less than {alternatives}");
+                return Err(Error::field(place, "IMAGE_BDD_INFO", "Value of an outcome", outcome, allowed));
+            }
         }
         Ok(())
     }

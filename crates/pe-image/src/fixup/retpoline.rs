@@ -9,12 +9,10 @@
 //! | switch | `FF E0+r` or `41 FF E0+r`, `CC`… | `E8 rel32 CC` (6 bytes): a call whose return address the stub drops |
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use crate::addr::{PAGE_SIZE, Rva, Va};
 use crate::bytes;
 use crate::dvrt::{IndirectTransfer, PageRecord, SwitchBranch};
-use crate::error::{Error, Place, Result};
 use crate::fixup::import_optimization::{CALL, JUMP};
 
 /// Where the stubs lie in the stub block: the dwords at the block's start.
@@ -68,56 +66,6 @@ pub fn stub_offset(base: impl Into<Va>, size_of_image: u32, target: impl Into<Va
     let start = base.into().wrapping_add(u64::from(size_of_image).next_multiple_of(PAGE_SIZE.into()));
     let offset = target.into().0.wrapping_sub(start.0);
     (offset < STUBS_REACH).then_some(offset as u32)
-}
-
-/// Dwords in front of the stubs that are known; dword 0 has no known meaning.
-const HEADER_DWORDS: usize = 20;
-
-/// The retpoline stubs: the pages of the kernel's section RETPOL, which the kernel maps once more after every image. A clone
-/// shares the pages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StubBlock {
-    bytes: Arc<[u8]>,
-    offsets: StubOffsets,
-}
-
-impl StubBlock {
-    /// Takes the block as it lies in memory: the kernel's section RETPOL, or its copy after an image. `rva` says where
-    /// that is, for the error's text.
-    ///
-    /// # Errors
-    /// When the header does not lie in the bytes or an offset in it leads out of them.
-    pub fn from_pages(bytes: Vec<u8>, rva: Rva) -> Result<Self> {
-        let dword = |number: usize| {
-            let offset = bytes::u32_at(&bytes, 4 * number).ok_or_else(|| {
-                let need = 4 * HEADER_DWORDS as u64;
-                Error::truncated(Place::Rva(rva), "retpoline stub header", need, bytes.len() as u64)
-            })?;
-            // The stubs lie after the header.
-            if (offset as usize) < 4 * HEADER_DWORDS || offset as usize >= bytes.len() {
-                let place = Place::Rva(Rva(rva.0.saturating_add(4 * number as u32)));
-                let allowed = format!("{:#x} to {:#x}", 4 * HEADER_DWORDS, bytes.len().saturating_sub(1));
-                return Err(Error::field(place, "retpoline stub header", "stub offset", offset, allowed));
-            }
-            Ok(offset)
-        };
-        let mut switch = [0; 16];
-        for (register, offset) in switch.iter_mut().enumerate() {
-            *offset = dword(1 + register)?;
-        }
-        let offsets = StubOffsets { switch, indirect_cfg: dword(17)?, indirect: dword(18)?, import: dword(19)? };
-        Ok(Self { bytes: bytes.into(), offsets })
-    }
-
-    /// The pages.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Where the stubs lie in the pages.
-    pub fn offsets(&self) -> StubOffsets {
-        self.offsets
-    }
 }
 
 /// A branch to a stub as it stands at a rewritten site: 5 bytes, and what fills the rest of the site.

@@ -147,7 +147,7 @@ impl MappedImage<'_> {
         bytes
     }
 
-    /// Every site of symbols 3, 4 and 5, ascending by page within each symbol, and what becomes of it.
+    /// Every site of symbols 3, 4, 5 and 7, ascending by page within each symbol, and what becomes of it.
     pub fn sites(&self) -> impl Iterator<Item = Site> {
         let imports = self.imports.blocks().iter().flat_map(block_records::<ImportTransfer>).map(|site| {
             let outcome = match self.judge_import(&site, &self.linked_bytes(site.rva)) {
@@ -176,7 +176,7 @@ impl MappedImage<'_> {
             let outcome = self.rewrite_outcome(site.rva, stub, |bytes, stubs| self.judge_switch(&site, bytes, stubs));
             Site { rva: site.rva, kind: SiteKind::Switch { register: site.register }, slot: None, outcome }
         });
-        imports.chain(indirect).chain(switches)
+        imports.chain(indirect).chain(switches).chain(self.overridden_calls())
     }
 
     fn rewrite_outcome(
@@ -196,7 +196,7 @@ impl MappedImage<'_> {
     pub fn counts(&self) -> Counts {
         let mut counts = Counts {
             relocations: self.count_relocations(),
-            function_overrides: self.function_overrides,
+            overrides: self.count_overrides(),
             arm64_imports: self.arm64_imports,
             address_constants: self.address_constants,
             ..Counts::default()
@@ -220,7 +220,7 @@ impl MappedImage<'_> {
         }
         for site in self.sites() {
             let count = match site.kind {
-                SiteKind::Import { .. } => continue,
+                SiteKind::Import { .. } | SiteKind::Override { .. } => continue,
                 SiteKind::Indirect { .. } => &mut counts.indirect,
                 SiteKind::Switch { .. } => &mut counts.switch,
             };

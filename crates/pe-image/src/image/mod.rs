@@ -2,6 +2,7 @@
 
 mod index;
 mod judge;
+mod overrides;
 mod patch;
 mod ranges;
 mod stubs;
@@ -10,12 +11,15 @@ use std::borrow::Cow;
 
 use crate::addr::{Rva, Va};
 use crate::bind::Binding;
-use crate::dvrt::{Fixups, FunctionOverride, OverrideSite, Symbol};
+use crate::capabilities::Capabilities;
+use crate::dvrt::{Fixups, Symbol};
 use crate::error::{Diagnostic, DiagnosticKind, Error, Place};
 use crate::file::PeFile;
 use crate::fixup::StubBlock;
 use crate::policy::Policy;
 use index::PageIndex;
+pub use overrides::AppliedOverride;
+use overrides::Overrides;
 pub use ranges::{ImageRange, Piece, Pieces, RangeKind, Selection};
 
 /// A file mapped at a base address, with the load-time changes of a policy.
@@ -39,13 +43,13 @@ pub struct MappedImage<'a> {
     imports: PageIndex<'a>,
     indirect: PageIndex<'a>,
     switches: PageIndex<'a>,
+    overrides: Overrides<'a>,
     /// Address constants by the address that the file's constants are made for.
     constants: Vec<(Symbol, PageIndex<'a>)>,
     /// Symbols of `constants` whose address in the running kernel is known: what is added to each constant.
     known_constants: Vec<(Symbol, u64)>,
     /// The table is of a version that kernels do not apply.
     table_ignored: bool,
-    function_overrides: u64,
     arm64_imports: u64,
     address_constants: u64,
     warnings: Vec<Diagnostic>,
@@ -104,10 +108,10 @@ impl<'a> MappedImage<'a> {
             imports: PageIndex::default(),
             indirect: PageIndex::default(),
             switches: PageIndex::default(),
+            overrides: Overrides::default(),
             constants: Vec::new(),
             known_constants: Vec::new(),
             table_ignored: false,
-            function_overrides: 0,
             arm64_imports: 0,
             address_constants: 0,
             warnings: Vec::new(),
@@ -124,12 +128,23 @@ impl<'a> MappedImage<'a> {
         image.check_relocations();
         image.check_iat();
         image.check_sites();
+        image.choose_overrides();
         image
     }
 
-    /// Gives the image the kernel's retpoline stubs, without which a retpoline policy changes nothing.
+    /// Gives the image the kernel's retpoline stubs and shared code, without which a retpoline policy changes nothing, and
+    /// calls of overridden functions lead to functions of this image alone.
     pub fn with_stubs(mut self, stubs: &StubBlock) -> Self {
         self.stubs = Some(stubs.clone());
+        self.choose_overrides();
+        self
+    }
+
+    /// Says what the machine can do, by which function overrides are decided. Without this, it is a machine of which nothing
+    /// is known.
+    pub fn with_capabilities(mut self, capabilities: &Capabilities) -> Self {
+        self.overrides.capabilities = Some(capabilities.clone());
+        self.choose_overrides();
         self
     }
 
@@ -198,17 +213,6 @@ impl<'a> MappedImage<'a> {
         }
     }
 
-    /// The places where calls and jumps name a function that a kernel may override (symbol 7), with that override.
-    pub fn override_sites(&self) -> Vec<(FunctionOverride<'a>, Vec<OverrideSite>)> {
-        let table = self.file.dvrt().ok().flatten();
-        let entries = table.iter().flat_map(|table| table.entries_of(Symbol::FUNCTION_OVERRIDE));
-        let parsed = entries.filter_map(|entry| match entry.fixups() {
-            Fixups::FunctionOverrides(Ok(overrides)) => Some(overrides.overrides),
-            _ => None,
-        });
-        parsed.flatten().map(|item| (item.clone(), item.sites().flatten().collect())).collect()
-    }
-
     /// Numbers the slots of the IAT directory, as the records of symbol 3 do.
     fn number_slots(&mut self) {
         let (Some(iat), Some(binding)) = (self.file.iat(), &self.binding) else { return };
@@ -258,18 +262,7 @@ impl<'a> MappedImage<'a> {
                     let message = "import calls of ARM64 images stay as linked: what a kernel writes is not known";
                     self.remark(place, "ARM64 kernel import call transfer", message);
                 }
-                Fixups::FunctionOverrides(Ok(overrides)) => {
-                    self.warnings.extend(overrides.error.clone().map(Diagnostic::from));
-                    let sites = overrides.overrides.iter().flat_map(FunctionOverride::sites);
-                    let sites = sites.filter_map(|site| self.note(site)).count() as u64;
-                    self.function_overrides += sites;
-                    let stay = if sites == 1 { "1 call stays".to_owned() } else { format!("{sites} calls stay") };
-                    let message = format!(
-                        "{stay} as linked; a kernel that knows function override (22H2 and later) may have \
-                         them lead to another function, by CPU"
-                    );
-                    self.remark(place, "function override", message);
-                }
+                Fixups::FunctionOverrides(Ok(table)) => self.read_overrides(table, place),
                 Fixups::FunctionOverrides(Err(error)) => self.warnings.push(error.into()),
                 Fixups::Address(constants) => {
                     self.address_constants += constants.iter().flatten().count() as u64;

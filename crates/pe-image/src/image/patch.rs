@@ -10,13 +10,13 @@ use crate::image::judge::DirectSites;
 use crate::relocate::{Block, Relocation, RelocationKind};
 
 /// A window of the image that is being made.
-struct Window<'o> {
-    start: u64,
+pub(super) struct Window<'o> {
+    pub(super) start: u64,
     out: &'o mut [u8],
 }
 
 impl Window<'_> {
-    fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> u64 {
         self.start + self.out.len() as u64
     }
 
@@ -27,7 +27,7 @@ impl Window<'_> {
     /// Puts that part of `bytes` into the window which lies in it. This is what makes sites across borders whole,
     /// whatever pieces an image is read in.
     #[inline]
-    fn put(&mut self, rva: Rva, bytes: &[u8]) {
+    pub(super) fn put(&mut self, rva: Rva, bytes: &[u8]) {
         let at = u64::from(rva.0);
         let Some(shared) = overlap(at..at + bytes.len() as u64, self.start..self.end()) else { return };
         let from = &bytes[(shared.start - at) as usize..(shared.end - at) as usize];
@@ -50,11 +50,13 @@ impl<'a> MappedImage<'a> {
             self.put_relocations(&mut window, index, delta);
         }
         self.put_sites(&mut window);
+        self.put_overrides(&mut window);
         self.put_slots(&mut window);
         self.put_image_base(&mut window);
-        if let Some(stubs) = self.retpolines().filter(|_| self.file.retpoline_section().is_none()) {
-            window.put(self.stub_rva(), stubs.bytes());
+        if let Some(pages) = self.pages_after() {
+            window.put(self.stub_rva(), pages.bytes());
         }
+        self.put_dispatch(&mut window);
     }
 
     /// True when a change may be made to a byte of the range: exact for the header and slots, by page for the rest.
@@ -74,6 +76,8 @@ impl<'a> MappedImage<'a> {
             || self.changes_imports() && !self.imports.touching(start, end).is_empty()
             || self.retpolines().is_some()
                 && !(self.indirect.touching(start, end).is_empty() && self.switches.touching(start, end).is_empty())
+            || self.may_override(start, end)
+            || self.may_dispatch(start, end)
             || has_slots()
     }
 

@@ -32,7 +32,7 @@ pub enum RangeKind {
     Headers,
     /// A section, by its number in [`crate::Headers::sections`].
     Section(usize),
-    /// The retpoline stubs after the image.
+    /// The retpoline stubs, or the kernel's shared code, after the image.
     RetpolineStubs,
 }
 
@@ -53,7 +53,9 @@ pub struct ImageRange {
 }
 
 impl MappedImage<'_> {
-    /// The wanted parts, ascending; no two overlap. With a retpoline policy the stubs belong to every selection.
+    /// The wanted parts, ascending; no two overlap. The stubs or the shared code after an
+    /// image belong to every selection where code of the image leads there: with retpoline, and where a call of an overridden
+    /// function cannot reach the kernel.
     pub fn ranges(&self, selection: Selection) -> Vec<ImageRange> {
         let headers = self.file.headers();
         let mut out = Vec::new();
@@ -79,7 +81,7 @@ impl MappedImage<'_> {
                 out.push(ImageRange { rva: section.rva, size, kind, flags: section.flags });
             }
         }
-        if let Some(stubs) = self.retpolines().filter(|_| self.file.retpoline_section().is_none()) {
+        if let Some(stubs) = self.pages_after() {
             let flags = Section::CODE | Section::EXECUTE | Section::READ;
             let size = stubs.bytes().len() as u32;
             out.push(ImageRange { rva: self.stub_rva(), size, kind: RangeKind::RetpolineStubs, flags });

@@ -23,6 +23,28 @@ pub struct OverrideSpec {
     pub alternatives: Vec<At>,
     /// The `E8` calls that name it: the place of the opcode. The builder writes the call.
     pub calls: Vec<At>,
+    /// The same of `E9` jumps.
+    pub jumps: Vec<At>,
+    /// The diagram that decides: left, right, value of each node. Overrides with equal ones share one.
+    pub nodes: Vec<(u16, u16, u32)>,
+}
+
+/// The diagram of memset in kernel images: ERMS ? 0 : 0x13B ? 1 : original.
+pub const MEMSET: &[(u16, u16, u32)] = &[(2, 1, 0), (1, 1, 0), (4, 3, 0x13b), (3, 3, 1), (0, 0, 0)];
+/// The diagram of the thunk for guarded calls: 0x142 ? the kernel's own, or 0 : original.
+pub const GUARD: &[(u16, u16, u32)] = &[(2, 1, 0x142), (1, 1, 0), (0, 0, 0)];
+
+impl OverrideSpec {
+    /// An override without jumps whose diagram has one decision, by capability 0x142, that leads to the original function
+    /// either way. (A kernel has a function of its own for that capability.)
+    pub fn new(original: At, alternatives: Vec<At>, calls: Vec<At>) -> Self {
+        Self { original, alternatives, calls, jumps: Vec::new(), nodes: vec![(1, 1, 0x142), (0, 0, 0)] }
+    }
+
+    /// The same with another diagram.
+    pub fn decided_by(self, nodes: &[(u16, u16, u32)]) -> Self {
+        Self { nodes: nodes.to_vec(), ..self }
+    }
 }
 
 /// Page blocks: for each page RVA, the bytes of its records. A header of page and size goes in front of each.
@@ -72,23 +94,41 @@ pub(super) fn by_page(records: &[(u32, u32)], width: usize) -> Vec<u8> {
     page_blocks(&pages.collect())
 }
 
-/// The payload of a symbol 7 entry. Every override is decided by a diagram of one node, which says alternative 0.
-pub(super) fn overrides(items: &[(u32, Vec<u32>, Vec<u32>)]) -> Vec<u8> {
-    let mut body = Asm::new();
-    for (original, alternatives, rel32_sites) in items {
+/// An override as its table says it: RVAs.
+pub(super) struct PlacedOverride<'s> {
+    pub(super) original: u32,
+    pub(super) alternatives: Vec<u32>,
+    /// First bytes of the distances.
+    pub(super) sites: Vec<u32>,
+    pub(super) nodes: &'s [(u16, u16, u32)],
+}
+
+/// The payload of a symbol 7 entry.
+pub(super) fn overrides(items: &[PlacedOverride<'_>]) -> Vec<u8> {
+    let (mut body, mut diagrams) = (Asm::new(), Asm::new());
+    let mut offsets: Vec<(&[(u16, u16, u32)], u32)> = Vec::new();
+    for item in items {
+        let known = offsets.iter().find(|(nodes, _)| *nodes == item.nodes).map(|(_, offset)| *offset);
+        let offset = known.unwrap_or_else(|| {
+            let offset = diagrams.len() as u32;
+            offsets.push((item.nodes, offset));
+            diagrams.u32(1).u32(8 * item.nodes.len() as u32);
+            for &(left, right, value) in item.nodes {
+                diagrams.u16(left).u16(right).u32(value);
+            }
+            offset
+        });
         // Type 1 (X64 REL32) in the upper 4 bits.
-        let blocks = by_page(&rel32_sites.iter().map(|&site| (site, 0x1000)).collect::<Vec<_>>(), 2);
-        body.u32(*original).u32(0).u32(4 * alternatives.len() as u32).u32(blocks.len() as u32);
-        for &alternative in alternatives {
+        let blocks = by_page(&item.sites.iter().map(|&site| (site, 0x1000)).collect::<Vec<_>>(), 2);
+        body.u32(item.original).u32(offset).u32(4 * item.alternatives.len() as u32).u32(blocks.len() as u32);
+        for &alternative in &item.alternatives {
             body.u32(alternative);
         }
         body.bytes(&blocks);
     }
     let body = body.finish();
     let mut asm = Asm::new();
-    asm.u32(body.len() as u32).bytes(&body);
-    asm.u32(1).u32(16);
-    asm.u16(1).u16(1).u32(0x142).u16(0).u16(0).u32(0);
+    asm.u32(body.len() as u32).bytes(&body).bytes(&diagrams.finish());
     asm.finish()
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::Asm;
-use crate::image::dynamic::{by_page, overrides, table};
+use crate::image::dynamic::{PlacedOverride, by_page, overrides, table};
 use crate::image::rdata::{RELOCATION, RESOURCE, Rdata};
 use crate::image::sites::{SiteRecords, linked_site, thumb_moves};
 use crate::image::{At, CODE, DATA, Driver, Entry, FILE_ALIGNMENT, HEADER_SIZE, PAGE, RDATA, resource};
@@ -104,16 +104,17 @@ pub(super) fn build(driver: &Driver) -> Built {
         for item in &driver.overrides {
             let original = section_rvas[item.original.0] + item.original.1;
             let mut rel32 = Vec::new();
-            for call in &item.calls {
-                let rva = section_rvas[call.0] + call.1;
+            let calls = item.calls.iter().map(|at| (at, 0xe8)).chain(item.jumps.iter().map(|at| (at, 0xe9)));
+            for (at, opcode) in calls {
+                let rva = section_rvas[at.0] + at.1;
                 let distance = original.wrapping_sub(rva + 5);
-                let code = &mut sections[call.0].bytes[call.1 as usize..][..5];
-                code[0] = 0xe8;
+                let code = &mut sections[at.0].bytes[at.1 as usize..][..5];
+                code[0] = opcode;
                 code[1..].copy_from_slice(&distance.to_le_bytes());
                 rel32.push(rva + 1);
             }
             let alternatives = item.alternatives.iter().map(|at| section_rvas[at.0] + at.1).collect();
-            items.push((original, alternatives, rel32));
+            items.push(PlacedOverride { original, alternatives, sites: rel32, nodes: &item.nodes });
         }
         entries.push(Entry { symbol: 7, payload: overrides(&items) });
     }

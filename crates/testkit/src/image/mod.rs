@@ -15,8 +15,8 @@ mod resource;
 mod sites;
 
 pub use api_set::{Contract, api_set_schema, api_set_schema_with_aliases};
-pub use dynamic::{Entry, OverrideSpec, padded_u16s, page_blocks, u32s};
-pub use kernel::{KERNEL_STUBS, Stubs, kernel};
+pub use dynamic::{Entry, GUARD, MEMSET, OverrideSpec, padded_u16s, page_blocks, u32s};
+pub use kernel::{KERNEL_STUBS, SHARED_CODE, SharedCode, Stubs, kernel, kernel_24h2};
 pub use layout::Built;
 pub use placed::{Placed, PlacedSite};
 

@@ -166,7 +166,7 @@ pub(super) fn lay_out(number: u32, timestamp: u32, sites_only: bool, rng: &mut R
     }
     if !calls.is_empty() {
         let alternatives = vec![At(functions, 0x40), At(functions, 0x80)];
-        driver.overrides.push(OverrideSpec { original: At(functions, 0x10), alternatives, calls });
+        driver.overrides.push(OverrideSpec::new(At(functions, 0x10), alternatives, calls));
     }
     let built = driver.build();
     let mut items: Vec<Placed> =
