@@ -59,8 +59,8 @@ impl<'d, 'a> SiteScan<'d, 'a> {
         let snapshot = dump.snapshot();
         let owners = kernel_snapshot::address_map(&snapshot.modules).at(f64::INFINITY);
         let kernel = snapshot.kernel_base.and_then(|base| headers(dump, base));
-        let section = kernel.as_ref().and_then(|kernel| kernel.sections.iter().find(|s| &s.name == b"RETPOL\0\0"));
-        let stubs = section.map_or(STUB_PAGES, |section| u64::from(section.size).next_multiple_of(PAGE));
+        let section = kernel.as_ref().and_then(|kernel| kernel.stub_section());
+        let stubs = section.map_or(STUB_PAGES, |(section, _)| u64::from(section.size).next_multiple_of(PAGE));
         Self { dump, owners, stubs }
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use address_map::ModuleId;
 use call_forms::{Answer, Importer, IndirectReturn, Input, Site, Verdict};
-use pe_image::{Outcome, Policy, Reason, Site as ListedSite, SiteEncoding, SiteKind, StubBlock};
+use pe_image::{Capabilities, Outcome, Policy, Reason, Site as ListedSite, SiteEncoding, SiteKind, StubBlock};
 use rayon::prelude::*;
 
 use crate::address_space::AddressSpace;
@@ -21,6 +21,8 @@ pub struct Detection<'b, 'a> {
     modules: Vec<Known>,
     bound: &'b Bound<'a>,
     stubs: Option<&'b StubBlock>,
+    /// By what calls of overridden functions are re-pointed; nothing when they are as linked.
+    overrides: Option<&'b Capabilities>,
     stub_pages: Vec<Range<u64>>,
 }
 
@@ -38,12 +40,13 @@ struct Known {
 }
 
 impl<'b, 'a> Detection<'b, 'a> {
-    /// Reads what the files say. `stubs` are those of the snapshot's own kernel ([`Bound::stubs`]).
-    pub fn new(bound: &'b Bound<'a>, stubs: Option<&'b StubBlock>) -> Self {
+    /// Reads what the files say. `stubs` are those of the snapshot's own kernel ([`Bound::stubs`]); `overrides` says by what
+    /// calls of overridden functions are re-pointed, if they are.
+    pub fn new(bound: &'b Bound<'a>, stubs: Option<&'b StubBlock>, overrides: Option<&'b Capabilities>) -> Self {
         let ids: Vec<ModuleId> = bound.ids().collect();
         let modules: Vec<Known> = ids.into_par_iter().filter_map(|module| known(bound, stubs, module)).collect();
         let stub_pages = stub_pages(bound, stubs);
-        Self { modules, bound, stubs, stub_pages }
+        Self { modules, bound, stubs, overrides, stub_pages }
     }
 
     /// The modules that a verdict is about, in the order of [`Verdict::per_module`].
@@ -54,9 +57,19 @@ impl<'b, 'a> Detection<'b, 'a> {
     /// The code as linked, or with `retpoline` with indirect branches through stubs. Import sites are as linked, or go
     /// through the stubs, either way: a walk that stops at them tries both forms itself.
     pub fn code(&self, retpoline: bool) -> AddressSpace<'b> {
-        let policy = Policy::AS_LINKED.with_retpoline(retpoline);
-        let stubs = self.stubs.filter(|_| retpoline);
-        let image = |known: &Known| Some((known.module, self.bound.map(known.module, policy, stubs)?));
+        let policy = Policy::AS_LINKED.with_retpoline(retpoline).with_function_overrides(self.overrides.is_some());
+        let image = |known: &Known| {
+            let name = &self.bound.entry(known.module).module.name;
+            let policy = policy.with_second_mapping(Policy::is_second_mapping(name));
+            let mapped = self.bound.map(known.module, policy, self.stubs)?;
+            Some((
+                known.module,
+                match self.overrides {
+                    Some(capabilities) => mapped.with_capabilities(capabilities),
+                    None => mapped,
+                },
+            ))
+        };
         AddressSpace::new(self.bound.owners(), self.modules.iter().filter_map(image))
     }
 

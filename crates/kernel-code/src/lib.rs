@@ -5,6 +5,7 @@
 //!  └► files      which file is which module, by identity, opened and parsed
 //!      └► binding    who has their place at the moment, and where each import leads
 //!          └► changes    what the kernel did to code when it loaded it: import optimization, retpoline
+//!          ├► overrides  … and function overrides
 //!              └► system         all of it, decided
 //!                  ├► image          one module at its base: ranges, bytes on demand
 //!                  └► address_space  all modules' code, from address to address
@@ -21,6 +22,7 @@ mod detection;
 mod files;
 mod functions;
 mod image;
+mod overrides;
 mod search;
 mod system;
 
@@ -30,6 +32,7 @@ pub use captured::{CapturedForms, FormCounts, SiteForms};
 pub use changes::{Choice, Evidence, Extent, ImportModes, Mode};
 pub use files::{Entry, Files, Found, Inclusion, Parsed};
 pub use image::Image;
+pub use overrides::GivenCapability;
 pub use search::{Search, SearchError, SearchErrorKind, missing, wanted};
 pub use system::{Detect, Setting, System};
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use address_map::ModuleId;
 use call_forms::{GivenUp, Verdict};
 use kernel_snapshot::{Architecture, Machine};
-use pe_image::{ImportCalls, MappedImage, Policy, StubBlock};
+use pe_image::{Capabilities, ImportCalls, MappedImage, Policy, RangeKind, Selection, StubBlock};
 use rayon::prelude::*;
 
 use crate::address_space::AddressSpace;
@@ -16,6 +16,7 @@ use crate::changes::{self, Choice, Evidence, ImportModes, Mode};
 use crate::detection::{Detection, room_for_stubs};
 use crate::files::{Entry, Inclusion, Parsed};
 use crate::image::Image;
+use crate::overrides::{self, GivenCapability};
 
 /// What a system is put together from, besides the modules and their files.
 #[derive(Clone, Debug)]
@@ -30,6 +31,10 @@ pub struct Setting<'s> {
     pub import_optimization: Choice,
     /// Whether indirect branches were rewritten.
     pub retpoline: Choice,
+    /// Whether calls of overridden functions were re-pointed.
+    pub function_overrides: Choice,
+    /// Capabilities of the machine that are known from elsewhere; they decide where such calls lead.
+    pub capabilities: &'s [GivenCapability],
     /// Intel PT packets as evidence: each stream in the order in which it was written.
     pub packets: &'s [&'s [u8]],
     /// When the packets are looked at.
@@ -58,7 +63,11 @@ pub struct System<'a> {
     evidence: Option<Evidence>,
     import_optimization: ImportModes,
     retpoline: Mode,
-    /// Modules whose retpoline sites stay as linked, because another module lies where their stubs would.
+    function_overrides: Mode,
+    /// Calls of overridden functions were re-pointed in some modules, unknown which.
+    are_overrides_partial: bool,
+    capabilities: Capabilities,
+    /// Modules whose branches through stubs stay as linked, because another module lies where the stubs would.
     crowded: BTreeSet<ModuleId>,
     warnings: Vec<String>,
 }
@@ -71,9 +80,11 @@ impl<'a> System<'a> {
         let mut warnings: Vec<String> = parsed.entries.iter().filter_map(Entry::warning).collect();
         warnings.extend(contradictions(&bound, setting.moment));
         let stubs = bound.stubs().unwrap_or_else(|error| {
-            warnings.push(format!("the kernel's retpoline stubs: {error}"));
+            warnings.push(format!("the kernel's retpoline stubs and shared code: {error}"));
             None
         });
+        let function_overrides = overrides::function_overrides(setting.function_overrides, setting.machine);
+        let capabilities = overrides::capabilities(setting.machine, !setting.packets.is_empty(), setting.capabilities);
         let open = setting.import_optimization == Choice::Auto || setting.retpoline == Choice::Auto;
         let wanted = match setting.detect {
             Detect::Always => true,
@@ -81,7 +92,7 @@ impl<'a> System<'a> {
         };
         let (mut evidence, mut stub_pages) = (None, Vec::new());
         if wanted && setting.machine.architecture_or_x64() == Architecture::Amd64 {
-            let detection = Detection::new(&bound, stubs.as_ref());
+            let detection = Detection::new(&bound, stubs.as_ref(), function_overrides.on.then_some(&capabilities));
             let modules: Vec<ModuleId> = detection.modules().collect();
             stub_pages = detection.stub_pages().to_vec();
             evidence = Some(match modules.is_empty() {
@@ -105,13 +116,27 @@ impl<'a> System<'a> {
                 "retpoline is on, but the kernel's file with the stubs is not there: sites stay as linked".into(),
             );
         }
-        let crowded = match stubs.as_ref().filter(|_| retpoline.on) {
+        let crowded = match stubs.as_ref().filter(|_| retpoline.on || function_overrides.on) {
             Some(stubs) => crowded(&bound, stubs),
             None => BTreeSet::new(),
         };
-        warnings.extend(no_room(&bound, &crowded));
-        let moment = setting.moment;
-        Self { bound, moment, stubs, stub_pages, evidence, import_optimization, retpoline, crowded, warnings }
+        if retpoline.on {
+            warnings.extend(no_room(&bound, &crowded));
+        }
+        Self {
+            bound,
+            moment: setting.moment,
+            stubs,
+            stub_pages,
+            evidence,
+            import_optimization,
+            retpoline,
+            function_overrides,
+            are_overrides_partial: overrides::is_partial(setting.function_overrides, setting.machine),
+            capabilities,
+            crowded,
+            warnings,
+        }
     }
 
     /// The modules in their places.
@@ -134,9 +159,22 @@ impl<'a> System<'a> {
         self.stubs.as_ref()
     }
 
-    /// Where stub pages lie when retpoline is on; nothing when it is off, or no packets were looked at.
-    pub fn stub_pages(&self) -> &[Range<u64>] {
-        if self.retpoline.on { &self.stub_pages } else { &[] }
+    /// Where the pages of stubs and shared code lie after images: with retpoline all that there can be, as far as packets
+    /// were looked at, and without it those that calls of overridden functions lead to.
+    pub fn stub_pages(&self) -> Vec<Range<u64>> {
+        if self.retpoline.on {
+            return self.stub_pages.clone();
+        }
+        if !self.function_overrides.on {
+            return Vec::new();
+        }
+        let images = self.bound.ids().filter_map(|module| self.map(module));
+        let pages = images.flat_map(|image| {
+            let ranges = image.ranges(Selection::Code).into_iter();
+            let after = ranges.filter(|range| range.kind == RangeKind::RetpolineStubs);
+            after.map(|range| image.addresses(&range)).collect::<Vec<_>>()
+        });
+        pages.collect()
     }
 
     /// What the packets say, if they were looked at.
@@ -159,6 +197,18 @@ impl<'a> System<'a> {
         &self.retpoline
     }
 
+    /// Whether calls of overridden functions lead to what the kernel chose.
+    pub fn function_overrides(&self) -> &Mode {
+        &self.function_overrides
+    }
+
+    /// What is doubtful about the calls of overridden functions in the modules that are included.
+    pub fn override_doubts(&self) -> Vec<String> {
+        let included = |&module: &ModuleId| self.bound.entry(module).inclusion == Inclusion::Included;
+        let images = self.bound.ids().filter(included).filter_map(|module| self.map(module));
+        overrides::doubts(images, &self.capabilities, self.are_overrides_partial)
+    }
+
     /// Doubts about the system.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -172,12 +222,21 @@ impl<'a> System<'a> {
         };
         let second_mapping = Policy::is_second_mapping(&self.bound.entry(module).module.name);
         let retpoline = self.retpoline.on && !self.crowded.contains(&module);
-        Policy::default().with_import_calls(calls).with_retpoline(retpoline).with_second_mapping(second_mapping)
+        Policy::default()
+            .with_import_calls(calls)
+            .with_retpoline(retpoline)
+            .with_second_mapping(second_mapping)
+            .with_function_overrides(self.function_overrides.on)
     }
 
     /// The image of a module that has its place and a file, left out or not.
     pub fn map(&self, module: ModuleId) -> Option<MappedImage<'_>> {
-        self.bound.map(module, self.policy(module), self.stubs.as_ref().filter(|_| self.retpoline.on))
+        let mapped = self.bound.map(module, self.policy(module), None)?.with_capabilities(&self.capabilities);
+        Some(match &self.stubs {
+            Some(stubs) if self.crowded.contains(&module) => mapped.with_stubs(&stubs.clone().without_copy()),
+            Some(stubs) => mapped.with_stubs(stubs),
+            None => mapped,
+        })
     }
 
     /// The images of the modules that are included, in their order.

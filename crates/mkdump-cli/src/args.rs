@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use mkdump::Moment;
+use mkdump::{GivenCapability, Moment};
 
 mod check;
 mod exit;
@@ -189,6 +189,9 @@ pub struct BuildArgs {
     /// Whether the kernel had rewritten indirect branches for retpoline
     #[arg(long, value_enum, default_value_t = Switch::Auto, value_name = "MODE")]
     pub retpoline: Switch,
+    /// Function overrides.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
     /// What of each module goes into the dump
     #[arg(long, value_enum, default_value_t = Memory::Headers, value_name = "WHAT")]
     pub memory: Memory,
@@ -230,6 +233,19 @@ pub enum Switch {
     On,
     /// No.
     Off,
+}
+
+/// Function overrides: direct calls that the kernel re-points by processor.
+#[derive(Clone, Debug, Args)]
+pub struct OverrideArgs {
+    /// Whether the kernel had re-pointed calls of functions such as memset, as it does from Windows 11 24H2 on: auto asks the
+    /// build number
+    #[arg(long, value_enum, default_value_t = Switch::Auto, value_name = "MODE")]
+    pub function_override: Switch,
+    /// What the processor can do, which decides where such calls lead: hexadecimal capability numbers, such as 0 for ERMS; with
+    /// - in front for what it cannot
+    #[arg(long, value_name = "HEX[,HEX]", value_delimiter = ',', value_parser = values::capability, allow_hyphen_values = true)]
+    pub cpu_features: Vec<GivenCapability>,
 }
 
 /// What of each module goes into the dump.

@@ -46,7 +46,7 @@ pub use jobs::ipt::analyse::IptOptions;
 pub use jobs::modules::{ListOptions, no_modules, require_kernel_modules, why_no_modules};
 pub use jobs::threads::ThreadListOptions;
 pub use kernel_code as system;
-pub use kernel_code::{Choice, Search, SearchError, SearchErrorKind, missing, wanted};
+pub use kernel_code::{Choice, GivenCapability, Search, SearchError, SearchErrorKind, missing, wanted};
 pub use kernel_snapshot as snapshot;
 pub use kernel_snapshot::{
     FileBytes, FileKind, Held, Moment, MomentError, Moments, Progress, ReadError, Reading, Silent, Source, SourceError,

@@ -29,6 +29,9 @@ pub struct Provenance {
     pub import_optimization: Assumed,
     /// What was assumed of retpolines.
     pub retpoline: Assumed,
+    /// What was assumed of function overrides, where a module has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function_overrides: Option<Assumed>,
     /// The files that the code comes from.
     pub files: Vec<UsedFile>,
 }
@@ -82,6 +85,9 @@ impl Provenance {
             self.import_optimization.mode, self.import_optimization.reason
         );
         let _ = write!(text, "; retpoline {}: {}", self.retpoline.mode, self.retpoline.reason);
+        if let Some(overrides) = &self.function_overrides {
+            let _ = write!(text, "; function overrides {}: {}", overrides.mode, overrides.reason);
+        }
         text
     }
 

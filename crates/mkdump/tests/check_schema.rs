@@ -44,6 +44,7 @@ fn full() -> CheckReport {
         more_sources: vec![SourceFile { name: "user.etl".into(), sha256: "11".repeat(32) }],
         import_optimization: assumed(),
         retpoline: assumed(),
+        function_overrides: Some(assumed()),
         files: vec![UsedFileReport { name: "a.sys".into(), base: "0x1000".into(), image_key: "5F5E10009000".into() }],
     });
     report.comments.push("a comment".into());

@@ -48,6 +48,8 @@ fn a_file_known_by_name_and_size_alone_is_taken_with_a_warning_and_states_no_ide
             moment_name: "at the end",
             import_optimization: Choice::Off,
             retpoline: Choice::Off,
+            function_overrides: Choice::Auto,
+            capabilities: &[],
             packets: &[],
             detect: Detect::WhenOpen,
             captured: None,

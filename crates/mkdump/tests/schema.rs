@@ -5,8 +5,8 @@ use std::path::Path;
 use mkdump::report::ipt::{CallEntry, CallKind, CallsChoice, FlowEntry, PlaceReport, UnknownCalls};
 use mkdump::report::{
     BuildReport, BuiltModule, ExtractReport, FileStatus, HeatReport, Hex, ImportSites, KeptReport, LeftOutReport,
-    ModeReport, ModuleReport, ModulesReport, OsReport, PdbReport, RewrittenSites, SCHEMA_VERSION, SitesReport,
-    SourceReport, Status, TextReport, TraceFileReport, UnresolvedReport,
+    ModeReport, ModuleReport, ModulesReport, OsReport, OverrideReport, OverrideSites, PdbReport, RewrittenSites,
+    SCHEMA_VERSION, SitesReport, SourceReport, Status, TextReport, TraceFileReport, UnresolvedReport,
 };
 use recorded::{Recorded, runs};
 use serde_json::{Value, json};
@@ -139,6 +139,7 @@ fn build() {
         import: ImportSites { listed: 6, optimized: 2, no_index: 1, unbound: 1, out_of_range: 1, unexpected_bytes: 1 },
         indirect: RewrittenSites { listed: 2, rewritten: 0 },
         switch: RewrittenSites::default(),
+        r#override: OverrideSites { listed: 3, applied: 2, assumed: 1, as_linked: 1, ..OverrideSites::default() },
     };
     let included = BuiltModule {
         name: "tcpip.sys".into(),
@@ -153,6 +154,14 @@ fn build() {
         ranges: vec![[Hex(0xffff_f804_8000_0000), Hex(0xffff_f804_8000_1000)]],
         import_optimization: Some(ModeReport { mode: "on", reason: "asked for".into() }),
         sites,
+        overrides: vec![OverrideReport {
+            original: Hex(0x1040),
+            choice: "alternative",
+            alternative: Some(0),
+            assumed: vec![Hex(0)],
+            calls: 3,
+            applied: 2,
+        }],
         relocations: 12,
         unresolved: vec![UnresolvedReport { dll: "NDIS.SYS".into(), name: "#7".into(), reason: "not found".into() }],
     };
@@ -166,6 +175,7 @@ fn build() {
         bytes: 4096,
         import_optimization: ModeReport { mode: "on", reason: "build 26100".into() },
         retpoline: ModeReport { mode: "off", reason: "not seen".into() },
+        function_overrides: ModeReport { mode: "on", reason: "build 26100".into() },
         modules: vec![included.clone()],
         source: source(),
         ipt_quality: None,

@@ -13,9 +13,6 @@
 //!
 //! Of every other number it is not known when a kernel sets it.
 
-/// One past the highest capability number of known kernels.
-const COUNT: usize = 0x161;
-
 /// What is known of one capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -73,16 +70,19 @@ pub enum ProcessorVendor {
 pub struct Capabilities(Vec<Capability>);
 
 impl Capabilities {
+    /// One past the highest capability number of known kernels.
+    pub const COUNT: u32 = 0x161;
+
     /// Exactly these are set, and every other number is known to be clear.
     pub fn exactly(numbers: &[u32]) -> Self {
-        let mut out = Self(vec![Capability::Clear; COUNT]);
+        let mut out = Self(vec![Capability::Clear; Self::COUNT as usize]);
         numbers.iter().for_each(|&number| out.put(number, Capability::Set));
         out
     }
 
     /// The set that a kernel of Windows 11 or Server 2025 uses for kernel images on this processor.
     pub fn of_kernel(processor: &Processor) -> Self {
-        let mut out = Self(vec![Capability::AssumedClear; COUNT]);
+        let mut out = Self(vec![Capability::AssumedClear; Self::COUNT as usize]);
         let known = |set: bool| if set { Capability::Set } else { Capability::Clear };
         let erms = match (processor.erms, processor.vendor) {
             (Some(erms), _) => known(erms),

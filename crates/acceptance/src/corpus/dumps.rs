@@ -117,6 +117,8 @@ fn rebuild(
         moment_name: "in the dump",
         import_optimization: Choice::Off,
         retpoline: Choice::Off,
+        function_overrides: Choice::Auto,
+        capabilities: &[],
         packets: &[],
         detect: Detect::WhenOpen,
         captured: None,

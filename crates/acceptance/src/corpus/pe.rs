@@ -3,6 +3,7 @@
 //!
 //! The table is read twice as well: by pe-image, and by the few lines below.
 
+mod overrides;
 mod table;
 mod vectors;
 
@@ -50,6 +51,7 @@ pub fn run(data: &Path) -> Result<Outcome> {
     }
     println!("{samples} images: {total:#?}");
     outcome.absorb(vectors::run(data)?);
+    outcome.absorb(overrides::run(data)?);
     Ok(outcome)
 }
 

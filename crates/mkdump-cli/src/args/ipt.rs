@@ -7,7 +7,7 @@ use clap::Args;
 use mkdump::report::ipt::SymbolPattern;
 
 use super::values::{id, level, range, seconds, symbol};
-use super::{IptInputArgs, ModulesArgs, SourceArgs, Switch, exit};
+use super::{IptInputArgs, ModulesArgs, OverrideArgs, SourceArgs, Switch, exit};
 
 /// `mkdump ipt`.
 #[derive(Clone, Debug, Args)]
@@ -31,6 +31,9 @@ pub struct IptCommand {
     /// Follow code with indirect branches as rewritten for retpoline, or as linked: auto asks the data
     #[arg(long, value_enum, default_value_t = Switch::Auto, value_name = "MODE")]
     pub retpoline: Switch,
+    /// Function overrides.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
     /// Show each vote of the verdict: site, expected target, snapshot and packet
     #[arg(long, conflicts_with = "trace_flow")]
     pub evidence: bool,

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use mkdump::report::ipt::SymbolPattern;
-use mkdump::{Moment, NameFilter};
+use mkdump::{GivenCapability, Moment, NameFilter};
 
 /// A moment: seconds, or a raw timestamp.
 pub fn moment(text: &str) -> Result<Moment, String> {
@@ -67,6 +67,17 @@ pub fn range(text: &str) -> Result<RangeInclusive<usize>, String> {
     if last < first { Err(format!("{last} comes before {first}")) } else { Ok(first..=last) }
 }
 
+/// A capability of the processor: a hexadecimal number, with `-` in front for one that it lacks.
+pub fn capability(text: &str) -> Result<GivenCapability, String> {
+    let (digits, is_set) = text.strip_prefix('-').map_or((text, true), |digits| (digits, false));
+    let digits = digits.strip_prefix("0x").unwrap_or(digits);
+    let number = u32::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'));
+    let number = number.filter(|&number| number < GivenCapability::LIMIT);
+    let allowed =
+        || format!("allowed are hexadecimal numbers below {:x}, such as 0,13b, and -0", GivenCapability::LIMIT);
+    number.map(|number| GivenCapability { number, is_set }).ok_or_else(allowed)
+}
+
 /// The id of a process or thread, decimal or, after `0x`, hexadecimal.
 pub fn id(text: &str) -> Result<u32, String> {
     number(text).ok_or_else(|| "allowed are ids such as 100 or 0x64".into())
@@ -82,9 +93,9 @@ pub fn number(text: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use mkdump::Moment;
+    use mkdump::{GivenCapability, Moment};
 
-    use super::{glob, id, moment, range, seconds};
+    use super::{capability, glob, id, moment, range, seconds};
 
     #[test]
     fn moments() {
@@ -118,6 +129,16 @@ mod tests {
         assert_eq!((id("100"), id("0x64"), id("0XfF")), (Ok(100), Ok(100), Ok(255)));
         for bad in ["", "0x", "64h", "-1", "0x+1", "0x100000000"] {
             assert!(id(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn capabilities() {
+        let given = |number, is_set| Ok(GivenCapability { number, is_set });
+        let found = ["0", "-0", "13b", "0x13B", "-1"].map(capability);
+        assert_eq!(found, [given(0, true), given(0, false), given(0x13b, true), given(0x13b, true), given(1, false)]);
+        for bad in ["", "-", "erms", "+1", "161", "fffffffff", "--1"] {
+            assert!(capability(bad).unwrap_err().contains("hexadecimal"), "{bad}");
         }
     }
 

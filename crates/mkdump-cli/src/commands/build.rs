@@ -37,6 +37,8 @@ pub(super) fn run_and_tell(command: &BuildArgs, session: &Session) -> Result<(Ou
         names: NameFilter::new(&command.select.include, &command.select.exclude)?,
         import_optimization: command.import_optimization.into(),
         retpoline: command.retpoline.into(),
+        function_overrides: command.overrides.function_override.into(),
+        capabilities: command.overrides.cpu_features.clone(),
         memory: command.memory.into(),
         memory_list: command.memory_list.into(),
         format,
@@ -69,6 +71,7 @@ pub(super) fn run_and_tell(command: &BuildArgs, session: &Session) -> Result<(Ou
     let (talk, width) = (session.talk, width::stderr());
     if talk.verbose {
         session.say(&summary::built_modules(&report, width));
+        session.say(&summary::overridden_modules(&report, width));
     }
     let shown = summary::Shown { at: command.select.at, page: command.report.as_deref(), talk, width };
     session.say(&summary::build(&report, &reading.snapshot.machine, &shown));

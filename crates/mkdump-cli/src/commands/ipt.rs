@@ -26,6 +26,8 @@ pub fn run(command: &IptCommand, session: &Session) -> Result<Outcome> {
         choice: choice(&command.choice),
         import_optimization: command.import_optimization.into(),
         retpoline: command.retpoline.into(),
+        function_overrides: command.overrides.function_override.into(),
+        capabilities: command.overrides.cpu_features.clone(),
         evidence: command.evidence,
     };
     let source = open(&command.source)?;

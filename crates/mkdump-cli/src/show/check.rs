@@ -72,7 +72,9 @@ fn made(out: &mut Lines, made: &ProvenanceReport) {
     let text =
         format!("{} from {} (SHA-256 {}), {}", made.tool, made.source, made.source_sha256, files(made.files.len()));
     line(out, "made by", &printable(&text));
-    for (what, assumed) in [("import optimization", &made.import_optimization), ("retpoline", &made.retpoline)] {
+    let known = [("import optimization", &made.import_optimization), ("retpoline", &made.retpoline)];
+    let overrides = made.function_overrides.iter().map(|assumed| ("function overrides", assumed));
+    for (what, assumed) in known.into_iter().chain(overrides) {
         line(out, "", &printable(&format!("{what} {}: {}", assumed.mode, assumed.reason)));
     }
 }

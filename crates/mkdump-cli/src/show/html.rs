@@ -103,6 +103,10 @@ pub struct Sites {
     pub optimized: u64,
     /// Left as calls through the import address table.
     pub indirect: u64,
+    /// Calls of overridden functions.
+    pub overridden: u64,
+    /// Of these, those that lead to another function than in the file.
+    pub repointed: u64,
 }
 
 impl Module {
@@ -134,6 +138,7 @@ impl From<&BuildReport> for Page {
             (source.events > 0).then(|| format!("{}, {} lost", Grouped(source.events), Grouped(source.events_lost))),
         );
         fact("Written by", Some(format!("mkdump {}", env!("CARGO_PKG_VERSION"))));
+        let has_overrides = report.modules.iter().any(|module| module.sites.r#override.listed > 0);
         let choice = |name: &str, mode: &ModeReport| Choice {
             name: name.to_owned(),
             mode: mode.mode.to_owned(),
@@ -161,6 +166,8 @@ impl From<&BuildReport> for Page {
             sites: Sites {
                 optimized: module.sites.import.optimized,
                 indirect: module.sites.import.listed.saturating_sub(module.sites.import.optimized),
+                overridden: module.sites.r#override.listed,
+                repointed: module.sites.r#override.applied,
             },
             heat: heat.pages,
         });
@@ -170,10 +177,14 @@ impl From<&BuildReport> for Page {
             format: super::summary::format(report.format).to_owned(),
             bytes: report.bytes,
             facts,
-            choices: vec![
-                choice("Import optimization", &report.import_optimization),
-                choice("Retpoline", &report.retpoline),
-            ],
+            choices: [
+                Some(choice("Import optimization", &report.import_optimization)),
+                Some(choice("Retpoline", &report.retpoline)),
+                has_overrides.then(|| choice("Function overrides", &report.function_overrides)),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
             modules: modules.collect(),
             has_ipt: report.heat.is_some(),
             unknown: heat.unknown,

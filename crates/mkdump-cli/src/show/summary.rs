@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use mkdump::Moment;
-use mkdump::report::{BuildReport, BuiltModule, ModeReport, SourceReport, Status};
+use mkdump::report::{BuildReport, BuiltModule, ModeReport, OverrideSites, SourceReport, Status};
 use mkdump::snapshot::{Architecture, Machine};
 
 use super::absent::{self, Absent};
@@ -41,6 +41,10 @@ pub fn build(report: &BuildReport, machine: &Machine, shown: &Shown<'_>) -> Stri
     line("imports", mode("import optimization", &report.import_optimization));
     line("", sites(report));
     line("retpoline", mode("", &report.retpoline));
+    if let Some(calls) = overridden(report) {
+        line("overrides", mode("", &report.function_overrides));
+        line("", calls);
+    }
     let ranges: usize = report.modules.iter().map(|module| module.ranges.len()).sum();
     let ranges = count(ranges as u64, "memory range");
     line(
@@ -177,6 +181,43 @@ fn modules(report: &BuildReport, talk: TalkArgs) -> String {
 fn mode(name: &str, mode: &ModeReport) -> String {
     let name = if name.is_empty() { String::new() } else { format!("{name} ") };
     format!("{name}{}: {}", mode.mode, printable(&mode.reason))
+}
+
+/// The calls of overridden functions; nothing when no module has any.
+fn overridden(report: &BuildReport) -> Option<String> {
+    let sum = |f: fn(&OverrideSites) -> u64| {
+        let counts = report.modules.iter().map(|module| f(&module.sites.r#override));
+        counts.fold(0, u64::saturating_add)
+    };
+    let listed = sum(|sites| sites.listed);
+    let applied = grouped(sum(|sites| sites.applied));
+    let mut out = format!("{applied} of {} of overridden functions re-pointed", count(listed, "call"));
+    for (number, what) in [
+        (sum(|sites| sites.out_of_reach), "of them to the copy of the kernel's page after the module"),
+        (sum(|sites| sites.assumed), "by an assumption about the processor"),
+        (sum(|sites| sites.not_applied), "unlike memory as linked"),
+        (sum(|sites| sites.unexpected_bytes), "with unexpected bytes"),
+    ] {
+        if number > 0 {
+            let _ = write!(out, ", {} {what}", grouped(number));
+        }
+    }
+    (listed > 0).then_some(out)
+}
+
+/// The calls of overridden functions, module by module: for those who want to know. Empty when there are none.
+pub fn overridden_modules(report: &BuildReport, width: usize) -> String {
+    let headings = ["module", "overridden calls", "re-pointed", "out of reach", "assumed", "as linked"];
+    let mut table = Table::new(&headings, &[1, 2, 3, 4, 5]).wrapping(&[0]);
+    let mut is_empty = true;
+    for module in report.modules.iter().filter(|module| module.sites.r#override.listed > 0) {
+        let sites = &module.sites.r#override;
+        let counts = [sites.listed, sites.applied, sites.out_of_reach, sites.assumed, sites.as_linked].map(grouped);
+        let [listed, applied, out_of_reach, assumed, as_linked] = counts;
+        table.row([module.name.clone(), listed, applied, out_of_reach, assumed, as_linked]);
+        is_empty = false;
+    }
+    if is_empty { String::new() } else { table.render(2, width) }
 }
 
 fn sites(report: &BuildReport) -> String {

@@ -3,7 +3,7 @@
 use intel_pt::flow::Quality;
 use kernel_code::{Entry, Image, Inclusion};
 use kernel_snapshot::{Progress, Reading, Source};
-use pe_image::{Counts, RewriteCounts};
+use pe_image::{AppliedOverride, Counts, OverrideCounts, OverrideTarget, RewriteCounts};
 use serde::Serialize;
 
 use super::ipt::{ModuleVerdictReport, QualityReport, SnapshotFacts};
@@ -46,6 +46,8 @@ pub struct BuildReport {
     pub import_optimization: ModeReport,
     /// What was assumed of retpolines.
     pub retpoline: ModeReport,
+    /// What was assumed of function overrides.
+    pub function_overrides: ModeReport,
     /// Every module that the source names, in or out.
     pub modules: Vec<BuiltModule>,
     /// The trace or dump that named them.
@@ -175,6 +177,8 @@ pub struct BuiltModule {
     pub import_optimization: Option<ModeReport>,
     /// Sites listed in the file's Dynamic Value Relocation Table.
     pub sites: SitesReport,
+    /// The functions that the file's table lists as overridden, in its order.
+    pub overrides: Vec<OverrideReport>,
     /// Base relocations applied.
     pub relocations: u64,
     /// Imports that stayed unbound.
@@ -190,6 +194,8 @@ pub struct SitesReport {
     pub indirect: RewrittenSites,
     /// Symbol 5.
     pub switch: RewrittenSites,
+    /// Symbol 7.
+    pub r#override: OverrideSites,
 }
 
 /// Import call sites: `listed` is the sum of the others, or, with the optimization off, of the others and the sites
@@ -218,6 +224,61 @@ pub struct RewrittenSites {
     pub listed: u64,
     /// Rewritten as calls to a stub.
     pub rewritten: u64,
+}
+
+/// Calls of overridden functions: `listed` is the sum of `applied`, `as_linked` and `unexpected_bytes`.
+#[derive(Clone, Copy, Debug, Default, Serialize, PartialEq, Eq)]
+pub struct OverrideSites {
+    /// Records in the table.
+    pub listed: u64,
+    /// Calls that lead to another function than in the file.
+    pub applied: u64,
+    /// Of these, calls that lead to the copy of the kernel's shared code page after the module, because the page itself is
+    /// out of their reach.
+    pub out_of_reach: u64,
+    /// Calls whose choice rests on a capability of the processor that is assumed.
+    pub assumed: u64,
+    /// Calls that stay as they are in the file.
+    pub as_linked: u64,
+    /// Of these, calls that had another form in memory.
+    pub not_applied: u64,
+    /// The bytes are not what a linker writes there.
+    pub unexpected_bytes: u64,
+}
+
+/// An overridden function of a module.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct OverrideReport {
+    /// RVA of the function that the file calls.
+    pub original: Hex,
+    /// What a kernel of this machine calls in its place: `original`, `alternative` or `system`.
+    pub choice: &'static str,
+    /// Number of the alternative, when that is the choice.
+    pub alternative: Option<u32>,
+    /// Numbers of the capabilities of the processor that the choice rests on and that are assumed.
+    pub assumed: Vec<Hex>,
+    /// Calls that the file lists.
+    pub calls: u64,
+    /// Calls that lead to another function than in the file.
+    pub applied: u64,
+}
+
+impl From<&AppliedOverride> for OverrideReport {
+    fn from(applied: &AppliedOverride) -> Self {
+        let (choice, alternative) = match applied.choice.target {
+            OverrideTarget::Alternative(number) => ("alternative", Some(number)),
+            OverrideTarget::System(_) => ("system", None),
+            _ => ("original", None),
+        };
+        Self {
+            original: Hex(applied.original.0.into()),
+            choice,
+            alternative,
+            assumed: applied.choice.assumed.iter().map(|&number| Hex(number.into())).collect(),
+            calls: applied.counts.listed,
+            applied: applied.counts.applied,
+        }
+    }
 }
 
 /// An import that stayed unbound.
@@ -251,6 +312,7 @@ impl From<&Built<'_>> for BuildReport {
             bytes: built.bytes,
             import_optimization: system.import_optimization().into(),
             retpoline: system.retpoline().into(),
+            function_overrides: system.function_overrides().into(),
             modules,
             source: (&built.reading.summary).into(),
             source_files: built.sources.clone(),
@@ -299,6 +361,7 @@ impl From<&Entry> for BuiltModule {
             ranges: Vec::new(),
             import_optimization: None,
             sites: SitesReport::default(),
+            overrides: Vec::new(),
             relocations: 0,
             unresolved: Vec::new(),
         }
@@ -310,6 +373,7 @@ impl BuiltModule {
     fn add(&mut self, image: &Image<'_>, counts: &Counts, selection: pe_image::Selection) {
         self.ranges = image.ranges(selection).into_iter().map(|range| [Hex(range.start), Hex(range.end)]).collect();
         self.sites = counts.into();
+        self.overrides = image.mapped.overrides().iter().map(OverrideReport::from).collect();
         self.relocations = counts.relocations;
         let unresolved = image.binding().unresolved();
         self.unresolved = unresolved
@@ -338,6 +402,21 @@ impl From<&Counts> for SitesReport {
             },
             indirect: rewritten(&counts.indirect),
             switch: rewritten(&counts.switch),
+            r#override: (&counts.overrides).into(),
+        }
+    }
+}
+
+impl From<&OverrideCounts> for OverrideSites {
+    fn from(counts: &OverrideCounts) -> Self {
+        Self {
+            listed: counts.listed,
+            applied: counts.applied,
+            out_of_reach: counts.out_of_reach,
+            assumed: counts.assumed,
+            as_linked: counts.as_linked,
+            not_applied: counts.not_applied,
+            unexpected_bytes: counts.unexpected_bytes,
         }
     }
 }

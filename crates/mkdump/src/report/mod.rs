@@ -15,8 +15,8 @@ mod threads;
 
 pub use crate::hex::Hex;
 pub use build::{
-    BuildReport, BuiltModule, HeatReport, ImportSites, ModuleHeat, PieceReport, RewrittenSites, SitesReport, Status,
-    UnresolvedReport, build,
+    BuildReport, BuiltModule, HeatReport, ImportSites, ModuleHeat, OverrideReport, OverrideSites, PieceReport,
+    RewrittenSites, SitesReport, Status, UnresolvedReport, build,
 };
 pub use extract::{ExtractReport, KeptReport, LeftOutReport, TextReport, TraceFileReport, extract_trace};
 pub use modules::{FileStatus, ModuleReport, ModulesReport, PdbReport, list_modules};

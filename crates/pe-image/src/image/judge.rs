@@ -196,7 +196,7 @@ impl MappedImage<'_> {
     pub fn counts(&self) -> Counts {
         let mut counts = Counts {
             relocations: self.count_relocations(),
-            overrides: self.count_overrides(),
+            overrides: self.override_counts(),
             arm64_imports: self.arm64_imports,
             address_constants: self.address_constants,
             ..Counts::default()

@@ -116,13 +116,18 @@ impl<'a> MappedImage<'a> {
         out
     }
 
+    /// What is known of the machine, by which overrides are decided.
+    pub fn capabilities(&self) -> Capabilities {
+        let unknown = || Capabilities::of_kernel(&Processor::default());
+        self.overrides.capabilities.clone().unwrap_or_else(unknown)
+    }
+
     /// Walks the diagrams: to be called when what decides has changed.
     pub(super) fn choose_overrides(&mut self) {
         let Some(table) = &self.overrides.table else { return };
         let (mut choices, mut choice_of) = (Vec::new(), Vec::new());
         if !self.overrides.is_damaged {
-            let unknown = || Capabilities::of_kernel(&Processor::default());
-            let capabilities = self.overrides.capabilities.clone().unwrap_or_else(unknown);
+            let capabilities = self.capabilities();
             // Without the kernel's file it is known that there is a function for guarded calls, and not where.
             let has_system = |capability| match &self.stubs {
                 Some(stubs) => stubs.system_function(capability).is_some(),
@@ -219,7 +224,8 @@ impl<'a> MappedImage<'a> {
         })
     }
 
-    pub(super) fn count_overrides(&self) -> OverrideCounts {
+    /// Counts the calls of overridden functions: a part of [`counts`](Self::counts).
+    pub fn override_counts(&self) -> OverrideCounts {
         let mut counts = OverrideCounts::default();
         for &(site, number) in &self.overrides.sites {
             self.count_call(&mut counts, site, number);

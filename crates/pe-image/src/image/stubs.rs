@@ -2,9 +2,8 @@
 
 use crate::addr::{PAGE_SIZE, Rva};
 use crate::error::{Error, Place, Result};
-use crate::file::PeFile;
 use crate::fixup::StubBlock;
-use crate::header::Section;
+use crate::header::{Headers, Section};
 use crate::image::MappedImage;
 
 /// The longest stub block that is taken; the real ones have one or two pages.
@@ -16,7 +15,7 @@ impl StubBlock {
     /// # Errors
     /// When the section is larger than 1 MiB or an offset in its header leads out of it.
     pub fn from_kernel(kernel: &MappedImage<'_>) -> Result<Option<Self>> {
-        let Some((section, is_shared)) = kernel.file().stub_section() else { return Ok(None) };
+        let Some((section, is_shared)) = kernel.file().headers().stub_section() else { return Ok(None) };
         let place = Place::Rva(section.rva);
         if section.size > LARGEST_BLOCK {
             let structure = if is_shared { "KSCP section" } else { "RETPOL section" };
@@ -32,7 +31,7 @@ impl MappedImage<'_> {
     /// Where the retpoline stubs and the kernel's shared code are, for this image: in its own section (the kernel), or on
     /// the pages after it, beyond what the kernel reserves there ([`StubBlock::with_reserve`]).
     pub fn stub_rva(&self) -> Rva {
-        match self.file.stub_section() {
+        match self.file.headers().stub_section() {
             Some((section, _)) => section.rva,
             None => {
                 let reserve = self.stubs.as_ref().map_or(0, StubBlock::reserve);
@@ -44,15 +43,15 @@ impl MappedImage<'_> {
     /// The pages that lie after this image, if code in it leads there.
     pub(super) fn pages_after(&self) -> Option<&StubBlock> {
         let used = self.stubs.as_ref().filter(|_| self.retpolines().is_some() || self.overrides_use_copy());
-        used.filter(|_| self.file.stub_section().is_none())
+        used.filter(|_| self.file.headers().stub_section().is_none())
     }
 }
 
-impl PeFile<'_> {
+impl Headers {
     /// The kernel's section that holds the retpoline stubs, RETPOL or KSCP, and whether it is the latter, which kernels from
     /// Windows 11 24H2 on have and which is shared code as well.
     pub fn stub_section(&self) -> Option<(&Section, bool)> {
-        let named = |name: &[u8; 8]| self.headers().sections.iter().find(|section| section.name == *name);
+        let named = |name: &[u8; 8]| self.sections.iter().find(|section| section.name == *name);
         named(b"KSCP\0\0\0\0").map(|section| (section, true)).or_else(|| Some((named(b"RETPOL\0\0")?, false)))
     }
 }

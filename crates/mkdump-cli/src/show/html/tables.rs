@@ -82,11 +82,14 @@ pub(super) fn table(out: &mut String, page: &Page) -> fmt::Result {
             let (class, word) = (class(module.status), word(module.status));
             write!(out, "<td class=\"n\" data-v=\"0\"><em class=\"{class}\">{word}</em>")?;
         }
-        let Sites { optimized, indirect } = module.sites;
+        let Sites { optimized, indirect, overridden, repointed } = module.sites;
         write!(out, "<td class=\"sites\" data-v=\"{}\">", optimized.saturating_add(indirect))?;
         if (optimized, indirect) != (0, 0) {
             bar(out, &[("direct", optimized), ("indirect", indirect)])?;
             write!(out, "<span>{} / {}</span>", Grouped(optimized), Grouped(indirect))?;
+        }
+        if overridden > 0 {
+            write!(out, "<span> · overridden: {} of {} re-pointed</span>", Grouped(repointed), Grouped(overridden))?;
         }
         if page.has_ipt {
             write!(out, "<td class=\"n\" data-v=\"{}\">{}", module.hits(), Hits(module))?;

@@ -173,8 +173,11 @@ fn system() -> Page {
         session += size + 0x4_0000;
     }
     for (index, module) in modules.iter_mut().enumerate() {
-        module.sites =
-            Sites { optimized: module.size / 0x400 / (1 + random(4)), indirect: module.size / 0x8000 * random(3) };
+        module.sites = Sites {
+            optimized: module.size / 0x400 / (1 + random(4)),
+            indirect: module.size / 0x8000 * random(3),
+            ..Sites::default()
+        };
         if index == 0 || random(5) < 2 {
             // A few places in each module, a few modules much more than the rest.
             let pages = module.size / 0x1000;

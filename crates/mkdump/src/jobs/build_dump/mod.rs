@@ -80,6 +80,8 @@ fn tell_details(system: &System<'_>, progress: &dyn Progress) {
     let (imports, retpoline) = (system.import_optimization(), system.retpoline());
     progress.detail(&format!("import optimization {}: {}", imports.extent.name(), imports.reason));
     progress.detail(&format!("retpoline {}: {}", if retpoline.on { "on" } else { "off" }, retpoline.reason));
+    let overrides = system.function_overrides();
+    progress.detail(&format!("function overrides {}: {}", if overrides.on { "on" } else { "off" }, overrides.reason));
 }
 
 /// Whether dumps are built of a source's machine. The kernel of a 32-bit system has addresses that the writers, and what
@@ -132,6 +134,8 @@ pub(crate) fn build_with<T>(
                 moment_name: "at the chosen time",
                 import_optimization: options.import_optimization,
                 retpoline: options.retpoline,
+                function_overrides: options.function_overrides,
+                capabilities: &options.capabilities,
                 packets: &packets,
                 detect: Detect::WhenOpen,
                 captured: captured.as_ref(),
@@ -201,6 +205,7 @@ fn doubts(reading: &Reading<'_>, system: &System<'_>, images: &[Image<'_>]) -> V
     warnings.extend(system.warnings().iter().cloned());
     warnings.extend(images.iter().flat_map(Image::warnings));
     warnings.extend(missing_exporters(system, images, |site| is_captured(reading, site)));
+    warnings.extend(system.override_doubts());
     warnings.extend(StreamsQuality::of(system).and_then(|quality| quality.doubt()));
     if images.is_empty() {
         warnings.push("None of the module files was found, so the dump contains no code.".to_owned());
@@ -242,6 +247,7 @@ fn missing_exporters(system: &System<'_>, images: &[Image<'_>], is_captured: imp
 
 fn provenance(sources: &[SourceFile], system: &System<'_>, images: &[Image<'_>]) -> Provenance {
     let (imports, retpoline) = (system.import_optimization(), system.retpoline());
+    let overrides = system.function_overrides();
     let used = |image: &Image<'_>| UsedFile {
         name: image.entry.module.name.clone(),
         base: format!("{:#x}", image.mapped.base()),
@@ -263,6 +269,10 @@ fn provenance(sources: &[SourceFile], system: &System<'_>, images: &[Image<'_>])
             mode: kernel_code::Extent::from(retpoline.on).name().into(),
             reason: retpoline.reason.clone(),
         },
+        function_overrides: images.iter().any(|image| image.counts().overrides.listed > 0).then(|| Assumed {
+            mode: kernel_code::Extent::from(overrides.on).name().into(),
+            reason: overrides.reason.clone(),
+        }),
         files: images.iter().map(used).collect(),
     }
 }

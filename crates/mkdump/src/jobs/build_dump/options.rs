@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kernel_code::{Choice, Search};
+use kernel_code::{Choice, GivenCapability, Search};
 use kernel_snapshot::Moment;
 
 use crate::ipt::Inputs;
@@ -23,6 +23,10 @@ pub struct BuildOptions {
     pub import_optimization: Choice,
     /// Whether indirect branches were rewritten.
     pub retpoline: Choice,
+    /// Whether calls of overridden functions were re-pointed.
+    pub function_overrides: Choice,
+    /// Capabilities of the machine that decide where such calls lead, as far as they are known from elsewhere.
+    pub capabilities: Vec<GivenCapability>,
     /// What of each module goes in.
     pub memory: Selection,
     /// Kind of memory list in a minidump.

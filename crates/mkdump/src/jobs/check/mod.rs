@@ -116,6 +116,8 @@ pub fn check(options: &CheckOptions, progress: &dyn Progress) -> Result<CheckRep
             // Every form is compared, whatever the kernel chose.
             import_optimization: Choice::Off,
             retpoline: Choice::Off,
+            function_overrides: Choice::Off,
+            capabilities: &[],
             packets: &[],
             detect: Detect::WhenOpen,
             captured: None,

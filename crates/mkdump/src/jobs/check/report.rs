@@ -172,6 +172,8 @@ pub struct ProvenanceReport {
     pub import_optimization: AssumedReport,
     /// What was assumed of retpolines.
     pub retpoline: AssumedReport,
+    /// What was assumed of function overrides; `None` where no module has any.
+    pub function_overrides: Option<AssumedReport>,
     /// The files that the code comes from.
     pub files: Vec<UsedFileReport>,
 }
@@ -210,7 +212,16 @@ pub struct UsedFileReport {
 
 impl From<Provenance> for ProvenanceReport {
     fn from(made: Provenance) -> Self {
-        let Provenance { tool, source, source_sha256, more_sources, import_optimization, retpoline, files } = made;
+        let Provenance {
+            tool,
+            source,
+            source_sha256,
+            more_sources,
+            import_optimization,
+            retpoline,
+            function_overrides,
+            files,
+        } = made;
         let assumed = |Assumed { mode, reason }| AssumedReport { mode, reason };
         let used = |UsedFile { name, base, image_key, .. }| UsedFileReport { name, base, image_key };
         Self {
@@ -220,6 +231,7 @@ impl From<Provenance> for ProvenanceReport {
             more_sources,
             import_optimization: assumed(import_optimization),
             retpoline: assumed(retpoline),
+            function_overrides: function_overrides.map(assumed),
             files: files.into_iter().map(used).collect(),
         }
     }

@@ -10,7 +10,7 @@ use address_map::ModuleId;
 use ipt_analysis::choose::SnapshotChoice;
 use ipt_analysis::executed::{Executed, executed};
 use ipt_analysis::touched::{Reach, Touched, touched};
-use kernel_code::{Bound, Choice, Detect, Files, Search, Setting, System};
+use kernel_code::{Bound, Choice, Detect, Files, GivenCapability, Search, Setting, System};
 use kernel_snapshot::{Module, Progress, Reading};
 
 use super::chosen::Chosen;
@@ -33,6 +33,10 @@ pub struct IptOptions {
     pub import_optimization: Choice,
     /// Whether indirect branches were rewritten; [`Choice::Auto`] asks the data.
     pub retpoline: Choice,
+    /// Whether calls of overridden functions were re-pointed; [`Choice::Auto`] asks the build of Windows.
+    pub function_overrides: Choice,
+    /// Capabilities of the machine that decide where such calls lead, as far as they are known from elsewhere.
+    pub capabilities: Vec<GivenCapability>,
     /// The votes of the verdict one by one.
     pub evidence: bool,
 }
@@ -113,6 +117,8 @@ pub(super) fn with_execution<T>(
             moment_name: &format!("at {moment:.3} s"),
             import_optimization: options.import_optimization,
             retpoline: options.retpoline,
+            function_overrides: options.function_overrides,
+            capabilities: &options.capabilities,
             packets: &chosen.packets(),
             detect: Detect::Always,
             captured: captured.as_ref(),
@@ -122,6 +128,7 @@ pub(super) fn with_execution<T>(
     warnings.extend(displacement_warnings(system.modules(), chosen));
     warnings.extend(index.notes().iter().cloned());
     warnings.extend(system.warnings().iter().cloned());
+    warnings.extend(system.override_doubts());
     then(&Execution::new(&system), index.looked_at(), warnings)
 }
 

@@ -177,6 +177,7 @@ fn totals(system: &System<'_>, followed: &[Executed]) -> FlowTotals {
     let mut totals = FlowTotals {
         import_optimization: system.import_optimization().into(),
         retpoline: system.retpoline().into(),
+        function_overrides: system.function_overrides().into(),
         instructions: 0,
         interrupts: 0,
         errors: 0,

@@ -136,6 +136,8 @@ pub struct FlowSummary {
     pub import_optimization: ModeReport,
     /// Retpoline, as assumed, and why.
     pub retpoline: ModeReport,
+    /// Function overrides, as assumed, and why.
+    pub function_overrides: ModeReport,
     /// How well the packets of all snapshots together could be followed.
     pub quality: QualityReport,
     /// Why the flow of some of the snapshots is not to be believed, in one sentence; `None` when all of it is good.
@@ -242,6 +244,7 @@ impl From<Lacking<'_, '_>> for FlowSummary {
             unknown: lacking.pages.iter().map(page).collect(),
             import_optimization: ModeReport::from(system.import_optimization()),
             retpoline: ModeReport::from(system.retpoline()),
+            function_overrides: ModeReport::from(system.function_overrides()),
             quality,
             doubt,
             warnings: lacking.warnings,

@@ -294,6 +294,8 @@ pub struct FlowTotals {
     pub import_optimization: ModeReport,
     /// Retpoline, likewise.
     pub retpoline: ModeReport,
+    /// Function overrides, likewise.
+    pub function_overrides: ModeReport,
     /// Instructions executed.
     pub instructions: u64,
     /// Interrupts and exceptions.
