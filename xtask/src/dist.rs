@@ -17,6 +17,7 @@ const PUBLISHED: &[&str] = &[
     "mdmp",
     "intel-pt",
     "address-map",
+    "whole-output",
     "call-forms",
     "etl-extract",
     "symstore",

@@ -7,8 +7,8 @@ use kernel_code::SearchError;
 use kernel_snapshot::{ReadError, SourceError};
 
 use crate::ipt::InputError;
-use crate::output::WriteError;
 use crate::select::NoMatch;
+use whole_output::WriteError;
 
 /// Shorthand for this crate's results.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

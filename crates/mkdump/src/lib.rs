@@ -30,7 +30,6 @@ pub mod image;
 pub mod ipt;
 mod jobs;
 pub mod keep;
-mod output;
 pub mod pdb;
 mod provenance;
 pub mod report;
@@ -52,8 +51,8 @@ pub use kernel_snapshot::{
     FileBytes, FileKind, Held, Moment, MomentError, Moments, Progress, ReadError, Reading, Silent, Source, SourceError,
     SourceKind, Summary, Wanted, dump, threads,
 };
-pub use output::{Output, WriteError, remove_unfinished};
 pub use pe_image::is_kernel_file_name;
 pub use provenance::{PROVENANCE_STREAM, Provenance, SourceFile, UsedFile};
 pub use report::{build, extract_trace, list_modules, list_threads};
 pub use select::{NameFilter, NoMatch, PatternError, Rejection};
+pub use whole_output::{Output, WriteError, remove_unfinished};

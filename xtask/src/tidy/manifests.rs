@@ -13,6 +13,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("intel-pt", &[]),
     ("testkit", &[]),
     ("address-map", &[]),
+    ("whole-output", &[]),
     ("call-forms", &["intel-pt"]),
     ("symstore", &["pe-image"]),
     ("etl-extract", &["etl-file"]),
@@ -28,6 +29,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         &[
             "address-map",
             "captured-code",
+            "whole-output",
             "etl-extract",
             "etl-file",
             "pe-image",
@@ -46,6 +48,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         &[
             "address-map",
             "captured-code",
+            "whole-output",
             "etl-extract",
             "etl-file",
             "pe-image",

@@ -10,7 +10,7 @@ use ipt_analysis::input::{from_events, learn_prefix};
 use kernel_snapshot::{FileBytes, Progress, Reading, Source, Wanted};
 
 use crate::error::{Error, Result};
-use crate::output::Output;
+use whole_output::Output;
 
 pub use etl_extract::{Count, Counts, LeftText, Provider, UnknownProvider, What};
 

@@ -8,7 +8,7 @@ use mdmp::{Plan, RawDirectory};
 use super::layout::Content;
 use super::options::{BuildOptions, Format};
 use crate::error::{Error, Result};
-use crate::output::{Output, OutputDirectory};
+use whole_output::{Output, OutputDirectory};
 
 /// The file or directory that is being made. Created before the long work, so that a place that cannot be written to is
 /// found out at once.

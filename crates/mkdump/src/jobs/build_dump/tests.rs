@@ -9,7 +9,7 @@ use mdmp::user::{Architecture, Dump, Module, SystemInfo};
 use mdmp::{Memory, MemoryRange, Protection, RawDirectory, amd64, elf};
 
 use super::target::{write_directory, write_file};
-use crate::output::{Output, OutputDirectory};
+use whole_output::{Output, OutputDirectory};
 
 const BASE: u64 = 0xffff_f804_1234_0000;
 const SIZE: u32 = 0x40_0000;

@@ -8,6 +8,11 @@
 //! ```
 //!
 //! A process that is killed outright (SIGKILL, a power cut) can leave a partial file, but never the final one.
+#![forbid(unsafe_code)]
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
