@@ -14,7 +14,7 @@ const SHOWN: usize = 12;
 pub fn summary(report: &ExtractReport, all: bool, width: usize) -> String {
     let (source, output) = (&report.source, &report.output);
     let mut out = format!(
-        "{}: {}, {:.1} % of {} ({})\n\n",
+        "{}: {}, {:.1}% of {} ({})\n\n",
         printable(&output.name),
         size(output.bytes),
         100.0 * output.bytes as f64 / source.bytes.max(1) as f64,

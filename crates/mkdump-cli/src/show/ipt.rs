@@ -46,7 +46,9 @@ fn snapshots(report: &IptReport, all: bool, width: usize) -> String {
         &["#", "time", "cpu", "process", "thread", "event", "bytes", "packet addresses", "gaps", "read"],
         &[0, 1, 2, 6, 7, 8, 9],
     )
-    .wrapping(&[1, 3, 4, 5]);
+    .wrapping(&[1, 3, 4, 5])
+    // `59.123456 s` on one line.
+    .keeping(1, 11);
     for snapshot in &report.snapshots {
         let SnapshotFacts { index, time, cpu, pid, tid, process, thread, trigger, file, bytes } = &snapshot.facts;
         let event = trigger.clone().or_else(|| file.clone());

@@ -15,6 +15,8 @@ pub struct Table {
     rows: Vec<Vec<String>>,
     right: Vec<usize>,
     wrapped: Vec<usize>,
+    /// Columns that are not made narrower than a width of their own.
+    kept: Vec<(usize, usize)>,
     /// Text under a row, by the row's number.
     under: Vec<(usize, String)>,
 }
@@ -30,6 +32,12 @@ impl Table {
     /// not among them.
     pub fn wrapping(mut self, columns: &[usize]) -> Self {
         self.wrapped = columns.to_vec();
+        self
+    }
+
+    /// A column that may be broken, but not into lines narrower than `width`.
+    pub fn keeping(mut self, column: usize, width: usize) -> Self {
+        self.kept.push((column, width));
         self
     }
 
@@ -90,7 +98,10 @@ impl Table {
             .collect();
         let total = |widths: &[usize]| widths.iter().filter(|&&w| w > 0).map(|w| w + GAP).sum::<usize>();
         while total(&widths) > room + GAP {
-            let least = |column| if column == 0 { NARROWEST_NAME } else { NARROWEST };
+            let least = |column| {
+                let own = self.kept.iter().find(|(kept, _)| *kept == column).map(|(_, width)| *width);
+                own.unwrap_or(if column == 0 { NARROWEST_NAME } else { NARROWEST })
+            };
             let widest = self.wrapped.iter().copied().filter(|&column| widths.get(column) > Some(&least(column)));
             let Some(widest) = widest.max_by_key(|&column| widths[column]) else { break };
             widths[widest] -= 1;
