@@ -7,7 +7,7 @@ use mkdump::report::ipt::{CallEntry, CallKind, CallsReport, FunctionsReport, Pla
 
 use super::ipt;
 use super::table::Table;
-use super::text::{address, count, grouped, printable};
+use super::text::{address, count, grouped, moment, printable};
 
 /// The tree of one snapshot, a line for each function and each thing that happened besides.
 pub fn tree(out: &mut impl Write, report: &CallsReport) -> io::Result<()> {
@@ -102,8 +102,8 @@ pub fn functions(report: &FunctionsReport, width: usize) -> String {
             grouped(function.instructions),
             grouped(function.total),
             grouped(function.snapshots),
-            function.first.map_or_else(String::new, |time| format!("{time:.6}")),
-            function.last.map_or_else(String::new, |time| format!("{time:.6}")),
+            function.first.map_or_else(String::new, |time| moment(time, 6)),
+            function.last.map_or_else(String::new, |time| moment(time, 6)),
         ]);
         for call in &function.unknown_calls {
             let module = call.module.as_deref().map(printable).unwrap_or_default();
