@@ -250,6 +250,13 @@ mod tests {
     }
 
     #[test]
+    fn the_owner_hears_how_the_trace_itself_is_shared() {
+        let script = Request::default().script();
+        let comments = script.lines().filter(|line| line.starts_with('#'));
+        assert_eq!(comments.filter(|line| line.contains("`mkdump extract`")).count(), 1);
+    }
+
+    #[test]
     fn each_module_is_one_line() {
         let check = |item: RequestItem, row: &str| assert_eq!(rows(&[item]), [row]);
         check(

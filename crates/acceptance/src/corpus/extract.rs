@@ -1,14 +1,19 @@
 //! Extracts of real traces: what a dump needs is what it was, and nothing else is left.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use etl_file::Trace;
 use mkdump::report::ModulesReport;
-use mkdump::{ExtractOptions, ListOptions, Silent, Source, Wanted, extract_trace, list_modules, shared_path};
+use mkdump::{
+    BuildOptions, ExtractOptions, Format, ListOptions, Search, Silent, Source, Wanted, build, can_build, extract_trace,
+    list_modules, shared_path,
+};
 use serde_json::Value;
+use symstore::{Cache, SymbolPath};
 use xtask::outcome::Outcome;
 use xtask::paths;
 
@@ -22,7 +27,7 @@ pub fn run(data: &Path) -> Result<Outcome> {
     for file in files {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let output = work.join(&name);
-        match check(&file, &output) {
+        match check(&file, &output, &data.join("pe")) {
             Ok(()) => outcome.add_pass(),
             Err(error) => outcome.add_failure(format!("{name}: {error:#}")),
         }
@@ -30,7 +35,7 @@ pub fn run(data: &Path) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn check(file: &Path, output: &Path) -> Result<()> {
+fn check(file: &Path, output: &Path, pe: &Path) -> Result<()> {
     let start = Instant::now();
     let options = ExtractOptions { output: output.to_owned(), audit: true, ..ExtractOptions::default() };
     let report = extract_trace(&Source::open_etl(file)?, &options, &Silent)?;
@@ -45,6 +50,7 @@ fn check(file: &Path, output: &Path) -> Result<()> {
     );
     let (before, after) = (modules(file)?, modules(output)?);
     anyhow::ensure!(before == after, "the modules differ: {before:#} {after:#}");
+    anyhow::ensure!(dump(file, output, pe)? == dump(output, output, pe)?, "the dumps differ");
     let original = std::fs::read(file)?;
     for secret in secrets(&original)? {
         let found = texts.iter().find(|text| text.text.contains(&secret));
@@ -56,6 +62,31 @@ fn check(file: &Path, output: &Path) -> Result<()> {
     extract_trace(&Source::open_etl(output)?, &options, &Silent)?;
     anyhow::ensure!(std::fs::read(output)? == std::fs::read(again)?, "an extract of the extract is another");
     Ok(())
+}
+
+/// The files of a raw dump made with all modules that are at hand, without the one that says how it was made; none of a
+/// trace that names no kernel modules.
+fn dump(trace: &Path, output: &Path, pe: &Path) -> Result<Vec<(OsString, Vec<u8>)>> {
+    let source = Source::open_etl(trace)?;
+    let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &Silent)?;
+    if !can_build(&reading) || !reading.snapshot.modules.iter().any(|module| module.kernel) {
+        return Ok(Vec::new());
+    }
+    let directory = output.with_extension("raw");
+    let _ = std::fs::remove_dir_all(&directory);
+    let mut search = Search::new(vec![pe.to_owned()], &SymbolPath::default());
+    search.cache = Cache::Off;
+    let options = BuildOptions { search, output: directory.clone(), format: Format::Raw, ..BuildOptions::default() };
+    build(&source, &reading, &options, &Silent)?;
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(&directory)? {
+        let entry = entry?;
+        if entry.file_name() != "manifest.json" {
+            files.push((entry.file_name(), std::fs::read(entry.path())?));
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// The list of modules as JSON, with paths as they may be shared, and without what says how large the file is.
