@@ -1,6 +1,7 @@
 //! Which events are kept, and what of them.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use etl_file::write::{EventHeader, payload};
@@ -89,6 +90,42 @@ impl SnapshotKey {
     pub fn of(snapshot: &IptSnapshot<'_>) -> Self {
         Self(snapshot.processor, snapshot.pid, snapshot.tid, snapshot.trigger_time, snapshot.options)
     }
+}
+
+/// A snapshot that is asked for and is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSuchSnapshot {
+    number: usize,
+    count: usize,
+}
+
+impl fmt::Display for NoSuchSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no Intel PT snapshot {}: ", self.number)?;
+        match self.count {
+            0 => f.write_str("the trace has none"),
+            1 => f.write_str("the only one is 0"),
+            count => write!(f, "they are numbered 0 to {}", count - 1),
+        }
+    }
+}
+
+impl std::error::Error for NoSuchSnapshot {}
+
+/// The snapshots of these numbers, out of a list in which the snapshot of number N stands at N.
+///
+/// # Errors
+/// When a number is beyond the list.
+pub fn choose(
+    numbered: &[SnapshotKey],
+    numbers: &[RangeInclusive<usize>],
+) -> Result<HashSet<SnapshotKey>, NoSuchSnapshot> {
+    let mut chosen = HashSet::new();
+    for range in numbers {
+        let missing = NoSuchSnapshot { number: *range.end(), count: numbered.len() };
+        chosen.extend(numbered.get(range.clone()).ok_or(missing)?);
+    }
+    Ok(chosen)
 }
 
 /// Decides event by event.

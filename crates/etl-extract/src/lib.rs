@@ -25,6 +25,7 @@ mod count;
 mod keep;
 mod path;
 mod provider;
+mod report;
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -35,9 +36,10 @@ use etl_file::{Filter, HookId, LogHeader, RawEvent, Record, Trace};
 
 pub use audit::{LeftText, texts};
 pub use count::{Count, Counts};
-pub use keep::{SnapshotKey, What};
+pub use keep::{NoSuchSnapshot, SnapshotKey, What, choose};
 pub use path::shared_path;
 pub use provider::{Provider, UnknownProvider};
+pub use report::{ExtractReport, KeptReport, LeftOutReport, SCHEMA_VERSION, TextReport, TraceFileReport};
 
 use keep::Keeper;
 

@@ -51,12 +51,6 @@ pub enum Error {
         /// The trace.
         path: PathBuf,
     },
-    /// The source is not a single trace.
-    #[error("{path}: an extract is made of one trace file")]
-    NotOneTrace {
-        /// The source.
-        path: PathBuf,
-    },
     /// The source is not a dump whose threads can be listed.
     #[error("{path}: {why}")]
     NoThreads {

@@ -37,10 +37,8 @@ pub mod request;
 mod select;
 
 pub use error::{Error, Result};
-pub use etl_extract::shared_path;
 pub use jobs::build_dump::{BuildOptions, Format, ListKind, Selection, can_build};
 pub use jobs::check;
-pub use jobs::extract::{self, ExtractOptions};
 pub use jobs::ipt::analyse::IptOptions;
 pub use jobs::modules::{ListOptions, no_modules, require_kernel_modules, why_no_modules};
 pub use jobs::threads::ThreadListOptions;
@@ -53,6 +51,6 @@ pub use kernel_snapshot::{
 };
 pub use pe_image::is_kernel_file_name;
 pub use provenance::{PROVENANCE_STREAM, Provenance, SourceFile, UsedFile};
-pub use report::{build, extract_trace, list_modules, list_threads};
+pub use report::{build, list_modules, list_threads};
 pub use select::{NameFilter, NoMatch, PatternError, Rejection};
 pub use whole_output::{Output, WriteError, remove_unfinished};

@@ -2,14 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use etl_extract::{ExtractReport, Options, Provider, SnapshotKey, choose, extract, shared_path, texts};
 use etl_file::{Scratch, Trace};
-use mkdump::extract::Provider;
+use mkdump::report::ModulesReport;
 use mkdump::report::ipt::analyse;
-use mkdump::report::{ExtractReport, ModulesReport};
-use mkdump::{
-    BuildOptions, ExtractOptions, Format, ListOptions, Search, Silent, Source, Wanted, build, extract_trace,
-    list_modules, shared_path,
-};
+use mkdump::{BuildOptions, Format, ListOptions, Search, Silent, Source, Wanted, build, list_modules};
 use proptest::prelude::*;
 use recorded::{MODES, runs};
 use serde_json::Value;
@@ -32,15 +29,17 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(trace: &[u8], options: ExtractOptions) -> Self {
+    fn new(trace: &[u8], options: Options) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for name in ["a", "b"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
         let (from, output) = (dir.path().join("a/trace.etl"), dir.path().join("b/trace.etl"));
         std::fs::write(&from, trace).unwrap();
-        let options = ExtractOptions { output, ..options };
-        let report = extract_trace(&Source::open_etl(&from).unwrap(), &options, &Silent).unwrap();
+        let (written, made) = extract(&Trace::parse(trace).unwrap(), &options, Vec::new()).unwrap();
+        let left = texts(&Trace::parse(&written).unwrap());
+        std::fs::write(&output, &written).unwrap();
+        let report = ExtractReport::new((&from, trace.len() as u64), &output, &made, Some(left));
         Self { dir, report }
     }
 
@@ -189,7 +188,7 @@ fn the_modules_of_traces_of_every_kind_stay() {
         let mut trace = ordinary();
         change(&mut trace);
         for plain in [false, true] {
-            let pair = Pair::new(&trace.finish(), ExtractOptions { plain, ..ExtractOptions::default() });
+            let pair = Pair::new(&trace.finish(), Options { plain, ..Options::default() });
             pair.check_modules();
             assert_eq!(pair.kept("kernel images"), 41 + 14, "{name}");
             assert_eq!(pair.report.paths_cut, 10 + 4 + 1, "{name}: ten loads, four unloads, one PDB");
@@ -205,10 +204,10 @@ fn the_samples_stay() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/traces");
     for entry in std::fs::read_dir(directory).unwrap() {
         let trace = std::fs::read(entry.unwrap().path()).unwrap();
-        let pair = Pair::new(&trace, ExtractOptions::default());
+        let pair = Pair::new(&trace, Options::default());
         pair.check_modules();
         // An extract of an extract is itself.
-        assert_eq!(Pair::new(&pair.bytes(), ExtractOptions::default()).bytes(), pair.bytes());
+        assert_eq!(Pair::new(&pair.bytes(), Options::default()).bytes(), pair.bytes());
     }
 }
 
@@ -220,7 +219,7 @@ fn packets_and_the_dump_stay() {
         trace.payload(0, 1_500_000, &Payload::Thread { opcode: 3, pid: 4, tid: 100, name: "secret thread".into() });
         for compression in [Compression::None, Compression::Xpress] {
             trace.compression = compression;
-            let pair = Pair::new(&trace.finish(), ExtractOptions::default());
+            let pair = Pair::new(&trace.finish(), Options::default());
             let modules = pair.dir.path().join("modules");
             std::fs::create_dir(&modules).unwrap();
             for file in &system.files {
@@ -275,7 +274,7 @@ fn every_trigger_stays() {
             let ipt =
                 Payload::Ipt { trigger: 2_000_000, owner: (8, 12), options: 1, ring_offset: 0, data: vec![2; 300] };
             trace.payload(1, 2_000_001, &ipt).payload(1, 2_000_002, &ipt);
-            let pair = Pair::new(&trace.finish(), ExtractOptions::default());
+            let pair = Pair::new(&trace.finish(), Options::default());
             let found = snapshots(&pair.original());
             assert!(found.len() == 1 && found[0].2.is_some(), "{trigger:?}");
             assert_eq!(snapshots(&pair.extract()), found, "{trigger:?}");
@@ -301,15 +300,21 @@ fn three() -> Vec<u8> {
 fn time_snapshots_and_providers_are_chosen() {
     let threads = |pair: &Pair| -> Vec<u32> { snapshots(&pair.extract()).iter().map(|one| one.1).collect() };
     let keep: Vec<Provider> = vec![GUID.parse().unwrap()];
-    let all = Pair::new(&three(), ExtractOptions::default());
+    let all = Pair::new(&three(), Options::default());
     assert_eq!(
         (threads(&all), all.kept("asked for"), all.kept("triggers of Intel PT data")),
         (vec![101, 102, 103], 0, 3)
     );
-    let timed = ExtractOptions { time: Some(1.5..=2.5), providers: keep.clone(), ..ExtractOptions::default() };
+    let timed = Options { time: Some(1.5..=2.5), providers: keep.clone(), ..Options::default() };
     let timed = Pair::new(&three(), timed);
     assert_eq!((threads(&timed), timed.kept("asked for"), timed.kept("triggers of Intel PT data")), (vec![102], 1, 1));
-    let some = Pair::new(&three(), ExtractOptions { snapshots: vec![0..=0, 2..=2], ..ExtractOptions::default() });
+    let numbered: Vec<SnapshotKey> = {
+        let source = Source::open_etl(&all.original()).unwrap();
+        let reading = source.read(Wanted { ipt: true, ..Wanted::default() }, &Silent).unwrap();
+        mkdump::ipt::numbered(&reading).into_iter().map(|index| SnapshotKey::of(&reading.ipt[index])).collect()
+    };
+    let chosen = choose(&numbered, &[0..=0, 2..=2]).unwrap();
+    let some = Pair::new(&three(), Options { snapshots: Some(chosen), ..Options::default() });
     assert_eq!(threads(&some), [101, 103]);
     for pair in [&all, &timed, &some] {
         assert_eq!(modules(&pair.extract())["modules"], modules(&pair.original())["modules"]);
@@ -317,13 +322,8 @@ fn time_snapshots_and_providers_are_chosen() {
     // What the provider says is there, who was logged in is not.
     let text = everything(&timed.bytes());
     assert!(holds(&text, "what it says") && !holds(&text, "anna"));
-    let dir = tempfile::tempdir().unwrap();
-    let (from, output) = (dir.path().join("a.etl"), dir.path().join("b.etl"));
-    std::fs::write(&from, three()).unwrap();
-    let options = ExtractOptions { output: output.clone(), snapshots: vec![2..=3], ..ExtractOptions::default() };
-    let error = extract_trace(&Source::open_etl(&from).unwrap(), &options, &Silent).unwrap_err();
-    assert_eq!(error.to_string(), "a.etl: there is no Intel PT snapshot 3: they are numbered 0 to 2");
-    assert!(!output.exists());
+    let error = choose(&numbered, &[2..=3]).unwrap_err();
+    assert_eq!(error.to_string(), "there is no Intel PT snapshot 3: they are numbered 0 to 2");
 }
 
 /// Every byte of a trace: as stored, and decompressed.
@@ -478,7 +478,7 @@ proptest! {
         let compression = [Compression::None, Compression::Xpress, Compression::XpressHuffman][compression];
         let file = planted(&secret, compression);
         prop_assert!(holds(&everything(&file), &secret));
-        let pair = Pair::new(&file, ExtractOptions { plain, audit: true, ..ExtractOptions::default() });
+        let pair = Pair::new(&file, Options { plain, ..Options::default() });
         let left = everything(&pair.bytes());
         prop_assert!(!holds(&left, &secret), "{:#?}", pair.report.texts);
         // Nor a half of it, as fields of numbers hold it.
@@ -492,10 +492,7 @@ proptest! {
 
 #[test]
 fn the_audit_lists_what_is_left() {
-    let pair = Pair::new(
-        &planted("Secret0123456789", Compression::None),
-        ExtractOptions { audit: true, ..Default::default() },
-    );
+    let pair = Pair::new(&planted("Secret0123456789", Compression::None), Options::default());
     let texts: Vec<&str> = pair.report.texts.iter().flatten().map(|text| text.text.as_str()).collect();
     for expected in ["mkdump extract", "own.sys", "own.pdb", "driver0.sys", "26100.1", "GenuineIntel"] {
         assert!(texts.contains(&expected), "{expected}: {texts:#?}");
@@ -503,7 +500,7 @@ fn the_audit_lists_what_is_left() {
     // Everything that looks like text in what is left is listed.
     let other: Vec<_> = pair.report.texts.iter().flatten().filter(|text| text.place == "other event").collect();
     assert!(other.is_empty(), "{other:?}");
-    let asked = ExtractOptions { audit: true, providers: vec![GUID.parse().unwrap()], ..Default::default() };
+    let asked = Options { providers: vec![GUID.parse().unwrap()], ..Default::default() };
     let pair = Pair::new(&planted("Secret0123456789", Compression::None), asked);
     let texts = pair.report.texts.unwrap();
     assert!(texts.iter().any(|text| text.text == "Secret0123456789" && text.place == "other event"), "{texts:?}");

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use etl_extract::{ExtractReport, KeptReport, LeftOutReport, TextReport, TraceFileReport};
 use mkdump::report::ipt::{CallEntry, CallKind, CallsChoice, FlowEntry, PlaceReport, UnknownCalls};
 use mkdump::report::{
-    BuildReport, BuiltModule, ExtractReport, FileStatus, HeatReport, Hex, ImportSites, KeptReport, LeftOutReport,
-    ModeReport, ModuleReport, ModulesReport, OsReport, OverrideReport, OverrideSites, PdbReport, RewrittenSites,
-    SCHEMA_VERSION, SitesReport, SourceReport, Status, TextReport, TraceFileReport, UnresolvedReport,
+    BuildReport, BuiltModule, FileStatus, HeatReport, Hex, ImportSites, ModeReport, ModuleReport, ModulesReport,
+    OsReport, OverrideReport, OverrideSites, PdbReport, RewrittenSites, SCHEMA_VERSION, SitesReport, SourceReport,
+    Status, UnresolvedReport,
 };
 use recorded::{Recorded, runs};
 use serde_json::{Value, json};

@@ -42,7 +42,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "ipt-analysis",
         ],
     ),
-    ("mkdump-cli", &["mkdump", "symstore"]),
+    ("mkdump-cli", &["etl-extract", "mkdump", "symstore"]),
     (
         "acceptance",
         &[

@@ -6,12 +6,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use etl_extract::{Options, shared_path};
 use etl_file::Trace;
 use mkdump::report::ModulesReport;
-use mkdump::{
-    BuildOptions, ExtractOptions, Format, ListOptions, Search, Silent, Source, Wanted, build, can_build, extract_trace,
-    list_modules, shared_path,
-};
+use mkdump::{BuildOptions, Format, ListOptions, Search, Silent, Source, Wanted, build, can_build, list_modules};
 use serde_json::Value;
 use symstore::{Cache, SymbolPath};
 use xtask::outcome::Outcome;
@@ -37,30 +35,28 @@ pub fn run(data: &Path) -> Result<Outcome> {
 
 fn check(file: &Path, output: &Path, pe: &Path) -> Result<()> {
     let start = Instant::now();
-    let options = ExtractOptions { output: output.to_owned(), audit: true, ..ExtractOptions::default() };
-    let report = extract_trace(&Source::open_etl(file)?, &options, &Silent)?;
-    let texts = report.texts.as_deref().unwrap_or_default();
+    let original = std::fs::read(file)?;
+    let (written, made) = etl_extract::extract(&Trace::parse(&original)?, &Options::default(), Vec::new())?;
+    let texts = etl_extract::texts(&Trace::parse(&written)?);
     println!(
         "{}: {} of {} bytes, {} texts, {:?}",
-        report.source.name,
-        report.output.bytes,
-        report.source.bytes,
+        file.file_name().unwrap_or_default().to_string_lossy(),
+        made.written.bytes,
+        original.len(),
         texts.len(),
         start.elapsed()
     );
+    std::fs::write(output, &written)?;
     let (before, after) = (modules(file)?, modules(output)?);
     anyhow::ensure!(before == after, "the modules differ: {before:#} {after:#}");
     anyhow::ensure!(dump(file, output, pe)? == dump(output, output, pe)?, "the dumps differ");
-    let original = std::fs::read(file)?;
     for secret in secrets(&original)? {
         let found = texts.iter().find(|text| text.text.contains(&secret));
         anyhow::ensure!(found.is_none(), "{secret:?} is left in {found:?}");
     }
     // What is read out of an extract is an extract already.
-    let again = output.with_extension("again");
-    let options = ExtractOptions { output: again.clone(), ..ExtractOptions::default() };
-    extract_trace(&Source::open_etl(output)?, &options, &Silent)?;
-    anyhow::ensure!(std::fs::read(output)? == std::fs::read(again)?, "an extract of the extract is another");
+    let (again, _) = etl_extract::extract(&Trace::parse(&written)?, &Options::default(), Vec::new())?;
+    anyhow::ensure!(written == again, "an extract of the extract is another");
     Ok(())
 }
 

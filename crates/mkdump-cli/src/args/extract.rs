@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::Args;
-use mkdump::extract::Provider;
+use etl_extract::Provider;
 
 use super::values::range;
 use super::{exit, values};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use mkdump::report::ExtractReport;
+use etl_extract::ExtractReport;
 
 use super::table::Table;
 use super::text::{count, grouped, printable, size};

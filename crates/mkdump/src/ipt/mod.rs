@@ -9,7 +9,7 @@ pub(crate) use facts::facts;
 pub use input_error::{InputError, InputErrorKind};
 pub use ipt_analysis::choose;
 pub(crate) use snapshots::pieces;
-pub use snapshots::{Inputs, Saved, snapshots};
+pub use snapshots::{Inputs, Saved, numbered, snapshots};
 pub(crate) use streams::StreamsQuality;
 
 use kernel_snapshot::{Reading, SourceKind};

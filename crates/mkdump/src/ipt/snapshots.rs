@@ -84,6 +84,20 @@ pub fn snapshots<'a>(reading: &'a Reading<'_>, saved: &'a Saved) -> Vec<Snapshot
     out
 }
 
+/// For each snapshot as the jobs number them: which of the reading's it is of. It is of the same number unless the data's
+/// own framing says that there are several in one.
+pub fn numbered(reading: &Reading<'_>) -> Vec<usize> {
+    let payloads = reading.ipt.iter().flat_map(|snapshot| snapshot.pieces.iter().map(|piece| &**piece));
+    let prefix = learn_prefix(payloads);
+    let mut out = Vec::new();
+    for (index, snapshot) in reading.ipt.iter().enumerate() {
+        let pieces: Vec<&[u8]> = snapshot.pieces.iter().map(|piece| &**piece).collect();
+        let count = from_events(&pieces, snapshot.ring_offset, prefix).len();
+        out.extend(std::iter::repeat_n(index, count));
+    }
+    out
+}
+
 fn logged(reading: &Reading<'_>, snapshot: &IptSnapshot<'_>) -> Logged {
     Logged {
         time: reading.seconds(snapshot.trigger_time).unwrap_or(0.0),

@@ -2,7 +2,6 @@
 
 pub(crate) mod build_dump;
 pub mod check;
-pub mod extract;
 pub(crate) mod ipt;
 pub(crate) mod modules;
 pub(crate) mod threads;

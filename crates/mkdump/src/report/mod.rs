@@ -8,7 +8,6 @@ use kernel_snapshot::Summary;
 use serde::Serialize;
 
 mod build;
-mod extract;
 pub mod ipt;
 mod modules;
 mod threads;
@@ -18,7 +17,6 @@ pub use build::{
     BuildReport, BuiltModule, HeatReport, ImportSites, ModuleHeat, OverrideReport, OverrideSites, PieceReport,
     RewrittenSites, SitesReport, Status, UnresolvedReport, build,
 };
-pub use extract::{ExtractReport, KeptReport, LeftOutReport, TextReport, TraceFileReport, extract_trace};
 pub use modules::{FileStatus, ModuleReport, ModulesReport, PdbReport, list_modules};
 pub use threads::{LayoutReport, ThreadReport, ThreadsReport, list_threads};
 

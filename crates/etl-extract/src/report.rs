@@ -1,35 +1,43 @@
-//! `mkdump extract`.
+//! What was done, as JSON.
 
 use std::path::Path;
 
-use kernel_snapshot::{Progress, Source};
 use serde::Serialize;
 
-use super::SCHEMA_VERSION;
-use crate::error::Result;
-use crate::jobs::extract::{self, Count, ExtractOptions, LeftText, What};
+use crate::{Count, Extract, LeftText, What};
 
-/// Writes a trace of what a dump needs, and says what was kept and left out.
-///
-/// # Errors
-/// As [`extract::extract`].
-pub fn extract_trace(source: &Source, options: &ExtractOptions, progress: &dyn Progress) -> Result<ExtractReport> {
-    let found = extract::extract(source, options, progress)?;
-    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut warnings = found.warnings;
-    if found.counts.kept_as(What::KernelImage) == 0 {
-        warnings.push(format!("{}: it names no kernel modules, so the extract names none", source.path().display()));
+/// The version of the report: it grows when a member is removed, or comes to mean something else.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Warnings that are told one by one.
+const TOLD: usize = 100;
+
+impl ExtractReport {
+    /// Of a trace of `source_bytes` bytes, and of what was made of it. `texts`: every text that is left, if it was asked
+    /// for.
+    pub fn new(source: (&Path, u64), output: &Path, made: &Extract, texts: Option<Vec<LeftText>>) -> Self {
+        let (path, source_bytes) = source;
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut warnings: Vec<String> =
+            made.damage.iter().take(TOLD).map(|error| format!("{}: {error}", path.display())).collect();
+        if made.damage.len() > TOLD {
+            let more = made.damage.len() - TOLD;
+            warnings.push(format!("{}: {more} more warnings of the same kinds", path.display()));
+        }
+        if made.counts.kept_as(What::KernelImage) == 0 {
+            warnings.push(format!("{}: it names no kernel modules, so the extract names none", path.display()));
+        }
+        Self {
+            schema_version: SCHEMA_VERSION,
+            source: TraceFileReport { name: name(path), bytes: source_bytes },
+            output: TraceFileReport { name: name(output), bytes: made.written.bytes },
+            kept: made.counts.kept().map(KeptReport::from).collect(),
+            left_out: made.counts.left_out().into_iter().map(LeftOutReport::from).collect(),
+            paths_cut: made.counts.paths_cut,
+            texts: texts.map(|texts| texts.into_iter().map(TextReport::from).collect()),
+            warnings,
+        }
     }
-    Ok(ExtractReport {
-        schema_version: SCHEMA_VERSION,
-        source: TraceFileReport { name: name(source.path()), bytes: found.source_bytes },
-        output: TraceFileReport { name: name(&options.output), bytes: found.bytes },
-        kept: found.counts.kept().map(KeptReport::from).collect(),
-        left_out: found.counts.left_out().into_iter().map(LeftOutReport::from).collect(),
-        paths_cut: found.counts.paths_cut,
-        texts: found.texts.map(|texts| texts.into_iter().map(TextReport::from).collect()),
-        warnings,
-    })
 }
 
 /// `mkdump extract`: what of a trace is in the new one.
