@@ -11,6 +11,8 @@
 //!                  └► address_space  all modules' code, from address to address
 //! ```
 //!
+//! Names of its places come from PDBs and exports ([`pdb`]).
+//!
 //! [`System::reconstruct`] is the only place that finds modules' places, binds imports and decides load-time changes.
 #![forbid(unsafe_code)]
 
@@ -23,6 +25,7 @@ mod files;
 mod functions;
 mod image;
 mod overrides;
+pub mod pdb;
 mod search;
 mod system;
 

@@ -30,10 +30,8 @@ pub mod image;
 pub mod ipt;
 mod jobs;
 pub mod keep;
-pub mod pdb;
 mod provenance;
 pub mod report;
-pub mod request;
 mod select;
 
 pub use error::{Error, Result};
@@ -43,12 +41,14 @@ pub use jobs::ipt::analyse::IptOptions;
 pub use jobs::modules::{ListOptions, no_modules, require_kernel_modules, why_no_modules};
 pub use jobs::threads::ThreadListOptions;
 pub use kernel_code as system;
+pub use kernel_code::pdb;
 pub use kernel_code::{Choice, GivenCapability, Search, SearchError, SearchErrorKind, missing, wanted};
 pub use kernel_snapshot as snapshot;
 pub use kernel_snapshot::{
     FileBytes, FileKind, Held, Moment, MomentError, Moments, Progress, ReadError, Reading, Silent, Source, SourceError,
     SourceKind, Summary, Wanted, dump, threads,
 };
+pub use module_request as request;
 pub use pe_image::is_kernel_file_name;
 pub use provenance::{PROVENANCE_STREAM, Provenance, SourceFile, UsedFile};
 pub use report::{build, list_modules, list_threads};

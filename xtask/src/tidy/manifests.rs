@@ -16,6 +16,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("whole-output", &[]),
     ("call-forms", &["intel-pt"]),
     ("symstore", &["pe-image"]),
+    ("module-request", &["symstore"]),
     ("etl-extract", &["etl-file"]),
     // Neither module files nor PDBs, whose crate is symstore.
     ("kernel-snapshot", &["address-map", "etl-file", "mdmp", "pe-image"]),
@@ -37,6 +38,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "intel-pt",
             "call-forms",
             "symstore",
+            "module-request",
             "kernel-code",
             "kernel-snapshot",
             "ipt-analysis",
@@ -56,6 +58,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "intel-pt",
             "call-forms",
             "symstore",
+            "module-request",
             "kernel-code",
             "kernel-snapshot",
             "ipt-analysis",

@@ -3,6 +3,7 @@
 //! Which modules it asks for is decided by one rule (docs/decisions/third-party-modules.md): those that were not found
 //! and that a symbol server was asked for and does not have; and if no server was asked, those that were not found and
 //! whose company, as the machine itself says, is not Microsoft.
+#![forbid(unsafe_code)]
 
 use std::fmt::Write;
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::{fmt, fs};
 
+use crate::search::Search;
 use address_map::ModuleId;
-use kernel_code::Search;
 use pdb2::{FallibleIterator, SymbolData};
 use pe_image::MappedImage;
 use symstore::PdbId;
