@@ -21,6 +21,7 @@ const PUBLISHED: &[&str] = &[
     "call-forms",
     "etl-extract",
     "symstore",
+    "module-request",
     "kernel-snapshot",
     "kernel-code",
     "captured-code",
