@@ -34,10 +34,8 @@ pub(crate) fn capabilities(machine: &Machine, is_traced: bool, given: &[GivenCap
         Some("AuthenticAMD") => Some(ProcessorVendor::Amd),
         _ => is_traced.then_some(ProcessorVendor::Intel),
     };
-    let mut processor = Processor::default();
-    processor.vendor = vendor;
-    processor.signature =
-        machine.cpu_family.zip(machine.cpu_revision).map(|(family, revision)| signature(family, revision));
+    let signature = machine.cpu_family.zip(machine.cpu_revision).map(|(family, revision)| signature(family, revision));
+    let processor = Processor { vendor, signature, ..Processor::default() };
     let known = Capabilities::of_kernel(&processor);
     given.iter().fold(known, |known, given| known.with(given.number, given.is_set))
 }

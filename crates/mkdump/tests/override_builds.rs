@@ -186,12 +186,7 @@ fn check_explains_the_calls() {
     {
         let mut search = Search::new(vec![recorded.dir.path().to_owned()], &Default::default());
         search.cache = symstore::Cache::Off;
-        let options = CheckOptions {
-            dump: recorded.path(dump),
-            against: Some(recorded.path(other)),
-            search,
-            ..CheckOptions::default()
-        };
+        let options = CheckOptions { dump: recorded.path(dump), against: Some(recorded.path(other)), search };
         let report = check(&options, &Silent).unwrap();
         let classes = report.comparison.unwrap().totals.differences;
         assert_eq!(classes.function_override.places, calls, "{dump} {other}");

@@ -10,14 +10,16 @@ use serde::Serialize;
 mod build;
 pub mod ipt;
 mod modules;
+mod overrides;
 mod threads;
 
 pub use crate::hex::Hex;
 pub use build::{
-    BuildReport, BuiltModule, HeatReport, ImportSites, ModuleHeat, OverrideReport, OverrideSites, PieceReport,
-    RewrittenSites, SitesReport, Status, UnresolvedReport, build,
+    BuildReport, BuiltModule, HeatReport, ImportSites, ModuleHeat, PieceReport, RewrittenSites, SitesReport, Status,
+    UnresolvedReport, build,
 };
 pub use modules::{FileStatus, ModuleReport, ModulesReport, PdbReport, list_modules};
+pub use overrides::{OverrideReport, OverrideSites};
 pub use threads::{LayoutReport, ThreadReport, ThreadsReport, list_threads};
 
 /// The version of all reports: it grows when a member is removed, or comes to mean something else. New members do not

@@ -257,7 +257,7 @@ fn check_image(image: &MappedImage<'_>, binding: &Binding<'_>) {
         match &site.outcome {
             Outcome::Direct(target) => assert_eq!(direct, Some(Some(target.address)), "{site:x?}"),
             Outcome::ViaStub(_) | Outcome::DriverVerifier | Outcome::Overridden(_) => {
-                assert!(form.is_some(), "{site:x?}")
+                assert!(form.is_some(), "{site:x?}");
             }
             Outcome::AsLinked(Reason::UnexpectedBytes) => {}
             _ => assert!(direct.is_none() || !matches!(site.kind, SiteKind::Import { .. })),

@@ -94,19 +94,22 @@ pub(super) fn by_page(records: &[(u32, u32)], width: usize) -> Vec<u8> {
     page_blocks(&pages.collect())
 }
 
+/// The nodes of a diagram: left, right, value.
+type Nodes = [(u16, u16, u32)];
+
 /// An override as its table says it: RVAs.
 pub(super) struct PlacedOverride<'s> {
     pub(super) original: u32,
     pub(super) alternatives: Vec<u32>,
     /// First bytes of the distances.
     pub(super) sites: Vec<u32>,
-    pub(super) nodes: &'s [(u16, u16, u32)],
+    pub(super) nodes: &'s Nodes,
 }
 
 /// The payload of a symbol 7 entry.
 pub(super) fn overrides(items: &[PlacedOverride<'_>]) -> Vec<u8> {
     let (mut body, mut diagrams) = (Asm::new(), Asm::new());
-    let mut offsets: Vec<(&[(u16, u16, u32)], u32)> = Vec::new();
+    let mut offsets: Vec<(&Nodes, u32)> = Vec::new();
     for item in items {
         let known = offsets.iter().find(|(nodes, _)| *nodes == item.nodes).map(|(_, offset)| *offset);
         let offset = known.unwrap_or_else(|| {
