@@ -7,6 +7,7 @@ use pe_image::{Counts, RewriteCounts};
 use serde::Serialize;
 
 use super::ipt::{ModuleVerdictReport, QualityReport, SnapshotFacts};
+use super::overrides::{OverrideReport, OverrideSites};
 use super::{Hex, ModeReport, PdbReport, SCHEMA_VERSION, SourceReport, seconds};
 use crate::error::Result;
 use crate::ipt::StreamsQuality;
