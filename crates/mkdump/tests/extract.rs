@@ -29,14 +29,14 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(trace: &[u8], options: Options) -> Self {
+    fn new(trace: &[u8], options: &Options) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for name in ["a", "b"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
         let (from, output) = (dir.path().join("a/trace.etl"), dir.path().join("b/trace.etl"));
         std::fs::write(&from, trace).unwrap();
-        let (written, made) = extract(&Trace::parse(trace).unwrap(), &options, Vec::new()).unwrap();
+        let (written, made) = extract(&Trace::parse(trace).unwrap(), options, Vec::new()).unwrap();
         let left = texts(&Trace::parse(&written).unwrap());
         std::fs::write(&output, &written).unwrap();
         let report = ExtractReport::new((&from, trace.len() as u64), &output, &made, Some(left));
@@ -188,7 +188,7 @@ fn the_modules_of_traces_of_every_kind_stay() {
         let mut trace = ordinary();
         change(&mut trace);
         for plain in [false, true] {
-            let pair = Pair::new(&trace.finish(), Options { plain, ..Options::default() });
+            let pair = Pair::new(&trace.finish(), &Options { plain, ..Options::default() });
             pair.check_modules();
             assert_eq!(pair.kept("kernel images"), 41 + 14, "{name}");
             assert_eq!(pair.report.paths_cut, 10 + 4 + 1, "{name}: ten loads, four unloads, one PDB");
@@ -204,10 +204,10 @@ fn the_samples_stay() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/traces");
     for entry in std::fs::read_dir(directory).unwrap() {
         let trace = std::fs::read(entry.unwrap().path()).unwrap();
-        let pair = Pair::new(&trace, Options::default());
+        let pair = Pair::new(&trace, &Options::default());
         pair.check_modules();
         // An extract of an extract is itself.
-        assert_eq!(Pair::new(&pair.bytes(), Options::default()).bytes(), pair.bytes());
+        assert_eq!(Pair::new(&pair.bytes(), &Options::default()).bytes(), pair.bytes());
     }
 }
 
@@ -219,7 +219,7 @@ fn packets_and_the_dump_stay() {
         trace.payload(0, 1_500_000, &Payload::Thread { opcode: 3, pid: 4, tid: 100, name: "secret thread".into() });
         for compression in [Compression::None, Compression::Xpress] {
             trace.compression = compression;
-            let pair = Pair::new(&trace.finish(), Options::default());
+            let pair = Pair::new(&trace.finish(), &Options::default());
             let modules = pair.dir.path().join("modules");
             std::fs::create_dir(&modules).unwrap();
             for file in &system.files {
@@ -274,7 +274,7 @@ fn every_trigger_stays() {
             let ipt =
                 Payload::Ipt { trigger: 2_000_000, owner: (8, 12), options: 1, ring_offset: 0, data: vec![2; 300] };
             trace.payload(1, 2_000_001, &ipt).payload(1, 2_000_002, &ipt);
-            let pair = Pair::new(&trace.finish(), Options::default());
+            let pair = Pair::new(&trace.finish(), &Options::default());
             let found = snapshots(&pair.original());
             assert!(found.len() == 1 && found[0].2.is_some(), "{trigger:?}");
             assert_eq!(snapshots(&pair.extract()), found, "{trigger:?}");
@@ -300,13 +300,13 @@ fn three() -> Vec<u8> {
 fn time_snapshots_and_providers_are_chosen() {
     let threads = |pair: &Pair| -> Vec<u32> { snapshots(&pair.extract()).iter().map(|one| one.1).collect() };
     let keep: Vec<Provider> = vec![GUID.parse().unwrap()];
-    let all = Pair::new(&three(), Options::default());
+    let all = Pair::new(&three(), &Options::default());
     assert_eq!(
         (threads(&all), all.kept("asked for"), all.kept("triggers of Intel PT data")),
         (vec![101, 102, 103], 0, 3)
     );
     let timed = Options { time: Some(1.5..=2.5), providers: keep.clone(), ..Options::default() };
-    let timed = Pair::new(&three(), timed);
+    let timed = Pair::new(&three(), &timed);
     assert_eq!((threads(&timed), timed.kept("asked for"), timed.kept("triggers of Intel PT data")), (vec![102], 1, 1));
     let numbered: Vec<SnapshotKey> = {
         let source = Source::open_etl(&all.original()).unwrap();
@@ -314,7 +314,7 @@ fn time_snapshots_and_providers_are_chosen() {
         mkdump::ipt::numbered(&reading).into_iter().map(|index| SnapshotKey::of(&reading.ipt[index])).collect()
     };
     let chosen = choose(&numbered, &[0..=0, 2..=2]).unwrap();
-    let some = Pair::new(&three(), Options { snapshots: Some(chosen), ..Options::default() });
+    let some = Pair::new(&three(), &Options { snapshots: Some(chosen), ..Options::default() });
     assert_eq!(threads(&some), [101, 103]);
     for pair in [&all, &timed, &some] {
         assert_eq!(modules(&pair.extract())["modules"], modules(&pair.original())["modules"]);
@@ -478,7 +478,7 @@ proptest! {
         let compression = [Compression::None, Compression::Xpress, Compression::XpressHuffman][compression];
         let file = planted(&secret, compression);
         prop_assert!(holds(&everything(&file), &secret));
-        let pair = Pair::new(&file, Options { plain, ..Options::default() });
+        let pair = Pair::new(&file, &Options { plain, ..Options::default() });
         let left = everything(&pair.bytes());
         prop_assert!(!holds(&left, &secret), "{:#?}", pair.report.texts);
         // Nor a half of it, as fields of numbers hold it.
@@ -492,7 +492,7 @@ proptest! {
 
 #[test]
 fn the_audit_lists_what_is_left() {
-    let pair = Pair::new(&planted("Secret0123456789", Compression::None), Options::default());
+    let pair = Pair::new(&planted("Secret0123456789", Compression::None), &Options::default());
     let texts: Vec<&str> = pair.report.texts.iter().flatten().map(|text| text.text.as_str()).collect();
     for expected in ["mkdump extract", "own.sys", "own.pdb", "driver0.sys", "26100.1", "GenuineIntel"] {
         assert!(texts.contains(&expected), "{expected}: {texts:#?}");
@@ -501,7 +501,7 @@ fn the_audit_lists_what_is_left() {
     let other: Vec<_> = pair.report.texts.iter().flatten().filter(|text| text.place == "other event").collect();
     assert!(other.is_empty(), "{other:?}");
     let asked = Options { providers: vec![GUID.parse().unwrap()], ..Default::default() };
-    let pair = Pair::new(&planted("Secret0123456789", Compression::None), asked);
+    let pair = Pair::new(&planted("Secret0123456789", Compression::None), &asked);
     let texts = pair.report.texts.unwrap();
     assert!(texts.iter().any(|text| text.text == "Secret0123456789" && text.place == "other event"), "{texts:?}");
 }
