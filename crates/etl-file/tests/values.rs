@@ -1,0 +1,134 @@
+//! What values say of themselves: names of numbers, fields of words, times.
+
+use etl_file::{
+    Clock, ClockKind, CompressionFormat, Diagnostic, Elapsed, FileTime, HookId, IptOptions, ProviderGuid, Tick, Trace,
+};
+use testkit::trace::TraceFile;
+
+/// Names as event viewers show them (ntwmi.h in phnt, without the prefix of the constant).
+#[test]
+fn kernel_events_have_names() {
+    for (hook, name) in [
+        (0x0000, "Header"),
+        (0x0005, "HeaderExtension"),
+        (0x0008, "RundownComplete"),
+        (0x0020, "GroupMasksEnd"),
+        (0x0040, "DbgIdRSDS"),
+        (0x0042, "BuildLab"),
+        (0x0050, "PartitionInfo"),
+        (0x010a, "DiskRead"),
+        (0x010b, "DiskWrite"),
+        (0x010e, "DiskFlush"),
+        (0x020a, "HardFault"),
+        (0x0301, "ProcessStart"),
+        (0x030a, "ImageLoad"),
+        (0x0327, "ProcessDefunct"),
+        (0x0501, "ThreadStart"),
+        (0x0524, "CSwitch"),
+        (0x0532, "ReadyThread"),
+        (0x0539, "ThreadSetBasePriority"),
+        (0x0548, "ThreadSetName"),
+        (0x0b0a, "SystemConfigCPU"),
+        (0x0c20, "LastBranchRecord"),
+        (0x0f2e, "SampledProfile"),
+        (0x0f2f, "PmcCounterProfile"),
+        (0x0f32, "ISR-MSI"),
+        (0x0f33, "SysClEnter"),
+        (0x0f34, "SysClExit"),
+        (0x0f42, "ThreadedDPC"),
+        (0x0f43, "ISR"),
+        (0x0f44, "DPC"),
+        (0x0f45, "TimerDPC"),
+        (0x1402, "ImageUnload"),
+        (0x1420, "ImageRelocation"),
+        (0x1421, "KernelBase"),
+        (0x1820, "StackWalk"),
+        (0x1f20, "IntelProcessorTrace"),
+    ] {
+        let hook = HookId(hook);
+        assert_eq!((hook.name(), hook.to_string()), (Some(name), name.to_owned()));
+    }
+    assert_eq!((HookId(0x0f99).name(), HookId(0x0f99).to_string().as_str()), (None, "hook 0x0f99"));
+    assert_eq!(format!("{:?}", HookId(0x524)), "0x0524");
+    assert_eq!((HookId(0x1402).group(), HookId(0x1402).opcode()), (0x14, 2));
+}
+
+#[test]
+fn providers_have_names() {
+    let process = "22fb2cd6-0e7b-422b-a0c7-2fad1fd0e716".parse().unwrap();
+    assert_eq!(ProviderGuid::name(process), Some("Microsoft-Windows-Kernel-Process"));
+    assert_eq!(ProviderGuid::named("MICROSOFT-windows-kernel-process"), Some(process));
+    assert_eq!(ProviderGuid::named("Thread"), Some("3d6fa8d1-fe05-11d0-9dda-00c04fd7ba7c".parse().unwrap()));
+    let unknown = "22fb2cd6-0e7b-422b-a0c7-000000000000".parse().unwrap();
+    assert_eq!((ProviderGuid::name(unknown), ProviderGuid::named("Nobody")), (None, None));
+}
+
+#[test]
+fn numbers_have_names() {
+    let formats = [0, 2, 3, 4, 9].map(|format| CompressionFormat(format).to_string());
+    assert_eq!(formats, ["none", "LZNT1", "XPRESS", "XPRESS Huffman", "format 9"]);
+    let clocks = [0, 1, 2, 3, 9].map(|kind| ClockKind(kind).to_string());
+    assert_eq!(clocks, ["raw", "performance counter", "system time", "processor cycles", "clock type 9"]);
+}
+
+/// The fields of the options word, each with other bits set around it (`IPT_OPTIONS` in libipt.h).
+#[test]
+fn intel_pt_options_are_fields_of_a_word() {
+    let fields = |word: u64| {
+        let options = IptOptions(word);
+        (options.timing(), options.mtc_frequency(), options.cyc_threshold(), options.buffer_size(), options.mode())
+    };
+    assert_eq!(fields(0), (0, 0, 0, 4096, 0));
+    assert_eq!(fields(u64::MAX), (15, 15, 15, 4096 << 15, 15));
+    assert_eq!(fields(0x0203_4521), (2, 5, 4, 4096 << 3, 2));
+    assert_eq!(fields(0xf0f0_b0af), (10, 0, 11, 4096, 0));
+}
+
+#[test]
+fn a_clock_says_what_it_counts() {
+    let clock = Clock::new(ClockKind::QPC, Tick(1000), FileTime(132_000_000_000_000_000), 2_500_000, 3000);
+    assert_eq!((clock.kind(), clock.frequency()), (ClockKind::QPC, 2_500_000));
+    assert_eq!((clock.start(), clock.start_time()), (Tick(1000), FileTime(132_000_000_000_000_000)));
+    for (units, tick) in [(0, 1000), (4, 1001), (5, 1002), (8, 1002), (-4, 999), (10_000_000, 2_501_000)] {
+        assert_eq!(clock.tick_at_utc(FileTime(132_000_000_000_000_000 + units)), Tick(tick), "{units}");
+    }
+    for (ticks, frequency, nanos, seconds) in
+        [(3, 2, 1_500_000_000, 1.5), (-1, 4, -250_000_000, -0.25), (2, 3, 666_666_666, 2.0 / 3.0)]
+    {
+        let elapsed = Elapsed { ticks, frequency };
+        assert_eq!((elapsed.nanos(), elapsed.seconds()), (nanos, seconds));
+    }
+}
+
+/// Days around the leap rule: 2000 has a 29 February, 1900 and 2100 have none; and both ends of a year.
+#[test]
+fn times_print_as_dates() {
+    for (seconds, text) in [
+        (951_782_400, "2000-02-29T00:00:00.0000000Z"),
+        (951_868_799, "2000-02-29T23:59:59.0000000Z"),
+        (-2_203_891_200, "1900-03-01T00:00:00.0000000Z"),
+        (-2_203_891_201, "1900-02-28T23:59:59.0000000Z"),
+        (4_107_542_400, "2100-03-01T00:00:00.0000000Z"),
+        (1_609_459_199, "2020-12-31T23:59:59.0000000Z"),
+        (1_609_459_200, "2021-01-01T00:00:00.0000000Z"),
+        (1_700_000_000, "2023-11-14T22:13:20.0000000Z"),
+    ] {
+        assert_eq!(FileTime(116_444_736_000_000_000 + seconds * 10_000_000).to_string(), text);
+    }
+}
+
+#[test]
+fn what_was_skipped_is_told() {
+    let mut trace = TraceFile::new();
+    trace.kernel_base(0, 10, 0);
+    let mut file = trace.finish();
+    let length = file.len() as u64;
+    file.resize(file.len() + 0x2_0000, 0);
+    let survey = Trace::parse(&file).unwrap().survey(&Default::default());
+    let tail = survey.warnings.iter().find(|diagnostic| matches!(diagnostic, Diagnostic::ReservedTail { .. }));
+    let tail = tail.unwrap_or_else(|| panic!("{:?}", survey.warnings));
+    assert_eq!((tail.offset(), tail.length(), tail.damage()), (length, 0x2_0000, None));
+    let expected =
+        format!("file at file offset {length:#x}: its tail was reserved and never written (131072 bytes skipped)");
+    assert_eq!(tail.to_string(), expected);
+}
