@@ -14,7 +14,7 @@ fn a_place_at_the_edge_of_captured_memory_is_held_in_part() {
     let captured = range.start + 0x2ff8..range.start + 0x3008;
     let file = machine.triage();
     let dump = Dump::open(&file).unwrap();
-    assert_eq!(held(&dump, &range, &PageBudget::new()), [captured.clone()]);
+    assert_eq!(held(&dump, &range, &PageBudget::new()), std::slice::from_ref(&captured));
     assert_eq!(held(&dump, &(range.start..captured.start), &PageBudget::new()), []);
     let whole = Side::read(&dump, captured.start, 12);
     assert!(whole.is_whole(12) && whole.bytes == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], "{whole:?}");
