@@ -138,6 +138,20 @@ fn two_providers_that_report_a_load_give_one_module() {
     assert_eq!(found, [(2_000_000, 6_000_000)]);
 }
 
+/// The provider alone says all of a module that its manifest has.
+#[test]
+fn the_kernel_process_provider_alone_names_a_module() {
+    let mut trace = TraceFile::new();
+    trace.log(1, kernel_process(5, 2_000_004, &a())).log(1, kernel_process(6, 6_000_003, &a()));
+    trace.log(1, kernel_process(7, 6_000_004, &b()));
+    let file = trace.finish();
+    let found = Trace::parse(&file).unwrap().survey(&SurveyOptions::default()).modules;
+    let [module] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((&module.path, module.base, module.size), (&a().path, a().base, a().size));
+    assert_eq!((module.checksum, module.timestamp), (Some(a().checksum), Some(a().timestamp)));
+    assert_eq!((module.loaded.unwrap().0, module.unloaded.unwrap().0), (2_000_004, 6_000_003));
+}
+
 /// Microsoft-Windows-Kernel-Process 5 (ImageLoad) or 6 (ImageUnload) of a 64-bit system.
 fn kernel_process(id: u16, tick: i64, module: &Module) -> Event {
     let mut payload = testkit::Asm::new();

@@ -1,7 +1,8 @@
 //! What values say of themselves: names of numbers, fields of words, times.
 
 use etl_file::{
-    Clock, ClockKind, CompressionFormat, Diagnostic, Elapsed, FileTime, HookId, IptOptions, ProviderGuid, Tick, Trace,
+    Clock, ClockKind, CompressionFormat, Diagnostic, Elapsed, FileTime, Guid, HeaderKind, HookId, IptOptions,
+    LogFileMode, ProviderGuid, Tick, Trace,
 };
 use testkit::trace::TraceFile;
 
@@ -61,6 +62,53 @@ fn providers_have_names() {
     assert_eq!(ProviderGuid::named("Thread"), Some("3d6fa8d1-fe05-11d0-9dda-00c04fd7ba7c".parse().unwrap()));
     let unknown = "22fb2cd6-0e7b-422b-a0c7-000000000000".parse().unwrap();
     assert_eq!((ProviderGuid::name(unknown), ProviderGuid::named("Nobody")), (None, None));
+}
+
+/// Names of ntwmi.h's TRACE_HEADER_TYPE_* constants.
+#[test]
+fn kinds_of_headers_have_names() {
+    for (kind, name) in [
+        (1, "SYSTEM32"),
+        (2, "SYSTEM64"),
+        (3, "COMPACT32"),
+        (4, "COMPACT64"),
+        (10, "FULL_HEADER32"),
+        (11, "INSTANCE32"),
+        (12, "TIMED"),
+        (13, "ERROR"),
+        (14, "WNODE_HEADER"),
+        (15, "MESSAGE"),
+        (16, "PERFINFO32"),
+        (17, "PERFINFO64"),
+        (18, "EVENT_HEADER32"),
+        (19, "EVENT_HEADER64"),
+        (20, "FULL_HEADER64"),
+        (21, "INSTANCE64"),
+        (0x100, "WPP"),
+        (0x101, "ULONG32_TIME"),
+    ] {
+        assert_eq!(HeaderKind(kind).name(), Some(name));
+    }
+    assert_eq!(HeaderKind(9).name(), None);
+    let sizes: Vec<_> = (1..=21).map(|kind| HeaderKind(kind).pointer_size().unwrap_or(0)).collect();
+    assert_eq!(sizes, [4, 8, 4, 8, 0, 0, 0, 0, 0, 4, 4, 0, 0, 0, 0, 4, 8, 4, 8, 8, 8]);
+}
+
+#[test]
+fn modes_of_a_session() {
+    for (mode, private) in [(0x0, false), (0x1, false), (0x800, true), (0x2_0000, true), (0x2_0801, true)] {
+        assert_eq!((LogFileMode(mode).is_private(), LogFileMode(mode).to_string()), (private, format!("{mode:#x}")));
+    }
+    assert!(LogFileMode(3).has(LogFileMode::CIRCULAR) && !LogFileMode(1).has(LogFileMode::CIRCULAR));
+}
+
+#[test]
+fn guids_are_read_and_shown() {
+    let guid: Guid = "{01234567-89ab-cdef-F0E1-d2c3b4a59687}".parse().unwrap();
+    assert_eq!(guid.to_string(), "01234567-89AB-CDEF-F0E1-D2C3B4A59687");
+    assert_eq!(format!("{guid:?}"), "{01234567-89AB-CDEF-F0E1-D2C3B4A59687}");
+    let error = "01234567-89ab-cdef-F0E1_d2c3b4a59687".parse::<Guid>().unwrap_err().to_string();
+    assert!(error.starts_with("not a GUID: 32 hexadecimal digits in groups of 8-4-4-4-12"), "{error}");
 }
 
 #[test]
