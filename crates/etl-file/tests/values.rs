@@ -2,7 +2,7 @@
 
 use etl_file::{
     Clock, ClockKind, CompressionFormat, Diagnostic, Elapsed, FileTime, Guid, HeaderKind, HookId, IptOptions,
-    LogFileMode, ProviderGuid, Tick, Trace,
+    LogFileMode, ProviderGuid, Scratch, Tick, Trace, decompress,
 };
 use testkit::trace::TraceFile;
 
@@ -179,4 +179,50 @@ fn what_was_skipped_is_told() {
     let expected =
         format!("file at file offset {length:#x}: its tail was reserved and never written (131072 bytes skipped)");
     assert_eq!(tail.to_string(), expected);
+}
+
+/// A literal and one match, in each of the forms in which plain XPRESS writes a length (MS-XCA 2.4.4).
+#[test]
+fn long_matches_have_three_forms() {
+    let stream = |length: &[u8]| {
+        // Flags, highest bit first: literal, match, and ones after the end. Distance 1, and 7 and 15 for a longer length.
+        let mut stream = 0x7fff_ffffu32.to_le_bytes().to_vec();
+        stream.extend([b'a', 7, 0, 15]);
+        stream.extend(length);
+        stream
+    };
+    let decompressed = |length: &[u8], expected: usize| {
+        let mut scratch = Scratch::default();
+        decompress(CompressionFormat::XPRESS, &stream(length), expected, &mut scratch).map(<[u8]>::to_vec)
+    };
+    for (length, bytes) in [
+        (25, vec![0]),
+        (26, vec![1]),
+        (279, vec![254]),
+        (280, [&[255][..], &277u16.to_le_bytes()].concat()),
+        (0x1_0002, [&[255][..], &0xffffu16.to_le_bytes()].concat()),
+        (0x1_0003, [&[255, 0, 0][..], &0x1_0000u32.to_le_bytes()].concat()),
+    ] {
+        assert_eq!(decompressed(&bytes, length + 1).unwrap(), vec![b'a'; length + 1], "{length}");
+        assert!(decompressed(&bytes, length).is_err(), "{length}: longer than the output");
+    }
+    // 22 is the smallest number that the second form may hold: 25 bytes.
+    assert_eq!(decompressed(&[255, 22, 0], 26).unwrap(), vec![b'a'; 26]);
+    assert!(decompressed(&[255, 21, 0], 25).is_err());
+}
+
+#[test]
+fn errors_say_what_was_skipped() {
+    let text = |file: &[u8]| Trace::parse(file).unwrap_err().to_string();
+    assert!(!text(&[]).contains("skipped"), "{}", text(&[]));
+    let mut trace = TraceFile::new();
+    let start = trace.start_tick;
+    trace.kernel_base(0, start + 1, 0x1000).flush(0).kernel_base(0, start + 2, 0x1000);
+    let mut file = trace.finish();
+    let at = file.len() - trace.buffer_size;
+    file[at + 0x48..at + 0x50].fill(0x11);
+    let warnings = Trace::parse(&file).unwrap().survey(&Default::default()).warnings;
+    let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+    assert!(warning.length() > 0 && warning.offset() == (at + 0x48) as u64, "{warning:?}");
+    assert!(warning.to_string().ends_with(&format!(" ({} bytes skipped)", warning.length())), "{warning}");
 }
