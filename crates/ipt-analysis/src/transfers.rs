@@ -1,6 +1,6 @@
 //! Calls and returns between functions, as the flow over packets shows them.
 //!
-//! The processor's own stack of return addresses forgets everything at a PSB, and more than 64 calls. [`Follower`] keeps
+//! The processor's own stack of return addresses forgets everything at a PSB, and more than 64 calls. [`follow`] keeps
 //! a stack for as long as the flow is whole. Its rules:
 //!
 //! - A return goes to the frame whose call it answers. Where none fits, it is a jump if it goes to the start of a
@@ -82,7 +82,7 @@ impl Mark {
     }
 }
 
-/// Gets what a [`Follower`] finds, in the order of execution.
+/// Gets what a [`follow`] finds, in the order of execution.
 pub trait Sink {
     /// A function is entered: a frame is pushed. Functions are named by the address where they start, or, when that is not
     /// known, by the address where they were entered.
