@@ -83,3 +83,31 @@ fn file(root: &Path, path: &str) -> Option<PathBuf> {
     let full = root.join(relative);
     (plain && full.is_file()).then_some(full)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    /// On a loaded machine an engine opens a connection and says nothing for a while. Another engine's request must not
+    /// wait for that.
+    #[test]
+    fn a_silent_client_does_not_hold_up_others() {
+        let root = std::env::temp_dir().join(format!("mkdump-server-{}", std::process::id()));
+        std::fs::create_dir_all(&root).unwrap();
+        std::fs::write(root.join("a.pdb"), b"symbols").unwrap();
+        let server = Server::start(&root).unwrap();
+        let silent: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+        let mut client = TcpStream::connect(server.address).unwrap();
+        // Far below the 10 seconds that the server waits for a silent client.
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        client.write_all(b"GET /a.pdb HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n") && answer.ends_with(b"\r\n\r\nsymbols"));
+        assert_eq!(server.asked(), [("/a.pdb".to_owned(), 200)]);
+        drop(silent);
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+}
