@@ -32,7 +32,10 @@ fn main() -> Result<ExitCode> {
     )];
     for name in std::env::args_os().skip(1) {
         let name = name.into_string().ok().context("a crate's name is ASCII")?;
-        table.push(measure(&name, &mut outcome)?);
+        let row = measure(&name, &mut outcome)?;
+        // The next crate takes a while.
+        println!("{row}");
+        table.push(row);
     }
     println!("\n{}", table.join("\n"));
     Ok(outcome.finish())
