@@ -33,7 +33,7 @@ mod tree;
 mod view;
 
 pub use node::{Kind, Node};
-pub use stacks::Stacks;
+pub use stacks::{Stacks, write_folded};
 pub use tree::{CallTree, Limits};
 pub use view::{Line, View};
 

@@ -46,17 +46,31 @@ impl Stacks {
         self.counts.iter().map(|(stack, count)| (&stack[..], *count))
     }
 
-    /// Writes a line for each stack, as flame graph tools read it: names between semicolons, a blank, the count.
+    /// Writes the stacks as [`write_folded`] does, with these names for functions.
     ///
     /// # Errors
     /// Those of `out`.
     pub fn write(&self, out: &mut impl Write, name: &dyn Fn(u64) -> String) -> io::Result<()> {
-        // Names may be shared by several addresses.
-        let mut lines: BTreeMap<String, u64> = BTreeMap::new();
-        for (stack, count) in self.iter() {
-            let names: Vec<String> = stack.iter().map(|function| name(*function).replace(';', ",")).collect();
-            *lines.entry(names.join(";")).or_insert(0) += count;
-        }
-        lines.iter().try_for_each(|(line, count)| writeln!(out, "{line} {count}"))
+        write_folded(out, self.iter().map(|(stack, count)| (stack.iter().map(|function| name(*function)), count)))?;
+        Ok(())
     }
+}
+
+/// Writes a line for each stack, as flame graph tools read it: the names, the outermost first, between semicolons, a blank,
+/// the count. Stacks of the same names are one line. Says how many lines there are.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_folded<N: Iterator<Item = String>>(
+    out: &mut impl Write,
+    stacks: impl Iterator<Item = (N, u64)>,
+) -> io::Result<usize> {
+    // Names may be shared by several addresses.
+    let mut lines: BTreeMap<String, u64> = BTreeMap::new();
+    for (names, count) in stacks {
+        let names: Vec<String> = names.map(|name| name.replace(';', ",")).collect();
+        *lines.entry(names.join(";")).or_insert(0) += count;
+    }
+    lines.iter().try_for_each(|(line, count)| writeln!(out, "{line} {count}"))?;
+    Ok(lines.len())
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use mkdump::IptOptions;
 use mkdump::ipt::choose::SnapshotChoice;
 use mkdump::ipt::why_no_data;
-use mkdump::report::ipt::{FileStatus, FlowReport, IptReport};
+use mkdump::report::ipt::{FileStatus, FlowReport, FlowSummary, IptReport};
 use mkdump::report::ipt::{analyse, diagnose, trace_flow};
 use mkdump::{Reading, Wanted};
 
@@ -109,8 +109,13 @@ fn flow(command: &IptCommand, reading: &Reading<'_>, options: &IptOptions, sessi
     session.bars.finish();
     stream.end(&summary)?;
     session.warn(&summary.warnings);
+    Ok(conclude(command, &summary, session))
+}
+
+/// Says what following lacked, and whether that counts as an error.
+fn conclude(command: &IptCommand, summary: &FlowSummary, session: &Session) -> Outcome {
     if !command.json {
-        session.say(&ipt::flow_summary(&summary, width::stderr()));
+        session.say(&ipt::flow_summary(summary, width::stderr()));
     }
-    Ok(if command.strict && summary.doubt.is_some() { Outcome::Amiss } else { Outcome::Done })
+    if command.strict && summary.doubt.is_some() { Outcome::Amiss } else { Outcome::Done }
 }

@@ -1,20 +1,19 @@
 //! `mkdump ipt --calls`, `--folded`, `--functions`: which functions ran, and which called which.
 
-use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use mkdump::report::ipt::{CallsChoice, CallsReport, CallsSummary, list_functions, trace_calls};
+use mkdump::report::ipt::{CallsChoice, CallsReport, CallsSummary, list_functions, trace_calls, write_folded};
 use mkdump::{IptOptions, Output, Reading};
 
+use super::conclude;
 use super::stream::Stream;
 use crate::args::IptCommand;
 use crate::commands::session::{print, print_json};
 use crate::commands::{Outcome, Session};
 use crate::outputs;
 use crate::show::text::{count, printable};
-use crate::show::{calls, ipt, width};
+use crate::show::{calls, width};
 
 /// Prints the trees as they come, and writes the stacks.
 pub fn run(command: &IptCommand, reading: &Reading<'_>, options: &IptOptions, session: &Session) -> Result<Outcome> {
@@ -34,14 +33,12 @@ pub fn run(command: &IptCommand, reading: &Reading<'_>, options: &IptOptions, se
         stream.end(&summary)?;
     }
     session.warn(&summary.summary.warnings);
-    if !command.json {
-        session.say(&ipt::flow_summary(&summary.summary, width::stderr()));
-    }
+    let outcome = conclude(command, &summary.summary, session);
     if let Some(path) = &args.folded {
         let stacks = write_stacks(path, &summary)?;
         session.say(&format!("{}: {}\n", printable(&path.to_string_lossy()), count(stacks as u64, "stack")));
     }
-    Ok(if command.strict && summary.summary.doubt.is_some() { Outcome::Amiss } else { Outcome::Done })
+    Ok(outcome)
 }
 
 /// Lists the functions that ran.
@@ -57,23 +54,15 @@ pub fn functions(
         print_json(&report)?;
     } else {
         print(&calls::functions(&report, width::stdout()))?;
-        session.say(&ipt::flow_summary(&report.summary, width::stderr()));
     }
-    Ok(if command.strict && report.summary.doubt.is_some() { Outcome::Amiss } else { Outcome::Done })
+    Ok(conclude(command, &report.summary, session))
 }
 
-/// Writes a line for each stack: names between semicolons, a blank, instructions. Says how many.
+/// Writes a line for each stack, and says how many there are.
 fn write_stacks(path: &Path, summary: &CallsSummary) -> Result<usize> {
-    // A name may stand for several addresses.
-    let mut lines: BTreeMap<String, u64> = BTreeMap::new();
-    for (stack, instructions) in &summary.stacks {
-        let names: Vec<String> = stack.iter().map(|place| calls::name(place).replace(';', ",")).collect();
-        *lines.entry(names.join(";")).or_insert(0) += instructions;
-    }
     let mut output = Output::create(path).map_err(mkdump::Error::from)?;
-    for (line, instructions) in &lines {
-        writeln!(output, "{line} {instructions}")?;
-    }
+    let named = summary.stacks.iter().map(|(stack, instructions)| (stack.iter().map(calls::name), *instructions));
+    let lines = write_folded(&mut output, named)?;
     output.commit().map_err(mkdump::Error::from)?;
-    Ok(lines.len())
+    Ok(lines)
 }

@@ -9,7 +9,7 @@ use kernel_snapshot::{Progress, Reading};
 
 use super::analyse::IptOptions;
 use super::functions::FunctionStarts;
-use super::named::{Lacking, Named, batches, with_names};
+use super::named::{Lacking, Named, with_names};
 use crate::error::{Error, Result};
 
 /// The calls of one snapshot.
@@ -34,39 +34,25 @@ pub(crate) fn calls_with<T>(
     then: impl FnOnce(&Named<'_, '_>, Lacking<'_, '_>, &Stacks) -> T,
 ) -> Result<T> {
     with_names(reading, options, progress, |named, mut lacking| {
-        let mut stacks = Stacks::default();
-        let mut each = |called: &Called<'_, '_>| {
-            lacking.quality.push((called.number, called.tree.quality));
-            add_missing(&mut lacking, &called.tree);
-            stacks.add(&called.tree);
-            sink(called)
+        let execution = named.execution;
+        let functions = FunctionStarts::new(execution, named.names);
+        let unknown_calls = execution.unknown_calls();
+        let follow = |streams: &[&[u8]]| {
+            let start = |address| functions.at(address);
+            trees(&execution.code, &start, &unknown_calls, streams, Limits::default())
         };
-        follow_all(named, progress, &mut each)
+        let mut stacks = Stacks::default();
+        let each = |number, tree: CallTree| {
+            lacking.quality.push((number, tree.quality));
+            add_missing(&mut lacking, &tree);
+            stacks.add(&tree);
+            sink(&Called { named, number, tree })
+        };
+        named
+            .follow_each("following the calls", progress, follow, each)
             .map_err(|source| Error::Write { path: PathBuf::from("the calls"), source })?;
         Ok(then(named, lacking, &stacks))
     })
-}
-
-fn follow_all(
-    named: &Named<'_, '_>,
-    progress: &dyn Progress,
-    sink: &mut dyn FnMut(&Called<'_, '_>) -> io::Result<()>,
-) -> io::Result<()> {
-    let execution = named.execution;
-    let functions = FunctionStarts::new(execution, named.names);
-    let packets = named.chosen.packets();
-    let unknown_calls = execution.unknown_calls();
-    progress.phase("following the calls", Some(packets.iter().map(|bytes| bytes.len() as u64).sum()));
-    for batch in batches(named.chosen, &packets) {
-        let streams: Vec<&[u8]> = batch.iter().map(|(_, bytes)| *bytes).collect();
-        let start = |address| functions.at(address);
-        let trees = trees(&execution.code, &start, &unknown_calls, &streams, Limits::default());
-        for ((number, bytes), tree) in batch.into_iter().zip(trees) {
-            sink(&Called { named, number, tree })?;
-            progress.advance(bytes.len() as u64);
-        }
-    }
-    Ok(())
 }
 
 fn add_missing(lacking: &mut Lacking<'_, '_>, tree: &CallTree) {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use ipt_analysis::functions::{Sums, functions};
+use ipt_analysis::functions::{Ran, Sums, functions};
 use kernel_snapshot::{Progress, Reading};
 
 use super::analyse::IptOptions;
 use super::functions::FunctionStarts;
-use super::named::{Lacking, Named, batches, with_names};
-use crate::error::Result;
+use super::named::{Lacking, Named, with_names};
+use crate::error::{Error, Result};
 
 /// A function over all snapshots.
 #[derive(Debug, Default)]
@@ -31,25 +31,23 @@ pub(crate) fn function_sums_with<T>(
     with_names(reading, options, progress, |named, mut lacking| {
         let execution = named.execution;
         let starts = FunctionStarts::new(execution, named.names);
-        let packets = named.chosen.packets();
         let unknown_calls = execution.unknown_calls();
-        progress.phase("adding up functions", Some(packets.iter().map(|bytes| bytes.len() as u64).sum()));
-        let mut totals: BTreeMap<u64, Total> = BTreeMap::new();
-        for batch in batches(named.chosen, &packets) {
-            let streams: Vec<&[u8]> = batch.iter().map(|(_, bytes)| *bytes).collect();
+        let follow = |streams: &[&[u8]]| {
             let start = |address| starts.at(address);
-            let found = functions(&execution.code, &start, &unknown_calls, &streams);
-            for ((number, bytes), ran) in batch.into_iter().zip(found) {
-                lacking.quality.push((number, ran.quality));
-                ran.missing.iter().for_each(|(address, times)| lacking.add_missing(*address, *times));
-                let time = named.chosen.facts[number].time;
-                for (function, sums) in ran.functions {
-                    sums.unknown_calls.iter().for_each(|(site, times)| lacking.add_unknown_call(*site, *times));
-                    totals.entry(function).or_default().add(sums, time);
-                }
-                progress.advance(bytes.len() as u64);
+            functions(&execution.code, &start, &unknown_calls, streams)
+        };
+        let mut totals: BTreeMap<u64, Total> = BTreeMap::new();
+        let each = |number: usize, ran: Ran| {
+            lacking.quality.push((number, ran.quality));
+            ran.missing.iter().for_each(|(address, times)| lacking.add_missing(*address, *times));
+            let time = named.chosen.facts[number].time;
+            for (function, sums) in ran.functions {
+                sums.unknown_calls.iter().for_each(|(site, times)| lacking.add_unknown_call(*site, *times));
+                totals.entry(function).or_default().add(sums, time);
             }
-        }
+            Ok::<(), Error>(())
+        };
+        named.follow_each("adding up functions", progress, follow, each)?;
         Ok(then(named, lacking, &totals))
     })
 }

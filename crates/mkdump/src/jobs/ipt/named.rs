@@ -29,6 +29,27 @@ pub(crate) struct Named<'t, 'a> {
 }
 
 impl Named<'_, '_> {
+    /// Follows the chosen snapshots, a megabyte of packets at once, and hands what `follow` makes of each to `sink` with
+    /// its number, in order. The snapshots that `follow` gets together may be followed in parallel.
+    pub fn follow_each<T, E>(
+        &self,
+        phase: &'static str,
+        progress: &dyn Progress,
+        follow: impl Fn(&[&[u8]]) -> Vec<T>,
+        mut sink: impl FnMut(usize, T) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let packets = self.chosen.packets();
+        progress.phase(phase, Some(packets.iter().map(|bytes| bytes.len() as u64).sum()));
+        for batch in batches(self.chosen, &packets) {
+            let streams: Vec<&[u8]> = batch.iter().map(|(_, bytes)| *bytes).collect();
+            for ((number, bytes), made) in batch.into_iter().zip(follow(&streams)) {
+                sink(number, made)?;
+                progress.advance(bytes.len() as u64);
+            }
+        }
+        Ok(())
+    }
+
     /// A place as an address.
     pub fn address(&self, place: Place) -> u64 {
         place.module.map_or(0, |module| self.execution.entry(module).module.base).wrapping_add(place.offset)
@@ -85,7 +106,7 @@ impl Lacking<'_, '_> {
 /// Puts together the code that the chosen snapshots ran in, and hands it to `then` with an empty list of what is missing.
 ///
 /// # Errors
-/// When there is no data, no kernel module, no module file, or `then` fails.
+/// When the source holds no data, no kernel module or no module file, or `then` fails.
 pub(crate) fn with_names<T>(
     reading: &Reading<'_>,
     options: &IptOptions,
@@ -115,8 +136,8 @@ pub(crate) fn with_names<T>(
 /// Packets that are followed at once.
 const AT_ONCE: usize = 1 << 20;
 
-/// The chosen snapshots with their numbers, a megabyte at once: those of a batch may be followed in parallel.
-pub(crate) fn batches<'p>(chosen: &Chosen<'_>, packets: &[&'p [u8]]) -> Vec<Vec<(usize, &'p [u8])>> {
+/// The chosen snapshots with their numbers, a megabyte at once.
+fn batches<'p>(chosen: &Chosen<'_>, packets: &[&'p [u8]]) -> Vec<Vec<(usize, &'p [u8])>> {
     let mut batches = Vec::new();
     let mut rest = chosen.numbers.iter().zip(packets).peekable();
     while rest.peek().is_some() {

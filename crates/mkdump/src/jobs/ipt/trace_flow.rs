@@ -7,7 +7,7 @@ use ipt_analysis::flow::{Limits, Trace, follow};
 use kernel_snapshot::{Progress, Reading};
 
 use super::analyse::IptOptions;
-use super::named::{Lacking, Named, batches, with_names};
+use super::named::{Lacking, Named, with_names};
 use crate::error::{Error, Result};
 
 /// The flow of one snapshot.
@@ -33,32 +33,19 @@ pub(crate) fn trace_flow_with<T>(
     then: impl FnOnce(Lacking<'_, '_>) -> T,
 ) -> Result<T> {
     with_names(reading, options, progress, |named, mut lacking| {
-        follow_all(named, progress, &mut lacking, sink)
-            .map_err(|source| Error::Write { path: PathBuf::from("the flow"), source })?;
-        Ok(then(lacking))
-    })
-}
-
-fn follow_all(
-    named: &Named<'_, '_>,
-    progress: &dyn Progress,
-    lacking: &mut Lacking<'_, '_>,
-    sink: &mut dyn FnMut(Traced<'_, '_>) -> io::Result<()>,
-) -> io::Result<()> {
-    let execution = named.execution;
-    let packets = named.chosen.packets();
-    let unknown_calls = execution.unknown_calls();
-    progress.phase("following the flow", Some(packets.iter().map(|bytes| bytes.len() as u64).sum()));
-    for batch in batches(named.chosen, &packets) {
-        let streams: Vec<&[u8]> = batch.iter().map(|(_, bytes)| *bytes).collect();
-        let traces = follow(&execution.code, &execution.layout, &unknown_calls, &streams, Limits::default());
-        for ((number, bytes), trace) in batch.into_iter().zip(traces) {
+        let execution = named.execution;
+        let unknown_calls = execution.unknown_calls();
+        let traces =
+            |streams: &[&[u8]]| follow(&execution.code, &execution.layout, &unknown_calls, streams, Limits::default());
+        let each = |number, trace: Trace| {
             lacking.quality.push((number, trace.quality));
             trace.missing.iter().for_each(|(address, times)| lacking.add_missing(*address, u64::from(*times)));
             trace.unknown_calls.iter().for_each(|(site, times)| lacking.add_unknown_call(*site, u64::from(*times)));
-            sink(Traced { named, number, trace })?;
-            progress.advance(bytes.len() as u64);
-        }
-    }
-    Ok(())
+            sink(Traced { named, number, trace })
+        };
+        named
+            .follow_each("following the flow", progress, traces, each)
+            .map_err(|source| Error::Write { path: PathBuf::from("the flow"), source })?;
+        Ok(then(lacking))
+    })
 }

@@ -21,6 +21,7 @@ pub use calls::{
 pub use diagnose::diagnose;
 pub use flow::{FlowEntry, FlowReport, FlowSummary, MissingModule, PlaceReport, trace_flow};
 pub use functions::{FunctionModule, FunctionReport, FunctionsReport, UnknownCalls, list_functions};
+pub use ipt_analysis::calls::write_folded;
 
 /// What the Intel PT data of a trace says.
 #[derive(Clone, Debug, Serialize)]
