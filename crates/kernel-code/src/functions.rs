@@ -1,6 +1,6 @@
 //! Where functions start, as far as a file says: the exception directory, the export table, the CFG function table.
 
-use pe_image::{Export, PeFile, Section};
+use pe_image::{PeFile, Section};
 
 /// The functions of one file, by RVA.
 #[derive(Clone, Debug, Default)]
@@ -23,13 +23,7 @@ impl Functions {
         let functions = file.runtime_functions().unwrap_or_default();
         this.ranges = functions.iter().map(|function| (function.begin.0, function.end.0)).collect();
         this.starts.extend(this.ranges.iter().map(|range| range.0));
-        if let Ok(Some(exports)) = file.exports() {
-            this.starts.extend(exports.iter().filter_map(|(_, export)| match export {
-                Export::Rva(rva) => Some(rva.0),
-                Export::Forwarder(_) => None,
-            }));
-        }
-        this.starts.extend(file.guard_functions().unwrap_or_default().iter().map(|function| function.rva.0));
+        this.starts.extend(file.listed_functions().iter().map(|rva| rva.0));
         this.starts.sort_unstable();
         this.starts.dedup();
         this

@@ -11,6 +11,7 @@ use crate::addr::Rva;
 use crate::bytes;
 use crate::directory::DirectoryKind;
 use crate::error::Result;
+use crate::exports::{Export, Exports};
 use crate::file::PeFile;
 use crate::header::Machine;
 
@@ -75,6 +76,18 @@ impl PeFile<'_> {
             _ => return None,
         };
         Some(4 * instructions)
+    }
+
+    /// Where functions start that have a name or an address taken: those of the export table and of the Control Flow Guard
+    /// table, in no order, and some twice. A table that cannot be read lists nothing.
+    pub fn listed_functions(&self) -> Vec<Rva> {
+        let exports = self.exports().ok().flatten();
+        let exported = exports.iter().flat_map(Exports::iter).filter_map(|(_, export)| match export {
+            Export::Rva(rva) => Some(rva),
+            Export::Forwarder(_) => None,
+        });
+        let guarded = self.guard_functions().unwrap_or_default();
+        exported.chain(guarded.iter().map(|function| function.rva)).collect()
     }
 
     /// The functions that Control Flow Guard knows (GuardCFFunctionTable): every one whose address is taken. In table

@@ -51,6 +51,29 @@ fn runtime_functions_of_arm64() {
 }
 
 #[test]
+fn listed_functions_are_exported_or_known_to_the_guard() {
+    let mut driver = Driver::new("a.sys");
+    let text = driver.code(".text", 0x300);
+    driver.section(".gfids", RDATA, [0x1040u32, 0x1080].iter().flat_map(|word| word.to_le_bytes()).collect());
+    driver.export("First", At(text, 0x20)).export("Second", At(text, 0x80));
+    let mut built = driver.build();
+    let listed = |built: &Built| {
+        let mut listed: Vec<u32> =
+            PeFile::parse(&built.bytes).unwrap().listed_functions().iter().map(|rva| rva.0).collect();
+        listed.sort_unstable();
+        listed
+    };
+    assert_eq!(listed(&built), [0x1020, 0x1080]);
+    let rva = built.section_rvas[1];
+    built.put_u32("load_config", 0x80, 0x4000_0000 + rva).put_u32("load_config", 0x84, 1);
+    built.put_u32("load_config", 0x88, 2);
+    assert_eq!(listed(&built), [0x1020, 0x1040, 0x1080, 0x1080]);
+    // Exports are listed even where the other table cannot be read.
+    built.put_u32("load_config", 0x88, 0x10_0000);
+    assert_eq!(listed(&built), [0x1020, 0x1080]);
+}
+
+#[test]
 fn guard_functions_with_and_without_flags() {
     let check = |guard_flags: u32, count: u32, table: &[u32], expected: &[(u32, u8)]| {
         let (mut built, rva) = with_table(testkit::image::X64, table);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use address_map::ModuleId;
-use pe_image::{Export, MappedImage};
+use pe_image::MappedImage;
 
 use super::execution::Execution;
 use crate::pdb::{Names, SymbolOrigin};
@@ -52,14 +52,7 @@ impl Starts {
         let file = image.file();
         let functions = file.runtime_functions().unwrap_or_default();
         let ranges: Vec<(u32, u32)> = functions.iter().map(|function| (function.begin.0, function.end.0)).collect();
-        let mut list: Vec<u32> = Vec::new();
-        if let Ok(Some(exports)) = file.exports() {
-            list.extend(exports.iter().filter_map(|(_, export)| match export {
-                Export::Rva(rva) => Some(rva.0),
-                Export::Forwarder(_) => None,
-            }));
-        }
-        list.extend(file.guard_functions().unwrap_or_default().iter().map(|function| function.rva.0));
+        let mut list: Vec<u32> = file.listed_functions().iter().map(|rva| rva.0).collect();
         let pdb = names.symbols(module).filter(|symbols| symbols.origin() == SymbolOrigin::Pdb);
         match pdb {
             // Parts of functions that lie apart have an entry in the exception directory and no symbol.
