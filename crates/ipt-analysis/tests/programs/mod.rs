@@ -1,7 +1,7 @@
 //! Generated programs that ran, and what is true of them.
 
 use intel_pt::flow::{Code, Space};
-use testkit::pt::{Hardware, Machine, Optimization, Program, Rng, Run, Shape};
+use testkit::pt::{Program, Run, varied_run};
 
 #[allow(dead_code, reason = "some tests use a part")]
 pub mod truth;
@@ -22,34 +22,7 @@ pub fn programs() -> u64 {
 
 /// The program and run that a seed names: every mode comes up. With one thread, each return is to the last call.
 pub fn generated(seed: u64, threads: usize) -> (Program, Run) {
-    let mut rng = Rng::new(seed);
-    let shape = Shape {
-        modules: rng.between(1, 5),
-        functions: rng.between(2, 12),
-        statements: rng.between(2, 8),
-        import_percent: *rng.pick(&[0, 10, 30]),
-        optimization: *rng.pick(&[Optimization::On, Optimization::Off, Optimization::Mixed]),
-        retpoline: rng.chance(50),
-        far_module: rng.chance(30),
-    };
-    let machine = Machine {
-        hardware: Hardware {
-            long_tnt: *rng.pick(&[0, 30, 100]),
-            deferred: *rng.pick(&[0, 0, 20, 90]),
-            compress_returns: true,
-            psb_every: *rng.pick(&[100, 700, 4096]),
-            timing: *rng.pick(&[0, 5, 40]),
-        },
-        interrupts: *rng.pick(&[0, 30, 300]),
-        overflows: *rng.pick(&[0, 0, 20]),
-        pauses: *rng.pick(&[0, 0, 20]),
-        threads,
-        orderly_end: rng.chance(70),
-    };
-    let instructions = *rng.pick(&[200, 1000, 3000]);
-    let program = Program::generate(&shape, seed);
-    let run = machine.run(&program, instructions, seed);
-    (program, run)
+    varied_run(seed, |_| threads)
 }
 
 /// Starts and ends of code, ascending, with the functions in it.

@@ -11,6 +11,7 @@
 //! | `packet` | single packets, byte by byte |
 //! | `mixed` | long traces of packets alone, with and without timing |
 //! | `system` | a program as an installed system: PE files, and traces that name them |
+//! | `varied` | programs and runs in which every mode comes up |
 //! | `emit` | the processor's trace unit: TNT packing, deferred TIPs, return compression, PSB+ |
 //!
 //! ```
@@ -33,6 +34,7 @@ mod rng;
 mod sites;
 mod system;
 mod transfer;
+mod varied;
 
 pub use emit::{Hardware, Unit};
 pub use execute::{Machine, Run};
@@ -43,3 +45,4 @@ pub use rng::Rng;
 pub use sites::{Form, ImportSite, ListedBranch, StubPages};
 pub use system::{InstalledFile, System};
 pub use transfer::{Transfer, What};
+pub use varied::varied_run;
