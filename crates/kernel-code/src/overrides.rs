@@ -86,12 +86,12 @@ pub(crate) fn doubts<'i>(
     let mut counts = Vec::new();
     let mut assumed = BTreeSet::new();
     for image in images {
-        for item in image.overrides() {
-            if item.counts.assumed > 0 {
-                assumed.extend(item.choice.assumed);
-            }
+        let of_image = image.override_counts();
+        if of_image.assumed > 0 {
+            let items = image.overrides().into_iter().filter(|item| item.counts.assumed > 0);
+            assumed.extend(items.flat_map(|item| item.choice.assumed));
         }
-        counts.push(image.override_counts());
+        counts.push(of_image);
     }
     let sum = |count: fn(&OverrideCounts) -> u64| {
         let counts = counts.iter().map(count).filter(|&count| count > 0);
