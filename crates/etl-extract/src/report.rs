@@ -9,7 +9,7 @@ use crate::{Count, Extract, LeftText, What};
 /// The version of the report: it grows when a member is removed, or comes to mean something else.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// Warnings that are told one by one.
+/// Warnings that are listed one by one; the others are counted.
 const TOLD: usize = 100;
 
 impl ExtractReport {

@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(at, Place { module: Some(ModuleId(2)), offset: 0x10 });
         assert_eq!(traces[1].missing, [(0x3010, 1)].into());
         let quality = [0, 1].map(|at: usize| (traces[at].quality.lost, traces[at].quality.out_of_step()));
-        assert_eq!(quality, [(0, 0), (1, 0)], "missing code is no contradiction");
+        assert_eq!(quality, [(0, 0), (1, 0)], "missing code does not contradict the packets");
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub enum Mark {
         /// Its value.
         cr3: u64,
     },
-    /// There is no code at an address.
+    /// The flow came to an address whose code is not known.
     Missing {
         /// Offset of the packet.
         offset: usize,
@@ -82,7 +82,7 @@ impl Mark {
     }
 }
 
-/// Gets what a [`follow`] finds, in the order of execution.
+/// Gets what [`follow`] finds, in the order of execution.
 pub trait Sink {
     /// A function is entered: a frame is pushed. Functions are named by the address where they start, or, when that is not
     /// known, by the address where they were entered.

@@ -191,7 +191,7 @@ pub enum Reason {
     SkippedSection,
     /// The function that the kernel chooses is the one that the file calls.
     Original,
-    /// The call leads to the kernel's shared code page, of which there is none at hand, or no copy in reach.
+    /// The call leads to the kernel's shared code page, which is not at hand or has no copy in reach.
     NoSharedCode,
     /// The file's table of function overrides breaks a rule of the kernel, which would not load the image.
     DamagedTable,

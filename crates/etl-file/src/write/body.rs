@@ -38,7 +38,7 @@ impl Body {
         self.bytes.len()
     }
 
-    /// True when there is no event.
+    /// True before the first event.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

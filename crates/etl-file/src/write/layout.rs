@@ -42,14 +42,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A file with this log-file header, of which three fields follow from the plan: the number of buffers, the mode's
-    /// bit for compression, and the size of buffers where the one given is too small.
+    /// A file with this log-file header. Three of its fields follow from the plan: the number of buffers, the mode's bit
+    /// for compression, and the size of buffers where the one given is too small.
     pub fn new(log: LogHeader, packing: Packing) -> Self {
         Self { log, packing, buffers: Vec::new() }
     }
 
     /// Adds a buffer with events of `length` bytes ([`Body::len`]). Size and fill of the header, and the flag for
-    /// compression, are looked at nowhere: the layout decides them. Before the events of the first buffer comes the event
+    /// compression, are ignored: the layout decides them. Before the events of the first buffer comes the event
     /// of the log-file header, which is not counted in its length.
     ///
     /// # Errors
@@ -126,7 +126,7 @@ impl Layout {
     /// once.
     ///
     /// # Errors
-    /// When the events are not as long as planned, or there is no such buffer.
+    /// When the length of the events is not the planned one, or no buffer of this number was planned.
     pub fn encode(&self, number: usize, body: &Body) -> Result<Vec<u8>> {
         let planned = self.buffers.get(number);
         let planned = planned.ok_or_else(|| Error::plan(number, "its number", number as u64, self.buffers() as u64))?;

@@ -75,7 +75,7 @@ impl Trace<'_> {
             drop_empty(&mut seen);
         }
         let mut plan = Plan::new(options.header.clone(), options.packing);
-        // A file whose first buffer cannot be read as one has a log-file header all the same.
+        // A file whose first buffer is damaged still has a log-file header.
         let has_first = seen.first().is_some_and(|buffer| buffer.offset == 0);
         if !has_first {
             plan.add(BufferHeader::first(), 0)?;

@@ -17,7 +17,7 @@ pub(super) fn compress(data: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     while let Some(&[a, b, c]) = data.get(at..at + SHORTEST) {
         let place = &mut places[hash(a, b, c)];
-        // Places are counted from 1, so that 0 says that there is none.
+        // Places are counted from 1, so that 0 can stand for no place.
         let earlier = (*place as usize).checked_sub(1).filter(|earlier| at - earlier <= WINDOW);
         *place = at as u32 + 1;
         let length = earlier.map_or(0, |earlier| common_length(data, earlier, at));

@@ -191,7 +191,7 @@ impl Table {
         self.addresses(id).position(|at| at == address).map(|n| n as u32)
     }
 
-    /// Address after the first `instructions` instructions of the block, of which there must be as many.
+    /// Address after the first `instructions` instructions of the block, which must have at least that many.
     pub fn address_after(&self, id: BlockId, instructions: u32) -> u64 {
         let block = self.block(id);
         let lengths = &self.lengths(block)[..instructions as usize];

@@ -17,7 +17,7 @@ use crate::site::{Outcome, OverrideCounts, Reason, Site, SiteKind};
 /// The function overrides of an image.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Overrides<'a> {
-    /// The table; `None` when there is none.
+    /// The table; `None` when the image has none.
     table: Option<FunctionOverrides<'a>>,
     /// The table breaks a rule of the kernel.
     is_damaged: bool,

@@ -63,7 +63,7 @@ pub fn debugger_name(file: &str) -> String {
 /// Follows the chosen snapshots over the code as it was in memory, and hands the call tree of each to `sink`, in order.
 /// What is missing is collected over all of them.
 ///
-/// Snapshots are followed in parallel, a megabyte at once. A tree has at most 2^20 functions; what is left out is told.
+/// Snapshots are followed in parallel, a megabyte at once. A tree has at most 2^20 functions; the number left out is reported.
 ///
 /// # Errors
 /// As [`trace_flow`](super::trace_flow).
@@ -175,7 +175,7 @@ pub enum CallKind {
         /// CR3.
         cr3: Hex,
     },
-    /// There is no code.
+    /// The flow came to an address whose code is not known.
     Missing {
         /// Offset in the snapshot.
         offset: usize,
