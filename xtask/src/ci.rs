@@ -40,6 +40,7 @@ const STEPS: &[Step] = &[
     Step { name: "browser", run: || acceptance::run("browser", &[]), needs_tools: true },
     Step { name: "readers", run: || acceptance::run("readers", &[]), needs_tools: true },
     Step { name: "peers", run: || acceptance::run("peers", &[]), needs_tools: true },
+    Step { name: "sessions", run: || acceptance::run("sessions", &[]), needs_tools: true },
 ];
 
 /// `cargo xtask ci [--only STEP]…`.

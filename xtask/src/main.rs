@@ -52,6 +52,11 @@ const TASKS: &[Task] = &[
         run: Run::Acceptance,
         help: "our dumps in lldb, rust-minidump, obj2yaml, Python's readers",
     },
+    Task {
+        name: "sessions",
+        run: Run::Acceptance,
+        help: "trace sessions in dumps of compiled kernels, as ntoseye and Microsoft's engines see them [--all] [DIRECTORY]",
+    },
     Task { name: "browser", run: Run::Acceptance, help: "the HTML report in headless Chromium [--pictures]" },
     Task {
         name: "windows",

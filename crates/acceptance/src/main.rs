@@ -14,6 +14,7 @@ mod generated;
 mod pages;
 mod peers;
 mod readers;
+mod sessions;
 mod system;
 mod testdata;
 mod windows;
@@ -35,6 +36,7 @@ const TASKS: &[(&str, Task)] = &[
     ("peers", peers::run),
     ("prepare", prepare),
     ("readers", readers::run),
+    ("sessions", sessions::run),
     ("testdata", testdata::run),
     ("windows", windows::run),
 ];
@@ -68,6 +70,7 @@ fn prepare(arguments: &[String]) -> Result<Outcome> {
         ("debugger", debugger::prepare()),
         ("readers", readers::prepare()),
         ("peers", peers::prepare()),
+        ("sessions", sessions::prepare()),
         ("windows", windows::prepare()),
     ] {
         if let Err(error) = result {

@@ -1,9 +1,11 @@
-//! The same traces in dissect.etl, the one other reader of trace files that runs everywhere: it must find the same
-//! events, one for one, with the same sizes and timestamps.
+//! The same traces in dissect.etl, and those that this project writes in etl-parser too: the other readers of trace files
+//! that run everywhere. They must find the same events, one for one, with the same sizes and timestamps.
 //!
 //! testkit writes a file of every kind and one for every kind of event header, so that neither it nor our reader can
 //! be wrong alone. What dissect.etl is known not to read is in the table with the reason. The real traces are
 //! compared too, where they are at hand.
+
+mod etl_parser;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,7 +23,7 @@ use xtask::{paths, program};
 use crate::readers::python::{self, Script};
 
 /// Known to work with it; a newer one may read more.
-const DISSECT: Script = Script { name: "etl_events", requirements: &["dissect.etl>=3.14"] };
+pub const DISSECT: Script = Script { name: "etl_events", requirements: &["dissect.etl>=3.14"] };
 
 const GUID: &str = "12345678-9abc-def0-1122-334455667788";
 
@@ -159,13 +161,15 @@ fn sample() -> TraceFile {
 }
 
 /// What a reader says about one event: its size, and its timestamp where it has one.
-type Seen = (usize, Option<i64>);
+pub type Seen = (usize, Option<i64>);
 
 /// A reader's events of a file, and why it gave up, if it did.
 #[derive(Debug, Default)]
-struct Reading {
-    events: Vec<Seen>,
-    failure: Option<String>,
+pub struct Reading {
+    /// Events, in the file's order.
+    pub events: Vec<Seen>,
+    /// Why it gave up.
+    pub failure: Option<String>,
 }
 
 impl fmt::Display for Reading {
@@ -179,6 +183,7 @@ impl fmt::Display for Reading {
 pub fn prepare() -> Result<()> {
     // Why it cannot be built is told by the check that needs it.
     let _ = python::environment(&DISSECT)?;
+    let _ = python::environment(&etl_parser::ETL_PARSER)?;
     Ok(())
 }
 
@@ -189,13 +194,15 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         [directory] if Path::new(directory).is_dir() => directory.into(),
         _ => bail!("peers takes the directory of the real samples, {arguments:?} given"),
     };
-    let interpreter = match python::environment(&DISSECT)? {
-        Ok(interpreter) => interpreter,
-        Err(reason) => return Ok(Outcome::skip(format!("peers: no dissect.etl: {reason}"))),
-    };
     let mut outcome = Outcome::default();
-    compare_made(&interpreter, &mut outcome)?;
-    compare_real(&interpreter, &data.join("etl"), &mut outcome)?;
+    match python::environment(&DISSECT)? {
+        Ok(interpreter) => {
+            compare_made(&interpreter, &mut outcome)?;
+            compare_real(&interpreter, &data.join("etl"), &mut outcome)?;
+        }
+        Err(reason) => outcome.add_skip(format!("peers: no dissect.etl: {reason}")),
+    }
+    etl_parser::run(&mut outcome)?;
     Ok(outcome)
 }
 
@@ -209,7 +216,7 @@ fn compare_made(interpreter: &Path, outcome: &mut Outcome) -> Result<()> {
         files.push(file);
     }
     let start = Instant::now();
-    let readings = match dissect(interpreter, &files)? {
+    let readings = match read_with(&DISSECT, interpreter, &files)? {
         Ok((version, readings)) => {
             println!("dissect.etl {version}, {:.1} s", start.elapsed().as_secs_f64());
             readings
@@ -250,7 +257,7 @@ fn compare_real(interpreter: &Path, directory: &Path, outcome: &mut Outcome) -> 
     files.retain(|file| file.extension().is_some_and(|extension| extension == "etl"));
     files.sort();
     let start = Instant::now();
-    let readings = match dissect(interpreter, &files)? {
+    let readings = match read_with(&DISSECT, interpreter, &files)? {
         Ok((_, readings)) => readings,
         Err(reason) => {
             outcome.add_failure(format!("peers: dissect.etl on real traces: {reason}"));
@@ -283,7 +290,7 @@ fn difference(ours: &Reading, theirs: &Reading) -> String {
 }
 
 /// Our reader.
-fn read(file: &Path) -> Result<Reading> {
+pub fn read(file: &Path) -> Result<Reading> {
     let data = std::fs::read(file)?;
     let trace = Trace::parse(&data).with_context(|| file.display().to_string())?;
     let mut reading = Reading::default();
@@ -300,9 +307,9 @@ fn read(file: &Path) -> Result<Reading> {
     Ok(reading)
 }
 
-/// The other reader, on all files in one run: its version, and one reading for each.
-fn dissect(interpreter: &Path, files: &[PathBuf]) -> Result<Found<(String, Vec<Reading>)>> {
-    let script = paths::root().join("crates/acceptance/readers").join(format!("{}.py", DISSECT.name));
+/// Another reader, on all files in one run: its version, and one reading for each.
+pub fn read_with(script: &Script, interpreter: &Path, files: &[PathBuf]) -> Result<Found<(String, Vec<Reading>)>> {
+    let script = paths::root().join("crates/acceptance/readers").join(format!("{}.py", script.name));
     let captured = program::capture(Command::new(interpreter).arg(script).args(files), Duration::from_secs(300))?;
     if !captured.success() {
         return Ok(Err(format!("{}\n{}", captured.ending(), captured.stderr)));

@@ -11,6 +11,7 @@ mod dumps;
 mod etl;
 mod extract;
 mod import_forms;
+mod kernel_layouts;
 mod pe;
 mod ptdump;
 mod ptxed;
@@ -37,6 +38,7 @@ const PARTS: &[Part] = &[
     Part { name: "etl", samples: "etl", run: etl::run },
     Part { name: "extract", samples: "etl", run: extract::run },
     Part { name: "import-forms", samples: "pt/import-forms", run: import_forms::run },
+    Part { name: "kernel-layouts", samples: "../specs/vectors", run: kernel_layouts::run },
     Part { name: "pe", samples: "pe", run: pe::run },
     Part { name: "ptdump", samples: "pt/libipt", run: ptdump::run },
     Part { name: "ptxed", samples: "pt/libipt", run: ptxed::run },

@@ -226,7 +226,7 @@ fn set_checksum(bytes: &mut [u8]) -> Result<()> {
 }
 
 /// Names and RVAs out of a linker map: ` 0001:00000020       CallKernel       0000000140001020     mkfilter.obj`.
-fn symbols(map: &str) -> Result<BTreeMap<String, u32>> {
+pub fn symbols(map: &str) -> Result<BTreeMap<String, u32>> {
     const PREFERRED_BASE: u64 = 0x1_4000_0000;
     let mut symbols = BTreeMap::new();
     for line in map.lines() {

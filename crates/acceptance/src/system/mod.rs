@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+pub use self::build::symbols as map_symbols;
 pub use self::build::system as build;
 pub use self::image::{Image, PdbId};
 

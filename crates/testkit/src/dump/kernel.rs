@@ -2,9 +2,12 @@
 //!
 //! Offsets are written down here as the public headers give them, not taken from the crates under test.
 
+mod mapped;
 mod pages;
 
 use std::collections::BTreeMap;
+
+pub use self::mapped::Mapped;
 
 use crate::{Asm, Label};
 
@@ -139,13 +142,7 @@ impl Machine {
 
     /// `CONTEXT` of x64 with two registers set.
     pub fn context(&self) -> Vec<u8> {
-        let mut asm = Asm::new();
-        asm.fill(0, 1232);
-        asm.put(0x30, &0x0010_001fu32.to_le_bytes()).put(0x34, &0x1f80u32.to_le_bytes());
-        asm.put(0x38, &0x10u16.to_le_bytes()).put(0x44, &0x246u32.to_le_bytes());
-        asm.put(0x98, &self.rsp.to_le_bytes()).put(0xf8, &self.rip.to_le_bytes());
-        asm.put(0x118, &0x1f80u32.to_le_bytes());
-        asm.finish()
+        context(self.rip, self.rsp)
     }
 
     /// The `ETHREAD` of a thread.
@@ -261,8 +258,48 @@ impl Machine {
         asm.finish()
     }
 
-    /// `DUMP_HEADER64`, 0x2000 bytes.
     fn header(&self, dump_type: u32, parts: u32) -> Asm {
+        let header = DumpHeader {
+            build: self.build,
+            processors: self.processors,
+            bugcheck: self.bugcheck,
+            time: self.time,
+            up_time: self.up_time,
+            rip: self.rip,
+            module_list: MODULE_LIST,
+            debugger_data: KDBG,
+            context: self.context(),
+        };
+        header.write(dump_type, parts)
+    }
+}
+
+fn context(rip: u64, rsp: u64) -> Vec<u8> {
+    let mut asm = Asm::new();
+    asm.fill(0, 1232);
+    asm.put(0x30, &0x0010_001fu32.to_le_bytes()).put(0x34, &0x1f80u32.to_le_bytes());
+    asm.put(0x38, &0x10u16.to_le_bytes()).put(0x44, &0x246u32.to_le_bytes());
+    asm.put(0x98, &rsp.to_le_bytes()).put(0xf8, &rip.to_le_bytes());
+    asm.put(0x118, &0x1f80u32.to_le_bytes());
+    asm.finish()
+}
+
+/// What `DUMP_HEADER64` says of the system.
+struct DumpHeader {
+    build: u32,
+    processors: u32,
+    bugcheck: (u32, [u64; 4]),
+    time: u64,
+    up_time: u64,
+    rip: u64,
+    module_list: u64,
+    debugger_data: u64,
+    context: Vec<u8>,
+}
+
+impl DumpHeader {
+    /// 0x2000 bytes.
+    fn write(&self, dump_type: u32, parts: u32) -> Asm {
         let mut asm = Asm::new();
         for _ in 0..0x800 {
             asm.bytes(b"PAGE");
@@ -290,13 +327,13 @@ impl Machine {
         let longs = [
             (0x10, pages::ROOT),
             (0x18, 0),
-            (0x20, MODULE_LIST),
+            (0x20, self.module_list),
             (0x28, 0),
             (0x40, p1),
             (0x48, p2),
             (0x50, p3),
             (0x58, p4),
-            (0x80, KDBG),
+            (0x80, self.debugger_data),
             (0xf08, 0),
             (0xf10, self.rip),
             (0xfa8, self.time),
@@ -305,7 +342,7 @@ impl Machine {
         for (at, value) in longs {
             asm.put(at, &value.to_le_bytes());
         }
-        asm.put(0x348, &self.context());
+        asm.put(0x348, &self.context);
         asm
     }
 }
