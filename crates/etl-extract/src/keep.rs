@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 
 use etl_file::write::{EventHeader, payload};
 use etl_file::{
-    Clock, Event, EventId, ExtendedType, Guid, HookId, Ipt, IptSnapshot, ProviderGuid, RawEvent, Record, Tick, Trace,
-    is_kernel_image,
+    Clock, Event, EventId, ExtendedType, Filter, Guid, HookId, Ipt, IptSnapshot, ProviderGuid, RawEvent, Record, Tick,
+    Trace, is_kernel_image,
 };
 
 use crate::Options;
@@ -136,6 +136,8 @@ pub(crate) struct Keeper {
     time: Option<RangeInclusive<f64>>,
     chosen: Option<HashSet<SnapshotKey>>,
     triggers: HashSet<(u16, Tick)>,
+    /// Lets through whatever may be kept, but for triggers and what is asked for.
+    filter: Filter,
 }
 
 /// The path of an image that is kept for its time alone.
@@ -144,6 +146,7 @@ const LEFT_OUT: &str = "left-out";
 impl Keeper {
     pub fn new(trace: &Trace<'_>, options: &Options) -> Self {
         Self {
+            filter: Filter::none().hooks(&NEEDED_HOOKS).classes(&NEEDED_CLASSES),
             pointer_size: if trace.header().pointer_size == 4 { 4 } else { 8 },
             clock: trace.clock(),
             asked: options.providers.iter().map(|provider| provider.0).collect(),
@@ -170,6 +173,9 @@ impl Keeper {
 
     /// What is kept of an event, written anew; `None` for one that is left out.
     pub fn keep(&self, raw: &RawEvent<'_>) -> Option<Kept> {
+        if self.triggers.is_empty() && self.asked.is_empty() && !self.filter.matches(raw) {
+            return None;
+        }
         let event = raw.parse().ok()?;
         if !self.asked.is_empty() && self.is_asked(&event) {
             return Some(asked(&event));
@@ -259,6 +265,32 @@ impl Keeper {
     }
 }
 
+/// The kinds of events of which something is kept whenever they are logged.
+const NEEDED_HOOKS: [HookId; 18] = [
+    HookId::IMAGE_LOAD,
+    HookId::IMAGE_UNLOAD,
+    HookId::IMAGE_DC_START,
+    HookId::IMAGE_DC_END,
+    HookId::KERNEL_BASE,
+    HookId::IPT,
+    HookId::BUILD_LAB,
+    HookId::CONFIG_CPU,
+    HookId::CONFIG_PROCESSOR,
+    HookId::CONFIG_DEVICE_FAMILY,
+    HookId::PROCESS_START,
+    HookId::PROCESS_END,
+    HookId::PROCESS_DC_START,
+    HookId::PROCESS_DC_END,
+    HookId::THREAD_START,
+    HookId::THREAD_END,
+    HookId::THREAD_DC_START,
+    HookId::THREAD_DC_END,
+];
+
+/// The classes and providers of which something is kept.
+const NEEDED_CLASSES: [Guid; 3] =
+    [ProviderGuid::IMAGE_ID, ProviderGuid::SYSTEM_CONFIG_EX, ProviderGuid::KERNEL_PROCESS];
+
 /// Whether an event is of a kind of which something is kept whenever it is logged.
 fn may_be_needed(event: &Event<'_>) -> bool {
     if let EventId::Class { guid, opcode, .. } = event.id {
@@ -271,29 +303,7 @@ fn may_be_needed(event: &Event<'_>) -> bool {
     if let EventId::Provider(provider) = event.id {
         return provider.provider == ProviderGuid::KERNEL_PROCESS;
     }
-    matches!(
-        event.hook(),
-        Some(
-            HookId::IMAGE_LOAD
-                | HookId::IMAGE_UNLOAD
-                | HookId::IMAGE_DC_START
-                | HookId::IMAGE_DC_END
-                | HookId::KERNEL_BASE
-                | HookId::IPT
-                | HookId::BUILD_LAB
-                | HookId::CONFIG_CPU
-                | HookId::CONFIG_PROCESSOR
-                | HookId::CONFIG_DEVICE_FAMILY
-                | HookId::PROCESS_START
-                | HookId::PROCESS_END
-                | HookId::PROCESS_DC_START
-                | HookId::PROCESS_DC_END
-                | HookId::THREAD_START
-                | HookId::THREAD_END
-                | HookId::THREAD_DC_START
-                | HookId::THREAD_DC_END
-        )
-    )
+    event.hook().is_some_and(|hook| NEEDED_HOOKS.contains(&hook))
 }
 
 /// An event of a provider that was asked for: its payload as it is, and of the extended items those that say how to

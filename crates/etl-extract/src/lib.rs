@@ -31,7 +31,7 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::ops::RangeInclusive;
 
-use etl_file::write::{Body, Packing, RewriteOptions, Rewritten};
+use etl_file::write::{Body, Folding, Packing, RewriteOptions, Rewritten};
 use etl_file::{Filter, HookId, LogHeader, RawEvent, Record, Trace};
 
 pub use audit::{LeftText, texts};
@@ -73,12 +73,10 @@ pub struct Extract {
     pub written: Rewritten,
     /// Events of each kind, kept and left out.
     pub counts: Counts,
-    /// What is damaged, and therefore not in the new trace.
-    pub damage: Vec<etl_file::Error>,
 }
 
-/// Writes a trace of what a dump needs of another one. Goes over the trace four times, on all threads; memory is that of
-/// an index of buffers and of the Intel PT events' times.
+/// Writes a trace of what a dump needs of another one. Goes over the trace three times, on all threads; memory is that of an
+/// index of buffers and of the Intel PT events' times.
 ///
 /// # Errors
 /// When the output fails.
@@ -86,14 +84,20 @@ pub fn extract<W: Write + Send>(trace: &Trace<'_>, options: &Options, out: W) ->
     let mut keeper = Keeper::new(trace, options);
     let triggers = triggers(trace, &keeper);
     keeper.tie(triggers);
-    let (counts, walked) =
-        trace.par_fold(Filter::all(), Counts::default, |counts, raw| counts.add(&raw, &keeper), Counts::join);
-    let keep = |raw: &RawEvent<'_>, body: &mut Body| match keeper.keep(raw) {
-        Some(kept) => body.event(&kept.header, &kept.payload),
-        None => Ok(()),
+    let keep = |raw: &RawEvent<'_>, body: &mut Body, counts: &mut Counts| match keeper.keep(raw) {
+        Some(kept) => {
+            counts.add_kept(&kept);
+            body.event(&kept.header, &kept.payload)
+        }
+        None => {
+            counts.add_left_out(raw);
+            Ok(())
+        }
     };
-    let (out, written) = trace.rewrite(&rewrite_options(trace, options), &keep, out)?;
-    Ok((out, Extract { written, counts, damage: walked.damage }))
+    let folding = Folding { start: Counts::default, join: Counts::join };
+    let (out, written, mut counts) = trace.rewrite_and_fold(&rewrite_options(trace, options), keep, folding, out)?;
+    counts.add_log_header();
+    Ok((out, Extract { written, counts }))
 }
 
 /// The log-file header without names: the machine, the clock and what was lost.

@@ -19,9 +19,9 @@ impl ExtractReport {
         let (path, source_bytes) = source;
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut warnings: Vec<String> =
-            made.damage.iter().take(TOLD).map(|error| format!("{}: {error}", path.display())).collect();
-        if made.damage.len() > TOLD {
-            let more = made.damage.len() - TOLD;
+            made.written.damage.iter().take(TOLD).map(|error| format!("{}: {error}", path.display())).collect();
+        if made.written.damage.len() > TOLD {
+            let more = made.written.damage.len() - TOLD;
             warnings.push(format!("{}: {more} more warnings of the same kinds", path.display()));
         }
         if made.counts.kept_as(What::KernelImage) == 0 {

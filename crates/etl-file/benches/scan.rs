@@ -7,24 +7,10 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use etl_file::{CompressionFormat, Scratch, SurveyOptions, Trace, decompress};
 use std::hint::black_box;
 use std::time::Instant;
-use testkit::trace::{BUFFER_HEADER, Compression, shaped_buffer, shaped_trace, xpress};
+use testkit::trace::{BUFFER_HEADER, Compression, shaped_buffer, shaped_file, xpress};
 
 /// Bytes of the trace: beyond every cache.
 const FULL: usize = 1 << 30;
-
-/// A trace of `size` bytes: 512 different buffers, repeated.
-fn big_trace(compression: Compression, size: usize) -> Vec<u8> {
-    let mut trace = shaped_trace(512);
-    trace.compression = compression;
-    let mut file = trace.finish();
-    let trace = Trace::parse(&file).expect("the trace is sound");
-    let header = trace.buffers().nth(1).expect("there are 513 buffers").expect("all are sound").offset();
-    let cycle = file[header as usize..].to_vec();
-    while file.len() < size {
-        file.extend_from_slice(&cycle);
-    }
-    file
-}
 
 fn sum(bytes: &[u8]) -> u64 {
     let words = bytes.as_chunks::<8>().0;
@@ -118,8 +104,8 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     // Under `cargo test` a benchmark only shows that it runs.
     let testing = arguments.iter().any(|argument| argument == "--test");
-    let file = big_trace(Compression::None, if testing { 1 << 24 } else { FULL });
-    let compressed = big_trace(Compression::Xpress, if testing { 1 << 20 } else { FULL / 16 });
+    let file = shaped_file(Compression::None, if testing { 1 << 24 } else { FULL });
+    let compressed = shaped_file(Compression::Xpress, if testing { 1 << 20 } else { FULL / 16 });
     if !testing {
         let mut criterion = Criterion::default().configure_from_args().sample_size(10);
         let mut group = criterion.benchmark_group("scan");

@@ -10,35 +10,43 @@ pub(crate) struct Bytes<'d>(pub &'d [u8]);
 
 impl<'d> Bytes<'d> {
     /// `length` bytes at `at`.
+    #[inline]
     pub fn slice(&self, at: usize, length: usize) -> Option<&'d [u8]> {
         self.0.get(at..at.checked_add(length)?)
     }
 
     /// Everything from `at` on; empty when that is past the end.
+    #[inline]
     pub fn rest(&self, at: usize) -> &'d [u8] {
         self.0.get(at..).unwrap_or_default()
     }
 
+    #[inline]
     fn array<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
         self.slice(at, N)?.try_into().ok()
     }
 
+    #[inline]
     pub fn u8(&self, at: usize) -> Option<u8> {
         self.0.get(at).copied()
     }
 
+    #[inline]
     pub fn u16(&self, at: usize) -> Option<u16> {
         self.array(at).map(u16::from_le_bytes)
     }
 
+    #[inline]
     pub fn u32(&self, at: usize) -> Option<u32> {
         self.array(at).map(u32::from_le_bytes)
     }
 
+    #[inline]
     pub fn u64(&self, at: usize) -> Option<u64> {
         self.array(at).map(u64::from_le_bytes)
     }
 
+    #[inline]
     pub fn i64(&self, at: usize) -> Option<i64> {
         self.array(at).map(i64::from_le_bytes)
     }
@@ -48,11 +56,13 @@ impl<'d> Bytes<'d> {
         if width == 4 { self.u32(at).map(u64::from) } else { self.u64(at) }
     }
 
+    #[inline]
     pub fn guid(&self, at: usize) -> Option<Guid> {
         self.array(at).map(Guid)
     }
 
     /// A raw structure at `at`.
+    #[inline]
     pub fn raw<T: FromBytes + KnownLayout + Immutable + Unaligned>(&self, at: usize) -> Option<&'d T> {
         T::ref_from_prefix(self.0.get(at..)?).ok().map(|(value, _)| value)
     }

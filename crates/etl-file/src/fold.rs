@@ -49,7 +49,7 @@ impl Trace<'_> {
     ) -> (T, Walked) {
         let mut total = (start(), Walked::default());
         scan_batches(
-            self.buffers(),
+            self,
             |batch, scratch| {
                 let (mut value, mut walked) = (start(), Walked::default());
                 for buffer in &batch.buffers {

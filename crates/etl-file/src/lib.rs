@@ -83,7 +83,7 @@ pub use survey::{
     Trigger, Volume, WARNINGS_KEPT,
 };
 pub use timeline::{Module, Pdb, is_kernel_image};
-pub use trace::Trace;
+pub use trace::{ReadAhead, Trace};
 
 /// The README's example, compiled with the crate's tests.
 #[cfg(doctest)]

@@ -6,13 +6,19 @@
 use crate::buffer::{Buffer, Buffers};
 use crate::compress::Scratch;
 use crate::error::Error;
+use crate::trace::{ReadAhead, Trace};
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Threads take this many bytes of events at a time: about 0.1 ms of work, far more than taking them costs.
 const BATCH_BYTES: u64 = 1 << 20;
 /// And at most this many buffers.
 const BATCH_BUFFERS: usize = 1024;
+
+/// Bytes are announced at most this far before they are read.
+const FURTHEST: u64 = 16 << 20;
 
 /// Neighbouring buffers, scanned by one thread.
 pub(crate) struct Batch<'a> {
@@ -34,16 +40,20 @@ impl Batch<'_> {
 /// Has `scan` look at each batch, on all threads where the crate has its `rayon` feature, and hands the batches and what
 /// was found in them to `take` in file order. Returns the exhausted iterator.
 pub(crate) fn scan_batches<'a, T: Send>(
-    buffers: Buffers<'a>,
+    trace: &Trace<'a>,
     scan: impl Fn(&Batch<'a>, &mut Scratch) -> T + Sync,
     take: impl FnMut(Batch<'a>, T) + Send,
 ) -> Buffers<'a> {
-    let source = Mutex::new(Source { buffers, taken: 0 });
+    let source = Mutex::new(Source { buffers: trace.buffers(), taken: 0 });
+    let ahead = Ahead { to: trace.ahead(), length: trace.len(), announced: AtomicU64::new(0) };
     let results = Mutex::new(Results { take, taken: 0, waiting: BTreeMap::new() });
     let work = || {
         let mut scratch = Scratch::default();
+        let mut read = 0;
         loop {
+            ahead.of(read);
             let batch = lock(&source).next_batch();
+            read = batch.end;
             if batch.is_empty() {
                 return;
             }
@@ -56,6 +66,31 @@ pub(crate) fn scan_batches<'a, T: Send>(
     #[cfg(not(feature = "rayon"))]
     work();
     source.into_inner().unwrap_or_else(PoisonError::into_inner).buffers
+}
+
+/// Announces the bytes that will be read next. Each thread does so before it takes a batch, so that what is done about them is
+/// done on all threads.
+struct Ahead<'p> {
+    to: Option<&'p dyn ReadAhead>,
+    length: u64,
+    /// How far it got.
+    announced: AtomicU64,
+}
+
+impl Ahead<'_> {
+    /// Announces the next bytes, unless they are far beyond `read`, which is how far this thread knows the file to be read: a
+    /// batch of compressed buffers takes fewer bytes of the file. Goes on until it is past `read`, because a batch of large
+    /// buffers takes more.
+    fn of(&self, read: u64) {
+        let Some(to) = self.to else { return };
+        let is_near = |at: u64| (at < self.length && at < read.saturating_add(FURTHEST)).then_some(at + BATCH_BYTES);
+        while let Ok(start) = self.announced.fetch_update(Relaxed, Relaxed, is_near) {
+            to.read_ahead(start..(start + BATCH_BYTES).min(self.length));
+            if start >= read {
+                return;
+            }
+        }
+    }
 }
 
 /// A thread that panicked ends the whole scan, so a lock that it held does not matter.

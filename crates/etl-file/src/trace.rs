@@ -8,13 +8,29 @@ use crate::error::{Error, Result};
 use crate::event::{EventId, Events};
 use crate::log_header::{LogFileMode, LogHeader};
 use crate::raw::{self, HookId, WmiBufferHeader};
+use std::fmt;
+use std::ops::Range;
 
 /// A trace file.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Trace<'a> {
     data: &'a [u8],
     header: LogHeader,
     format: CompressionFormat,
+    ahead: Option<&'a dyn ReadAhead>,
+}
+
+/// Where a trace's bytes lie, told which of them will be read next. A file that is mapped into memory can then have its pages
+/// mapped many at once, which costs less than one by one as they are touched.
+pub trait ReadAhead: Sync {
+    /// The bytes at these offsets of the file are about to be read: a MiB at a time, on all threads.
+    fn read_ahead(&self, part: Range<u64>);
+}
+
+impl fmt::Debug for Trace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trace").field("header", &self.header).field("format", &self.format).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Trace<'a> {
@@ -44,7 +60,18 @@ impl<'a> Trace<'a> {
             true => CompressionFormat(raw.state.get() as u16),
             false => CompressionFormat::NONE,
         };
-        Ok(Self { data, header, format })
+        Ok(Self { data, header, format, ahead: None })
+    }
+
+    /// Has `ahead` told of bytes shortly before the passes over the whole trace read them: [`Self::survey`],
+    /// [`Self::par_fold`], [`Self::rewrite`].
+    #[must_use]
+    pub fn with_read_ahead(self, ahead: &'a dyn ReadAhead) -> Self {
+        Self { ahead: Some(ahead), ..self }
+    }
+
+    pub(crate) fn ahead(&self) -> Option<&'a dyn ReadAhead> {
+        self.ahead
     }
 
     /// The log-file header.

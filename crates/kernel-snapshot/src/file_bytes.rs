@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
+
+use etl_file::ReadAhead;
 
 /// A file that could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,25 @@ impl FileBytes {
     /// The file that the bytes came from.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl ReadAhead for FileBytes {
+    /// Has the operating system map a part of the file at once, where it can: its pages would else be mapped in small groups as
+    /// they are touched, which costs more than looking at what is in them. Nothing else depends on it.
+    fn read_ahead(&self, part: Range<u64>) {
+        #[cfg(target_os = "linux")]
+        if let Bytes::Mapped(map) = &self.bytes {
+            let (Ok(start), Ok(end)) = (usize::try_from(part.start), usize::try_from(part.end)) else { return };
+            let end = end.min(map.len());
+            if start < end {
+                // Kernels before 5.14 do not know it, and a file that was shortened has no such pages: that is found when they
+                // are read.
+                let _ = map.advise_range(memmap2::Advice::PopulateRead, start, end - start);
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = part;
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which events are of interest, decided from their first bytes.
 
+use super::RawEvent;
 use super::header::CLASSIC_HEADER;
 use crate::bytes::Bytes;
 use crate::guid::Guid;
@@ -80,6 +81,11 @@ impl Filter {
     fn mark(&mut self, guid: Guid) {
         let data1 = guid.data1();
         self.low_bytes[(data1 >> 6 & 3) as usize] |= 1 << (data1 & 63);
+    }
+
+    /// True when the filter lets an event through.
+    pub fn matches(&self, event: &RawEvent<'_>) -> bool {
+        Bytes(event.bytes).u64(0).is_some_and(|word| self.admits(event.kind, word, event.bytes))
     }
 
     /// True when the event may be of interest. `word`: its first 8 bytes.

@@ -66,7 +66,7 @@ pub(super) fn run<'a>(trace: &Trace<'a>, options: &SurveyOptions, progress: &(dy
     // Exact duplicates of image events are one event, and would otherwise fill memory if there were very many.
     let mut images = HashSet::new();
     let buffers = scan_batches(
-        trace.buffers(),
+        trace,
         |batch, scratch| {
             let mut found = Found::default();
             for buffer in &batch.buffers {

@@ -53,4 +53,4 @@ pub use error::{Error, ErrorKind, Result};
 pub use event::EventHeader;
 pub use layout::{Layout, Packing, Plan, Writer};
 pub use record::payload;
-pub use rewrite::{RewriteOptions, Rewritten};
+pub use rewrite::{Folding, RewriteOptions, Rewritten};

@@ -4,6 +4,7 @@ use super::layout::{Layout, Packing, Plan, Writer};
 use super::{Body, Result};
 use crate::buffer::{Buffer, BufferHeader};
 use crate::compress::Scratch;
+use crate::error::Error;
 use crate::event::{EventId, RawEvent};
 use crate::log_header::LogHeader;
 use crate::parallel::scan_batches;
@@ -33,7 +34,7 @@ impl RewriteOptions {
 }
 
 /// What was written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rewritten {
     /// Events, the log-file header included.
@@ -42,10 +43,22 @@ pub struct Rewritten {
     pub buffers: u64,
     /// Bytes of the file.
     pub bytes: u64,
+    /// What is damaged in the trace that was read, and therefore not in this one; in file order.
+    pub damage: Vec<Error>,
 }
 
 /// What is to be kept of an event: called with each event, it adds to the new buffer what is to be there.
 pub type Keep<'k> = dyn Fn(&RawEvent<'_>, &mut Body) -> Result<()> + Sync + 'k;
+
+/// What the first pass of [`Trace::rewrite_and_fold`] finds besides, by the rules of [`Trace::par_fold`]: how an empty value
+/// is made, and how that of a later part of the file is added to that of an earlier part.
+#[derive(Clone, Copy, Debug)]
+pub struct Folding<S, J> {
+    /// Makes an empty value.
+    pub start: S,
+    /// Adds the value of a later part.
+    pub join: J,
+}
 
 /// A buffer in the first pass.
 #[derive(Clone, Copy)]
@@ -70,7 +83,25 @@ impl Trace<'_> {
         keep: &Keep<'_>,
         out: W,
     ) -> Result<(W, Rewritten)> {
-        let (mut seen, events) = self.measure(keep)?;
+        let folding = Folding { start: || (), join: |(): &mut (), ()| () };
+        let (out, rewritten, ()) = self.rewrite_and_fold(options, |event, body, ()| keep(event, body), folding, out)?;
+        Ok((out, rewritten))
+    }
+
+    /// The same, and `keep` adds each event to a value too, as with [`Self::par_fold`]. Of the two times that `keep` is called
+    /// for an event, the first counts.
+    ///
+    /// # Errors
+    /// As [`Self::rewrite`].
+    pub fn rewrite_and_fold<T: Send, W: Write + Send>(
+        &self,
+        options: &RewriteOptions,
+        keep: impl Fn(&RawEvent<'_>, &mut Body, &mut T) -> Result<()> + Sync,
+        folding: Folding<impl Fn() -> T + Sync, impl FnMut(&mut T, T) + Send>,
+        out: W,
+    ) -> Result<(W, Rewritten, T)> {
+        let Folding { start, join } = folding;
+        let Measured { mut seen, events, damage, value } = self.measure(&keep, &start, join)?;
         if options.drop_empty {
             drop_empty(&mut seen);
         }
@@ -90,9 +121,11 @@ impl Trace<'_> {
         }
         let mut outcome = Ok(());
         scan_batches(
-            self.buffers(),
+            self,
             |batch, scratch| {
-                let encode = |buffer| encode(buffer, &seen, &layout, keep, scratch);
+                let mut again = start();
+                let mut keep = |event: &RawEvent<'_>, body: &mut Body| keep(event, body, &mut again);
+                let encode = |buffer| encode(buffer, &seen, &layout, &mut keep, scratch);
                 encode_all(batch.buffers.iter(), encode)
             },
             |_, encoded: Result<Vec<Vec<u8>>>| {
@@ -103,45 +136,86 @@ impl Trace<'_> {
         );
         outcome?;
         let Counted { out, bytes } = writer.finish()?;
-        Ok((out, Rewritten { events: events + 1, buffers: layout.buffers() as u64, bytes }))
+        let buffers = layout.buffers() as u64;
+        Ok((out, Rewritten { events: events + 1, buffers, bytes, damage }, value))
     }
 
-    /// The first pass: how long each buffer will be, and how many events there will be.
-    fn measure(&self, keep: &Keep<'_>) -> Result<(Vec<Seen>, u64)> {
-        let (mut seen, mut events, mut outcome) = (Vec::new(), 0, Ok(()));
+    /// The first pass.
+    fn measure<T: Send>(
+        &self,
+        keep: &(impl Fn(&RawEvent<'_>, &mut Body, &mut T) -> Result<()> + Sync),
+        start: &(impl Fn() -> T + Sync),
+        mut join: impl FnMut(&mut T, T) + Send,
+    ) -> Result<Measured<T>> {
+        let mut all = Measured::new(start());
+        let mut outcome = Ok(());
         scan_batches(
-            self.buffers(),
+            self,
             |batch, scratch| {
-                let (mut body, mut events) = (Body::default(), 0);
-                let measure = |buffer: &Buffer<'_>| {
-                    fill(buffer, keep, scratch, &mut body)?;
-                    events += body.events();
-                    Ok(Seen { offset: buffer.offset(), header: *buffer.header(), length: body.len() })
-                };
-                let found: Result<Vec<Seen>> = batch.buffers.iter().map(measure).collect();
-                found.map(|found| (found, events))
+                let mut found = Measured::new(start());
+                let mut body = Body::default();
+                for buffer in &batch.buffers {
+                    let mut keep = |event: &RawEvent<'_>, body: &mut Body| keep(event, body, &mut found.value);
+                    fill(buffer, &mut keep, scratch, &mut body, &mut found.damage)?;
+                    found.events += body.events();
+                    found.seen.push(Seen { offset: buffer.offset(), header: *buffer.header(), length: body.len() });
+                }
+                Ok(found)
             },
-            |_, found| match found {
-                Ok((more, kept)) => {
-                    seen.extend(more);
-                    events += kept;
+            |batch, found: Result<Measured<T>>| match found {
+                Ok(found) => {
+                    all.seen.extend(found.seen);
+                    all.events += found.events;
+                    all.damage.extend(batch.damage);
+                    all.damage.extend(found.damage);
+                    join(&mut all.value, found.value);
                 }
                 Err(error) => outcome = Err(error),
             },
         );
-        outcome.map(|()| (seen, events))
+        all.damage.sort_by_key(Error::offset);
+        outcome.map(|()| all)
     }
 }
 
-/// Collects what is kept of a buffer. One that cannot be opened has nothing.
-fn fill(buffer: &Buffer<'_>, keep: &Keep<'_>, scratch: &mut Scratch, body: &mut Body) -> Result<()> {
+/// What the first pass finds.
+struct Measured<T> {
+    /// How long each buffer will be.
+    seen: Vec<Seen>,
+    /// How many events there will be.
+    events: u64,
+    damage: Vec<Error>,
+    value: T,
+}
+
+impl<T> Measured<T> {
+    fn new(value: T) -> Self {
+        Self { seen: Vec::new(), events: 0, damage: Vec::new(), value }
+    }
+}
+
+/// Collects what is kept of a buffer. What is damaged has nothing.
+fn fill(
+    buffer: &Buffer<'_>,
+    keep: &mut impl FnMut(&RawEvent<'_>, &mut Body) -> Result<()>,
+    scratch: &mut Scratch,
+    body: &mut Body,
+    damage: &mut Vec<Error>,
+) -> Result<()> {
     body.clear();
-    let Ok(events) = buffer.events(scratch) else { return Ok(()) };
-    for event in events.flatten() {
-        if buffer.offset() == 0 && event.position == 0 && is_log_header(&event) {
-            continue;
+    let events = match buffer.events(scratch) {
+        Ok(events) => events,
+        Err(error) => {
+            damage.push(error);
+            return Ok(());
         }
-        keep(&event, body)?;
+    };
+    for event in events {
+        match event {
+            Ok(event) if buffer.offset() == 0 && event.position == 0 && is_log_header(&event) => {}
+            Ok(event) => keep(&event, body)?,
+            Err(error) => damage.push(error),
+        }
     }
     Ok(())
 }
@@ -155,12 +229,14 @@ fn encode(
     buffer: &Buffer<'_>,
     seen: &[Seen],
     layout: &Layout,
-    keep: &Keep<'_>,
+    keep: &mut impl FnMut(&RawEvent<'_>, &mut Body) -> Result<()>,
     scratch: &mut Scratch,
 ) -> Result<Option<Vec<u8>>> {
     let Ok(place) = seen.binary_search_by_key(&buffer.offset(), |seen| seen.offset) else { return Ok(None) };
     let mut body = Body::default();
-    fill(buffer, keep, scratch, &mut body)?;
+    if seen[place].length > 0 {
+        fill(buffer, keep, scratch, &mut body, &mut Vec::new())?;
+    }
     // The layout has one buffer more when the first one was made up.
     layout.encode(place + layout.buffers() - seen.len(), &body).map(Some)
 }

@@ -67,7 +67,10 @@ pub(super) fn read<'a>(
 
 /// Reads the log-file header of each file.
 pub(super) fn open<'a>(files: &'a [FileBytes]) -> Result<Vec<Trace<'a>>, SourceError> {
-    let open = |file: &'a FileBytes| Trace::parse(file).map_err(|error| SourceError::not_a_trace(file.path(), error));
+    let open = |file: &'a FileBytes| match Trace::parse(file) {
+        Ok(trace) => Ok(trace.with_read_ahead(file)),
+        Err(error) => Err(SourceError::not_a_trace(file.path(), error)),
+    };
     files.iter().map(open).collect()
 }
 

@@ -22,7 +22,7 @@ pub use compress::{Compression, lznt1, xpress, xpress_huffman};
 pub use event::{Event, Header};
 pub use payload::{Module, Payload, Rsds};
 pub use set::RecordingSet;
-pub use shaped::{shaped_buffer, shaped_trace};
+pub use shaped::{shaped_buffer, shaped_file, shaped_trace};
 
 use crate::Asm;
 

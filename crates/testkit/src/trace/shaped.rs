@@ -1,6 +1,6 @@
 //! Traces of any size whose buffers are shaped like those of real kernel traces, for benchmarks and memory tests.
 
-use super::{BUFFER_HEADER, Module, Payload, TraceFile};
+use super::{BUFFER_HEADER, Compression, Module, Payload, TraceFile};
 use crate::Asm;
 
 /// The body of a 64-bit buffer of up to `room` bytes with the mix of a kernel trace: context switches, samples, stacks
@@ -56,4 +56,17 @@ pub fn shaped_trace(buffers: usize) -> TraceFile {
         trace.buffer((index % 4) as u16, None, shaped_buffer(room, images, index as u64 + 1));
     }
     trace
+}
+
+/// A shaped trace of at least `size` bytes: the same 512 buffers over and over, which takes no longer to make than to copy.
+pub fn shaped_file(compression: Compression, size: usize) -> Vec<u8> {
+    let mut trace = shaped_trace(512);
+    trace.compression = compression;
+    let mut file = trace.finish();
+    // The first buffer holds the log-file header alone, and is never compressed.
+    let cycle = file[trace.buffer_size..].to_vec();
+    while file.len() < size {
+        file.extend_from_slice(&cycle);
+    }
+    file
 }

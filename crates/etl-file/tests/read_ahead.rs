@@ -1,0 +1,38 @@
+//! What a trace says of its bytes before it reads them.
+
+use etl_file::{Filter, ReadAhead, SurveyOptions, Trace};
+use std::ops::Range;
+use std::sync::Mutex;
+use testkit::trace::{Compression, shaped_file};
+
+/// Remembers what it was told.
+#[derive(Default)]
+struct Told(Mutex<Vec<Range<u64>>>);
+
+impl ReadAhead for Told {
+    fn read_ahead(&self, part: Range<u64>) {
+        self.0.lock().unwrap().push(part);
+    }
+}
+
+/// Every pass announces every byte of the file once, a MiB at a time.
+#[test]
+fn every_byte_is_announced_once_by_each_pass() {
+    const MIB: u64 = 1 << 20;
+    for compression in [Compression::None, Compression::Xpress] {
+        let file = shaped_file(compression, 40 << 20);
+        type Pass = fn(&Trace<'_>);
+        let survey: Pass = |trace| drop(trace.survey(&SurveyOptions::default()));
+        let fold: Pass = |trace| drop(trace.par_fold(Filter::all(), || (), |(), _| (), |(), ()| ()));
+        for pass in [survey, fold] {
+            let told = Told::default();
+            pass(&Trace::parse(&file).unwrap().with_read_ahead(&told));
+            let mut parts = told.0.into_inner().unwrap();
+            parts.sort_by_key(|part| part.start);
+            let length = file.len() as u64;
+            let expected: Vec<Range<u64>> =
+                (0..length.div_ceil(MIB)).map(|number| number * MIB..((number + 1) * MIB).min(length)).collect();
+            assert_eq!(parts, expected, "{compression:?}");
+        }
+    }
+}
