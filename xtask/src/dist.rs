@@ -20,6 +20,7 @@ const PUBLISHED: &[&str] = &[
     "whole-output",
     "call-forms",
     "etl-extract",
+    "etw-decode",
     "symstore",
     "module-request",
     "kernel-snapshot",

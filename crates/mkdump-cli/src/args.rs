@@ -9,6 +9,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use mkdump::{GivenCapability, Moment};
 
 mod check;
+mod documents;
+mod events;
 mod exit;
 mod extract;
 mod ipt;
@@ -17,6 +19,8 @@ mod threads;
 mod values;
 
 pub use check::CheckCommand;
+pub use documents::{CompletionsCommand, DemoCommand, ManCommand};
+pub use events::{EventArgs, EventsCommand};
 pub use extract::ExtractCommand;
 pub use ipt::{IptCommand, SnapshotArgs};
 pub use ipt_input::IptInputArgs;
@@ -292,6 +296,8 @@ pub enum Command {
     Modules(ModulesCommand),
     /// Show what the trace's Intel PT data says: modules, what is missing, load-time changes, the flow
     Ipt(Box<IptCommand>),
+    /// Print the events of a trace, a line for each, or count them
+    Events(Box<EventsCommand>),
     /// Fetch missing modules from a symbol server, or list where they are
     #[cfg(feature = "fetch")]
     Fetch(FetchCommand),
@@ -391,31 +397,6 @@ pub struct RequestCommand {
     /// The script to write [default: stdout]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-}
-
-/// `mkdump demo`.
-#[derive(Clone, Debug, Args)]
-#[command(after_help = exit::DEMO)]
-pub struct DemoCommand {
-    /// Directory to put the demo's trace, modules and dump into
-    #[arg(default_value = "mkdump-demo", value_name = "DIR")]
-    pub directory: PathBuf,
-}
-
-/// `mkdump completions`.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct CompletionsCommand {
-    /// The shell that is to complete mkdump's command lines
-    #[arg(value_enum)]
-    pub shell: clap_complete::Shell,
-}
-
-/// `mkdump man`.
-#[derive(Clone, Debug, Args)]
-pub struct ManCommand {
-    /// The subcommand whose page is wanted; without it, that of mkdump itself
-    #[arg(value_name = "SUBCOMMAND")]
-    pub subcommand: Option<String>,
 }
 
 #[cfg(test)]

@@ -165,6 +165,9 @@ fn inputs(cli: &Cli) -> Vec<&Path> {
         #[cfg(feature = "fetch")]
         Some(Command::Fetch(command)) => of_source(&command.source),
         Some(Command::Request(command)) => of_source(&command.source),
+        Some(Command::Events(command)) => {
+            std::iter::once(&command.etl).chain(&command.manifest).map(PathBuf::as_path).collect()
+        }
         Some(Command::Extract(command)) => vec![&command.etl],
         Some(Command::Threads(command)) => command.dumps.iter().chain(&command.pdb).map(PathBuf::as_path).collect(),
         Some(Command::Check(command)) => {

@@ -18,6 +18,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("symstore", &["pe-image"]),
     ("module-request", &["symstore"]),
     ("etl-extract", &["etl-file"]),
+    ("etw-decode", &["etl-file"]),
     // Neither module files nor PDBs, whose crate is symstore.
     ("kernel-snapshot", &["address-map", "etl-file", "mdmp", "pe-image"]),
     // What it needs of dumps are plain values of kernel-snapshot.
@@ -44,7 +45,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "ipt-analysis",
         ],
     ),
-    ("mkdump-cli", &["etl-extract", "mkdump", "symstore"]),
+    ("mkdump-cli", &["etl-extract", "etw-decode", "mkdump", "symstore"]),
     (
         "acceptance",
         &[
@@ -53,6 +54,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "whole-output",
             "etl-extract",
             "etl-file",
+            "etw-decode",
             "pe-image",
             "mdmp",
             "intel-pt",

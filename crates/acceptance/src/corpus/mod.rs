@@ -9,6 +9,7 @@ mod catalog;
 mod check;
 mod dumps;
 mod etl;
+mod events;
 mod extract;
 mod import_forms;
 mod kernel_layouts;
@@ -36,6 +37,7 @@ const PARTS: &[Part] = &[
     Part { name: "check", samples: "dumps", run: check::run },
     Part { name: "dumps", samples: "dumps", run: dumps::run },
     Part { name: "etl", samples: "etl", run: etl::run },
+    Part { name: "events", samples: "etl", run: events::run },
     Part { name: "extract", samples: "etl", run: extract::run },
     Part { name: "import-forms", samples: "pt/import-forms", run: import_forms::run },
     Part { name: "kernel-layouts", samples: "../specs/vectors", run: kernel_layouts::run },

@@ -15,6 +15,10 @@ pub const MODULES: &str = "Exit codes: 0 modules are listed; 2 the source cannot
 pub const IPT: &str = "Exit codes: 0 the data is shown; 1 it is shown and, with --strict, is not reliable; 2 there is no \
     Intel PT data, or a file cannot be read.";
 
+/// `mkdump events`.
+pub const EVENTS: &str = "Exit codes: 0 events are printed or counted; 1 they are and, with --strict, some are missing or \
+    damaged; 2 the file is not a trace, a manifest cannot be read, or no event is what was asked for.";
+
 /// `mkdump fetch`.
 #[cfg(feature = "fetch")]
 pub const FETCH: &str = "Exit codes: 0 every file is there or listed; 1 some files could not be fetched; 2 the source \

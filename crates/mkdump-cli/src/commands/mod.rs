@@ -10,6 +10,7 @@ mod build;
 mod check;
 mod demo;
 mod documents;
+mod events;
 mod extract;
 #[cfg(feature = "fetch")]
 mod fetch;
@@ -46,6 +47,7 @@ pub fn run(cli: Cli) -> Result<Outcome> {
         None => build::run(&cli.build, &session),
         Some(Command::Modules(command)) => modules::run(&command, &session),
         Some(Command::Ipt(command)) => ipt::run(&command, &session),
+        Some(Command::Events(command)) => events::run(&command, &session),
         #[cfg(feature = "fetch")]
         Some(Command::Fetch(command)) => fetch::run(&command, &session),
         Some(Command::Request(command)) => request::run(&command, &session),

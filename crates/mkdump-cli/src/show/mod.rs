@@ -4,6 +4,8 @@ pub mod absent;
 pub mod advice;
 pub mod calls;
 pub mod check;
+pub mod event_json;
+pub mod events;
 pub mod extract;
 #[cfg(feature = "fetch")]
 pub mod fetch;

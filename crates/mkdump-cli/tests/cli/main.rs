@@ -3,6 +3,7 @@
 
 mod conduct;
 mod documents;
+mod events;
 mod extracts;
 #[cfg(feature = "fetch")]
 mod fetching;

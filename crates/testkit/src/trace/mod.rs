@@ -15,12 +15,14 @@
 mod compress;
 mod event;
 mod payload;
+mod self_describing;
 mod set;
 mod shaped;
 
 pub use compress::{Compression, lznt1, xpress, xpress_huffman};
 pub use event::{Event, Header};
 pub use payload::{Module, Payload, Rsds};
+pub use self_describing::SelfDescribing;
 pub use set::RecordingSet;
 pub use shaped::{shaped_buffer, shaped_file, shaped_trace};
 
