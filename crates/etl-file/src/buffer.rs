@@ -251,10 +251,13 @@ impl<'a> Buffers<'a> {
 
     /// True when the scan for the next buffer may stop at `at`. In a compressed file nothing says where
     /// buffers begin, so this one must also end where another begins, be of this session and have no references, which
-    /// holds for all buffers in files (measured).
+    /// holds for all buffers in files (measured), and say where its events end: any number with zeros behind it has the
+    /// shape of a header otherwise.
     fn may_resume(&self, at: usize, raw: &WmiBufferHeader) -> bool {
         let is_ours = || raw.logger_id.get() == self.rules.logger_id && raw.reference_count.get() == 0;
-        self.has_shape(raw) && (self.rules.stride.is_some() || is_ours() && self.is_followed(at, raw))
+        let says_end = || raw.buffer_flag.get() & BufferFlags::COMPRESSED.0 != 0 || end_of_events(raw).is_some();
+        let is_certain = || is_ours() && says_end() && self.is_followed(at, raw);
+        self.has_shape(raw) && (self.rules.stride.is_some() || is_certain())
     }
 
     /// Where the first buffer between `from` and `to` begins, in a file whose buffers may begin anywhere.
@@ -284,7 +287,7 @@ impl<'a> Buffers<'a> {
         let rest = Bytes(self.data).rest(at);
         let available = size.min(rest.len());
         let compressed = header.flags.has(BufferFlags::COMPRESSED);
-        let end = if compressed { size } else { end_of_events(raw) };
+        let end = if compressed { size } else { end_of_events(raw).unwrap_or(BUFFER_HEADER) };
         let body = &rest[BUFFER_HEADER.min(available)..end.min(available).max(BUFFER_HEADER.min(available))];
         let cut = end > available;
         if size > available {
@@ -309,27 +312,17 @@ impl<'a> Buffers<'a> {
     /// Steps over what is not a buffer, to the next one, or to the end of the file. Answers what was lost; nothing was in
     /// a reserved tail.
     fn resynchronise(&mut self) -> Option<Error> {
-        let from = self.at;
-        let mut zero = true;
-        match self.rules.stride {
-            Some(stride) => loop {
-                let head = Bytes(self.data).slice(self.at, BUFFER_HEADER);
-                zero &= is_zero(head.unwrap_or_else(|| Bytes(self.data).rest(self.at)));
-                self.at = self.at.saturating_add(stride).min(self.data.len());
-                match self.header_at(self.at) {
-                    Some(raw) if self.may_resume(self.at, raw) => break,
-                    None if self.at == self.data.len() => break,
-                    _ => {}
-                }
-            },
-            None => {
-                self.at = self.find_header(from + 1, self.data.len()).unwrap_or(self.data.len());
-                zero = is_zero(&self.data[from..self.at]);
+        let (from, end) = (self.at, self.data.len());
+        self.at = match self.rules.stride {
+            Some(stride) => {
+                let is_header = |at: &usize| self.header_at(*at).is_some_and(|raw| self.may_resume(*at, raw));
+                (from..end).step_by(stride).skip(1).find(is_header).unwrap_or(end)
             }
-        }
+            None => self.find_header(from + 1, end).unwrap_or(end),
+        };
         let length = (self.at - from) as u64;
-        if zero && self.at == self.data.len() {
-            self.reserved_tail = Some(from as u64..self.at as u64);
+        if self.at == end && is_zero(&self.data[from..]) {
+            self.reserved_tail = Some(from as u64..end as u64);
             return None;
         }
         Some(Error::lost(from as u64, length, "buffer", "no buffer header where one is due"))
@@ -353,16 +346,17 @@ impl<'a> Iterator for Buffers<'a> {
     }
 }
 
-/// Where the events of a plain buffer end, counted from the start of its header and inside `buffer_size`.
+/// Where the events of a plain buffer end, counted from the start of its header and inside `buffer_size`; `None` when it
+/// does not say.
 ///
 /// FilledBytes is the rule: in the first buffer of merged files it is the only one of three that covers all events
 /// (measured). SavedOffset serves where FilledBytes cannot be right; CurrentOffset is all there is in a buffer that
 /// was never flushed, as saved out of a crash dump.
-fn end_of_events(raw: &WmiBufferHeader) -> usize {
+fn end_of_events(raw: &WmiBufferHeader) -> Option<usize> {
     let size = raw.buffer_size.get();
     let allowed = BUFFER_HEADER as u32..=size;
-    let end = [raw.filled_bytes.get(), raw.saved_offset.get().min(size), raw.current_offset.get().min(size)]
+    [raw.filled_bytes.get(), raw.saved_offset.get().min(size), raw.current_offset.get().min(size)]
         .into_iter()
-        .find(|offset| allowed.contains(offset));
-    end.unwrap_or(BUFFER_HEADER as u32) as usize
+        .find(|offset| allowed.contains(offset))
+        .map(|offset| offset as usize)
 }
