@@ -2,7 +2,7 @@
 
 use etl_file::{CompressionFormat, Error, Scratch, Survey, SurveyOptions, Trace, decompress};
 use proptest::prelude::*;
-use testkit::trace::{Compression, Module, TraceFile, lznt1, shaped_buffer, xpress, xpress_huffman};
+use testkit::trace::{Compression, Event, Header, Module, TraceFile, lznt1, shaped_buffer, xpress, xpress_huffman};
 
 const BUFFER: usize = 1024;
 
@@ -156,6 +156,26 @@ fn what_is_no_trace_is_refused_with_a_reason() {
     check(&file[other.buffer_size..], "not a log-file header");
 }
 
+/// A log-file header that ends early: where its payload stands, how long it is and how long it should be.
+#[test]
+fn a_short_log_file_header_is_refused_with_its_place() {
+    for (header, need) in [(Header::System64, 0x118), (Header::System32, 0x110)] {
+        for have in [0, 100, need - 1] {
+            let mut file = TraceFile::new().finish();
+            file.truncate(0x48);
+            file.extend(Event::hook(header, 0, 2, 5, vec![0; have]).encode());
+            file.resize(0x1_0000, 0xff);
+            let error = Trace::parse(&file).unwrap_err();
+            // After the buffer's header and that of the event.
+            assert_eq!(
+                (error.offset(), error.structure(), error.length()),
+                (0x48 + 32, "log-file header", have as u64)
+            );
+            assert!(error.to_string().contains(&format!("{have} bytes there, {need} needed")), "{error}");
+        }
+    }
+}
+
 /// As many cases as `PROPTEST_CASES` says, else few. Nothing is kept on disk: a find becomes a test of its own.
 fn few() -> ProptestConfig {
     let cases = if std::env::var_os("PROPTEST_CASES").is_some() { ProptestConfig::default().cases } else { 400 };
@@ -215,6 +235,14 @@ fn check_round_trip(data: &[u8]) -> Result<(), TestCaseError> {
         }
     }
     Ok(())
+}
+
+#[test]
+fn nothing_comes_out_of_nothing() {
+    for format in [CompressionFormat::XPRESS, CompressionFormat::XPRESS_HUFFMAN, CompressionFormat::LZNT1] {
+        assert_eq!(decompress(format, &[], 0, &mut Scratch::default()), Ok(&[][..]), "{format}");
+        assert!(decompress(format, &[], 1, &mut Scratch::default()).is_err(), "{format}");
+    }
 }
 
 #[test]

@@ -102,7 +102,8 @@ fn events_that_are_not_the_kernels_have_a_class_and_no_hook() {
     check(Event::wpp(0x04, GUID, 9, 77, vec![]), None);
     check(Event { payload: vec![0; 8], ..class(Header::Error) }, None);
     // A manifest's event under the GUID of a kernel class: the GUID is a provider's there.
-    let provider = Event::class(Header::Event64, "3d6fa8d0-fe05-11d0-9dda-00c04fd7ba7c", 1, 3, 77, vec![]);
+    let mut provider = Event::class(Header::Event64, "3d6fa8d0-fe05-11d0-9dda-00c04fd7ba7c", 1, 3, 77, vec![]);
+    provider.opcode = 1;
     read(provider.clone(), |event| {
         assert!(matches!(event.id, EventId::Provider(_)));
         assert_eq!((event.hook(), event.class()), (None, Some(ProviderGuid::PROCESS)));

@@ -85,6 +85,46 @@ fn the_trigger_is_the_event_of_that_time_processor_and_thread() {
     }
 }
 
+/// Of several events at the time of the trigger, the one about the traced thread is it. Who an event is about a switch and
+/// a sample say themselves, others by the thread in their header.
+#[test]
+fn the_trigger_is_about_the_traced_thread() {
+    const TICK: i64 = 2_000_000;
+    let switch = |new, old| Payload::ContextSwitch { new, old }.event(TICK, 8);
+    let sample = |tid| Payload::SampledProfile { address: 1, tid }.event(TICK, 8);
+    let by = |hook, thread| Event { thread, ..Event::hook(Header::System64, hook, 2, TICK, vec![0; 64]) };
+    let (load, disk, dpc) = (0x0320, 0x010a, 0x0f44);
+    let check = |events: &[Event], expected: Option<u16>| {
+        let turned: Vec<Event> = events.iter().rev().cloned().collect();
+        for events in [events, &turned] {
+            for far in [false, true] {
+                let mut trace = TraceFile::new();
+                events.iter().for_each(|event| {
+                    trace.log(0, event.clone());
+                });
+                if far {
+                    trace.flush(0);
+                }
+                trace.payload(0, TICK + 1, &ipt(TICK, (4, 8), &[1]));
+                let file = trace.finish();
+                let trigger = scan(&file).ipt[0].trigger.map(|trigger| trigger.hook.0);
+                assert_eq!(trigger, expected, "far: {far}, {events:?}");
+            }
+        }
+    };
+    check(&[switch(8, 12), sample(999), by(dpc, 999)], Some(0x0524));
+    check(&[switch(12, 8), sample(999), by(dpc, 999)], Some(0x0524));
+    check(&[sample(8), switch(12, 16), by(dpc, 999)], Some(0x0f2e));
+    check(&[by(disk, 8), switch(12, 16), sample(999)], Some(disk));
+    check(&[by(load, 8), by(dpc, 999), by(disk, 999)], Some(load));
+    // None is about the thread: one of them it must have been.
+    check(&[switch(12, 16)], Some(0x0524));
+    // A stack is another event's, and Intel PT data what is to be explained.
+    check(&[Payload::StackWalk { tick: TICK, owner: (4, 8), frames: vec![1] }.event(TICK, 8)], None);
+    check(&[Event { thread: 8, header: Header::System64, ..ipt(TICK, (4, 8), &[1]).event(TICK, 8) }], None);
+    check(&[], None);
+}
+
 #[test]
 fn a_wrapped_ring_is_turned_where_its_boundaries_say_so() {
     // A stream with packet stream boundaries, and where the writer stood.
@@ -122,6 +162,8 @@ fn a_snapshot_that_was_cut_keeps_what_is_there() {
     assert_eq!((found.ipt[0].declared, found.ipt[0].stored().len()), (100, 60));
     assert_eq!(found.warnings.len(), 1);
     assert!(found.warnings[0].damage().is_some_and(etl_file::Error::is_truncation), "{}", found.warnings[0]);
+    assert_eq!(found.warnings[0].length(), 40, "what is missing");
+    assert!(found.warnings[0].to_string().contains("60 bytes there, 100 needed"), "{}", found.warnings[0]);
 }
 
 #[test]

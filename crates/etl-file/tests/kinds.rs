@@ -147,7 +147,8 @@ fn every_kind_of_header_is_read() {
         let read = events.next().unwrap().unwrap().parse().unwrap();
         assert_eq!(read.kind, kind);
         assert_eq!((read.timestamp.map(|tick| tick.0), read.thread), (tick, thread), "{kind:?}");
-        assert_eq!(read.processor, 2);
+        // The same headers say the process.
+        assert_eq!((read.processor, read.process), (2, thread.map(|_| 4)), "{kind:?}");
         assert!(read.payload.ends_with(b"payload!"), "{kind:?}: {:?}", read.payload);
         match read.id {
             EventId::Hook(hook) => assert_eq!((hook.0, read.version), (0x1234, 3)),
@@ -157,14 +158,22 @@ fn every_kind_of_header_is_read() {
             EventId::Provider(provider) => {
                 assert_eq!((provider.provider.data1(), provider.id, read.version), (0x1234_5678, 9, 3));
             }
-            EventId::Message(message) => assert_eq!(message.number, 9),
+            EventId::Message(message) => {
+                let has = |option| event.options & option != 0;
+                assert_eq!((message.number, message.options), (9, event.options));
+                assert_eq!(message.sequence, has(1).then_some(99));
+                assert_eq!(message.guid.map(|guid| guid.to_string().to_lowercase()), has(2).then(|| GUID.to_owned()));
+                // A class leaves no room for a component.
+                assert_eq!(message.component, (has(4) && !has(2)).then_some(0xc0de), "{:#x}", event.options);
+            }
             _ => {}
         }
-        assert_eq!(read.counters.len() / 8, event.counters.len());
+        let counters: Vec<u8> = event.counters.iter().flat_map(|counter| counter.to_le_bytes()).collect();
+        assert_eq!(read.counters, counters);
         assert_eq!(read.pebs_index, event.pebs);
         let items: Vec<_> = read.extended_items().map(|item| (item.kind.0, item.data.to_vec())).collect();
         assert_eq!(items, event.extended);
-        if !matches!(kind.0, 13 | 99 | 0x100) {
+        if !matches!(kind.0, 13 | 99) {
             assert_eq!(read.payload, b"payload!", "{kind:?}");
         }
         let after = events.next().unwrap().unwrap().parse().unwrap();
@@ -189,7 +198,9 @@ fn every_kind_of_header_is_read() {
     check(class(Header::Error), HeaderKind::ERROR, None, None);
     check(class(Header::Unknown(99)), HeaderKind(99), None, None);
     check(Event::wpp(0x2a, GUID, 9, 77, payload()), HeaderKind::WPP, Some(77), some);
-    check(Event::wpp(0x2b, GUID, 9, 77, payload()), HeaderKind::WPP, Some(77), some);
-    check(Event::wpp(0x04, GUID, 9, 77, payload()), HeaderKind::WPP, None, None);
-    check(Event::wpp(0x00, GUID, 9, 77, payload()), HeaderKind::WPP, None, None);
+    // Every choice of what a message may say of itself.
+    for options in (0..0x40).filter(|options| options & 0x10 == 0) {
+        let (time, by) = ((options & 8 != 0).then_some(77), (options & 0x20 != 0).then_some(0x1c));
+        check(Event::wpp(options, GUID, 9, 77, payload()), HeaderKind::WPP, time, by);
+    }
 }

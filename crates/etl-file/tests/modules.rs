@@ -125,6 +125,75 @@ fn a_life_that_two_loggers_report_is_one_module() {
     );
 }
 
+/// Clocks may be coarse: one module makes room for another at one tick, or is loaded and unloaded at one.
+#[test]
+fn events_of_one_tick_are_put_in_order() {
+    check(
+        &[(START, 10, a()), (UNLOAD, 40, a()), (LOAD, 40, b()), (END, 90, b())],
+        &[("a.sys", None, Some(40)), ("b.sys", Some(40), None)],
+    );
+    check(&[(LOAD, 40, a()), (UNLOAD, 40, a())], &[("a.sys", Some(40), Some(40))]);
+    check(
+        &[(START, 10, a()), (LOAD, 40, b()), (UNLOAD, 40, b())],
+        &[("a.sys", None, None), ("b.sys", Some(40), Some(40))],
+    );
+    check(
+        &[(LOAD, 20, a()), (UNLOAD, 40, a()), (LOAD, 40, b()), (UNLOAD, 60, b()), (LOAD, 60, a())],
+        &[("a.sys", Some(20), Some(40)), ("b.sys", Some(40), Some(60)), ("a.sys", Some(60), None)],
+    );
+}
+
+/// Where the events do not say the identity, the name decides; where they do, the name may be another one.
+#[test]
+fn names_decide_where_nothing_else_does() {
+    let named = |name: &str| Module { path: format!(r"\SystemRoot\System32\drivers\{name}"), ..a() };
+    let unsaid = |name: &str| named(name).with_identity(0, 0);
+    let two = |first, second| vec![(first, None, None), (second, Some(40), None)];
+    check(&[(START, 10, a()), (LOAD, 40, unsaid("c.sys"))], &two("a.sys", "c.sys"));
+    check(&[(START, 10, unsaid("c.sys")), (LOAD, 40, a())], &two("c.sys", "a.sys"));
+    check(&[(START, 10, unsaid("a.sys")), (LOAD, 40, unsaid("c.sys"))], &two("a.sys", "c.sys"));
+    // A row of # is no name, and stands for any.
+    for (first, second) in [(unsaid("####"), unsaid("a.sys")), (unsaid("a.sys"), unsaid("####"))] {
+        check(&[(START, 10, first), (END, 90, second)], &[("a.sys", None, None)]);
+    }
+    check(&[(LOAD, 20, unsaid("####")), (UNLOAD, 60, unsaid("########"))], &[("####", Some(20), Some(60))]);
+    // With the same stamp it is one image, whatever it is called; the longer name tells more, else the first one stays.
+    let renamed = |first: &str, second: &str, expected: &str| {
+        check(&[(LOAD, 20, named(first)), (UNLOAD, 60, named(second))], &[(expected, Some(20), Some(60))]);
+    };
+    renamed("long.sys", "a.sys", "long.sys");
+    renamed("a.sys", "long.sys", "long.sys");
+    let found = modules(&[(LOAD, 20, named("a.sys")), (UNLOAD, 60, named("c.sys"))]);
+    assert_eq!((found.len(), &*found[0].name), (1, "a.sys"));
+}
+
+/// A path that names its volume tells more than one that needs the system root, and that more than one without either;
+/// of equals the longer one, then the first.
+#[test]
+fn the_most_telling_path_is_kept() {
+    let check = |telling: &str, other: &str| {
+        for (first, second) in [(telling, other), (other, telling)] {
+            let at = |path: &str| Module { path: path.to_owned(), ..a() };
+            let found = modules(&[(LOAD, 20, at(first)), (END, 90, at(second))]);
+            assert_eq!(found.iter().map(|module| &*module.path).collect::<Vec<_>>(), [telling], "{first} {second}");
+        }
+    };
+    let (device, root, bare) = (r"\Device\Vol2\a.sys", r"\SystemRoot\System32\drivers\a.sys", r"\Windows\a.sys");
+    check(device, root);
+    check(device, bare);
+    check(root, bare);
+    check(r"C:\a.sys", root);
+    check(r"\??\C:\a.sys", root);
+    check(root, r"\x:\Windows\System32\drivers\folder\a.sys");
+    check(r"\SystemRoot\a.sys", r"\Windows\System32\drivers\folder\a.sys");
+    check(r"\Device\Vol2\Windows\a.sys", device);
+    let found = modules(&[
+        (LOAD, 20, Module { path: r"\Device\Vol2\a.sys".to_owned(), ..a() }),
+        (END, 90, Module { path: r"\Device\Vol3\a.sys".to_owned(), ..a() }),
+    ]);
+    assert_eq!(found[0].path, r"\Device\Vol2\a.sys");
+}
+
 #[test]
 fn two_providers_that_report_a_load_give_one_module() {
     let mut trace = TraceFile::new();

@@ -41,6 +41,17 @@ fn streams_of_processors_are_merged_by_time() {
     }
 }
 
+/// A clock that starts below zero.
+#[test]
+fn times_before_zero_are_in_order() {
+    let mut trace = TraceFile::new();
+    trace.start_tick = -1000;
+    for (processor, tick) in [(0, -50), (1, -60), (0, -40), (1, -45), (0, 10), (1, 5)] {
+        trace.kernel_base(processor, tick, 0);
+    }
+    assert_eq!(merged(&trace.finish()), [(1, -60), (0, -50), (1, -45), (0, -40), (1, 5), (0, 10)]);
+}
+
 /// The index of a processor has eleven bits, in machines with more than 256 of them; before Windows 8 it was a byte.
 #[test]
 fn processors_beyond_256_are_told_apart() {

@@ -75,6 +75,41 @@ fn losses_and_warnings_of_all_files_count() {
     assert_eq!(joined(&first, &second).warnings.len(), damaged + part(&second).alone().warnings.len());
 }
 
+/// Buffers that are marked, and warnings that were not kept, of both files.
+#[test]
+fn marks_and_what_was_not_kept_add_up() {
+    let file = |damaged: usize| {
+        let mut trace = TraceFile::new();
+        trace.buffer_size = 1024;
+        (0..damaged).for_each(|_| {
+            trace.buffer(0, None, vec![0x11; 16]);
+        });
+        let mut file = trace.finish();
+        // BufferFlag of the second buffer: events were lost before it.
+        file[1024 + 0x34] |= 2;
+        file
+    };
+    let (first, second) = (file(1003), file(1002));
+    let survey = joined(&first, &second);
+    assert_eq!((survey.losses.marked, survey.warnings_dropped), (2, 3 + 2));
+    assert_eq!((survey.warnings.len(), survey.counts.buffers), (2000, 1004 + 1003));
+}
+
+/// Of two files that are alike in what decides, the first one given counts.
+#[test]
+fn of_equal_files_the_first_one_speaks() {
+    let file = |name: &str, start_time: i64| {
+        let mut trace = TraceFile::new();
+        (trace.logger_name, trace.start_time) = (name.to_owned(), start_time);
+        trace.finish()
+    };
+    let (first, second) = (file("first", 133_536_383_990_000_000), file("second", 133_536_383_990_000_007));
+    for (survey, name) in [(joined(&first, &second), "first"), (joined(&second, &first), "second")] {
+        assert_eq!(survey.header.logger_name, name);
+        assert_eq!(survey.clock.start_time(), survey.header.start_time);
+    }
+}
+
 #[test]
 fn a_part_says_whose_computer_it_is_from() {
     let named = |name: &str| {

@@ -1,6 +1,7 @@
 //! Typed records: every kind, in its kernel form and in that of the API's relogger, for both pointer sizes.
 
 use etl_file::{ImageAction, LifeEvent, Record, Trace};
+use testkit::Asm;
 use testkit::trace::{Event, Header, Module, Payload, TraceFile};
 
 /// Reads one event back and hands its record to `check`.
@@ -55,6 +56,97 @@ fn a_64_bit_image_under_a_32_bit_header_is_recognised() {
             let Record::Image(image) = record else { panic!("{record:?}") };
             assert_eq!((image.base, image.size, image.process), (module.base, module.size, Some(77)));
             assert_eq!(image.path, module.path);
+        });
+    }
+}
+
+/// The size of a 64-bit version 0 is where 32-bit ones have the name, and most sizes are no text.
+#[test]
+fn a_name_is_text() {
+    for size in [0x1_2000, 0x2f_0000, 0x1f_f000] {
+        let module = Module::kernel(r"C:\Windows\System32\ntdll.dll", 0x7ffe_1234_0000, size);
+        let mut event = Payload::Image { hook: 0x1403, version: 0, module: module.clone() }.event(5, 8);
+        event.header = Header::System32;
+        read(event, |record| {
+            let Record::Image(image) = record else { panic!("{record:?}") };
+            assert_eq!((image.base, image.size, image.path.as_str()), (module.base, size, module.path.as_str()));
+        });
+    }
+}
+
+/// The address that an event about an image begins with, without reading the rest; other events are about none.
+#[test]
+fn the_address_of_an_image_is_told_without_its_record() {
+    let base_of = |event: Event| {
+        let mut trace = TraceFile::new();
+        trace.log(0, event);
+        let file = trace.finish();
+        let buffer = Trace::parse(&file).unwrap().buffers().nth(1).unwrap().unwrap();
+        buffer.plain_events().unwrap().next().unwrap().unwrap().parse().unwrap().image_base()
+    };
+    let guid = "acec1308-f0ba-64b1-bd3d-4bc7c7e6bfc7";
+    let module = Module::kernel(r"\SystemRoot\a.sys", 0x8123_4000, 0x8000).with_pdb("a.pdb", guid, 1);
+    let image = |hook| Payload::Image { hook, version: 3, module: module.clone() };
+    let images = [0x030a, 0x1402, 0x1403, 0x1404].map(image).into_iter();
+    for payload in images.chain([Payload::ImageId(module.clone()), Payload::DebugId(module.clone())]) {
+        for width in [4, 8] {
+            assert_eq!(base_of(payload.event(5, width)), Some(module.base), "{payload:?}");
+            assert_eq!(base_of(payload.relogged(5, width)), Some(module.base), "{payload:?}");
+        }
+    }
+    for (id, expected) in [(5, Some(0x8123_4000)), (6, Some(0x8123_4000)), (7, None), (15, None)] {
+        let payload = 0x8123_4000u64.to_le_bytes().repeat(8);
+        let event = Event::class(Header::Event64, "22fb2cd6-0e7b-422b-a0c7-2fad1fd0e716", id, 0, 5, payload);
+        assert_eq!(base_of(event), expected, "{id}");
+    }
+    let build = Payload::BuildInfo { lab: "26100.1".into(), product: "Windows".into() };
+    let version = Payload::FileVersion { module, strings: vec![String::new(); 10] };
+    for payload in [Payload::KernelBase(0x8000_0000), Payload::ContextSwitch { new: 1, old: 2 }, build, version] {
+        assert_eq!(base_of(payload.event(5, 8)), None, "{payload:?}");
+    }
+    // Too short for an address.
+    assert_eq!(base_of(Event::hook(Header::System64, 0x030a, 3, 5, vec![1; 7])), None);
+}
+
+/// Where the image would rather have been, in both kinds of event that say it.
+#[test]
+fn a_preferred_base_is_another_address() {
+    let check = |mut event: Event, at: usize, width: usize| {
+        let base = 0x1_8000_0000u64 >> (8 - width);
+        event.payload[at..at + width].copy_from_slice(&base.to_le_bytes()[..width]);
+        read(event, |record| {
+            let Record::Image(image) = record else { panic!("{record:?}") };
+            assert_eq!((image.base, image.default_base, image.process), (0x8123_4000, base, Some(77)), "{width}");
+        });
+    };
+    let module = Module::kernel(r"C:\Windows\System32\ntdll.dll", 0x8123_4000, 0x1f_0000).in_process(77);
+    for version in [2, 3] {
+        let image = Payload::Image { hook: 0x1403, version, module: module.clone() };
+        check(image.event(5, 8), 32, 8);
+        check(image.event(5, 4), 24, 4);
+    }
+    for (header, width) in [(Header::Event64, 8), (Header::Event32, 4)] {
+        let mut packed = Asm::new();
+        packed.pointer(module.base, width).pointer(module.size, width).u32(77).u32(11).u32(12);
+        packed.pointer(0, width).utf16z(&module.path);
+        let event = Event::class(header, "22fb2cd6-0e7b-422b-a0c7-2fad1fd0e716", 5, 0, 5, packed.finish());
+        check(event.clone(), 2 * width + 12, width);
+        read(event, |record| {
+            let Record::Image(image) = record else { panic!("{record:?}") };
+            assert_eq!((image.size, image.checksum, image.timestamp), (0x1f_0000, 11, 12));
+            assert_eq!((image.path, image.signature), (module.path.clone(), None));
+        });
+    }
+}
+
+/// Text is UTF-16: a unit whose low byte looks like ASCII is not.
+#[test]
+fn names_are_of_any_script() {
+    for name in ["ascii", "Łódź", "ŁŁ", "āĂ", "übel", "драйвер", "ドライバ", "😀", "a\u{100}\u{7f}\u{80}"]
+    {
+        all_forms(&Payload::Volume { nt: name.into(), dos: format!("{name}{name}") }, |record, _| {
+            let Record::VolumeMapping(volume) = record else { panic!("{record:?}") };
+            assert_eq!((volume.nt_path.as_str(), volume.dos_path), (name, format!("{name}{name}")));
         });
     }
 }
@@ -167,11 +259,28 @@ fn what_processors_did() {
     });
 }
 
+/// The count has 32 bits before version 2, and 16 bits with two of no meaning behind them from then on.
+#[test]
+fn a_sample_counts_by_its_version() {
+    for (width, perfinfo) in [(4, Header::Perfinfo32), (8, Header::Perfinfo64)] {
+        for (version, expected) in [(0, 0x0007_0003), (1, 0x0007_0003), (2, 3), (3, 3)] {
+            let mut payload = Asm::new();
+            payload.pointer(0x8040_1234, width).u32(8).u16(3).u16(7);
+            read(Event::hook(perfinfo, 0x0f2e, version, 5, payload.finish()), |record| {
+                let Record::SampledProfile(sample) = record else { panic!("{record:?}") };
+                assert_eq!((sample.address, sample.thread, sample.count), (0x8040_1234, 8, expected), "{version}");
+            });
+        }
+    }
+}
+
 #[test]
 fn what_is_not_known_is_passed_on() {
     read(Event::hook(Header::Perfinfo64, 0x7777, 1, 5, vec![1; 9]), |record| assert_eq!(record, Record::Other));
     let unknown = "00112233-4455-6677-8899-aabbccddeeff";
     read(Event::class(Header::Full64, unknown, 3, 1, 5, vec![1; 9]), |record| assert_eq!(record, Record::Other));
+    // An event of another provider, with the number that image events have in Kernel-Process.
+    read(Event::class(Header::Event64, unknown, 5, 0, 5, vec![1; 60]), |record| assert_eq!(record, Record::Other));
     // A merge's note of a kind whose meaning is not known.
     let notes = "b3e675d7-2554-4f18-830b-2762732560de";
     read(Event::class(Header::Full64, notes, 39, 1, 5, vec![1; 36]), |record| assert_eq!(record, Record::Other));

@@ -4,7 +4,7 @@ use etl_file::{
     Clock, ClockKind, CompressionFormat, Diagnostic, Elapsed, FileTime, Guid, HeaderKind, HookId, IptOptions,
     LogFileMode, ProviderGuid, Scratch, Tick, Trace, decompress,
 };
-use testkit::trace::TraceFile;
+use testkit::trace::{Compression, TraceFile};
 
 /// Names as event viewers show them (ntwmi.h in phnt, without the prefix of the constant).
 #[test]
@@ -90,8 +90,46 @@ fn kinds_of_headers_have_names() {
         assert_eq!(HeaderKind(kind).name(), Some(name));
     }
     assert_eq!(HeaderKind(9).name(), None);
+    assert_eq!(format!("{:?} {:?}", HeaderKind(2), HeaderKind(9)), "SYSTEM64 header type 9");
     let sizes: Vec<_> = (1..=21).map(|kind| HeaderKind(kind).pointer_size().unwrap_or(0)).collect();
     assert_eq!(sizes, [4, 8, 4, 8, 0, 0, 0, 0, 0, 4, 4, 0, 0, 0, 0, 4, 8, 4, 8, 8, 8]);
+}
+
+/// Every field of TRACE_LOGFILE_HEADER, in both of its forms.
+#[test]
+fn the_log_file_header_is_read_field_by_field() {
+    for pointer_size in [4, 8] {
+        let mut trace = TraceFile::new();
+        trace.pointer_size = pointer_size;
+        (trace.processors, trace.cpu_mhz, trace.clock, trace.perf_frequency) = (12, 2995, 3, 1_193_182);
+        (trace.events_lost, trace.buffers_lost, trace.mode) = (77, 5, 0x0200_0108);
+        (trace.logger_name, trace.log_file_name) = ("NT Kernel Logger".to_owned(), r"C:\a.etl".to_owned());
+        let mut file = trace.finish();
+        // Payload of the header event; what testkit leaves at zero.
+        let payload = 0x48 + 32;
+        file[payload + 0x1c] = 64;
+        let trace_of_file = Trace::parse(&file).unwrap();
+        let header = trace_of_file.header();
+        assert_eq!((header.buffer_size, header.os_major, header.os_minor, header.build), (0x1_0000, 10, 0, 26100));
+        assert_eq!((header.processors, header.timer_resolution, header.maximum_file_size), (12, 156_250, 64));
+        assert_eq!((header.mode, header.buffers_written), (LogFileMode(0x0200_0108), 1));
+        assert_eq!((header.pointer_size, header.events_lost, header.cpu_mhz), (pointer_size.into(), 77, 2995));
+        assert_eq!((header.time_zone_bias, header.clock, header.buffers_lost), (-60, ClockKind::CPU_CYCLES, 5));
+        assert_eq!((header.start_time, header.end_time), (FileTime(trace.start_time), FileTime(trace.end_time)));
+        assert_eq!((header.boot_time, header.perf_frequency), (FileTime(trace.boot_time), 1_193_182));
+        assert_eq!((&*header.logger_name, &*header.log_file_name), ("NT Kernel Logger", r"C:\a.etl"));
+        assert_eq!((header.start, trace_of_file.len(), trace_of_file.is_empty()), (Tick(1_000_000), 0x1_0000, false));
+        assert_eq!(trace_of_file.compression(), CompressionFormat::NONE);
+    }
+    for (method, format) in [
+        (Compression::Lznt1, CompressionFormat::LZNT1),
+        (Compression::Xpress, CompressionFormat::XPRESS),
+        (Compression::XpressHuffman, CompressionFormat::XPRESS_HUFFMAN),
+    ] {
+        let mut trace = TraceFile::new();
+        trace.compression = method;
+        assert_eq!(Trace::parse(&trace.finish()).unwrap().compression(), format);
+    }
 }
 
 #[test]
@@ -193,7 +231,14 @@ fn long_matches_have_three_forms() {
     };
     let decompressed = |length: &[u8], expected: usize| {
         let mut scratch = Scratch::default();
-        decompress(CompressionFormat::XPRESS, &stream(length), expected, &mut scratch).map(<[u8]>::to_vec)
+        let short = decompress(CompressionFormat::XPRESS, &stream(length), expected, &mut scratch).map(<[u8]>::to_vec);
+        // Far from the end of the input another loop decodes.
+        let long = [stream(length), vec![0x55; 64]].concat();
+        assert_eq!(
+            decompress(CompressionFormat::XPRESS, &long, expected, &mut scratch),
+            short.as_deref().map_err(|e| *e)
+        );
+        short
     };
     for (length, bytes) in [
         (25, vec![0]),
@@ -209,6 +254,57 @@ fn long_matches_have_three_forms() {
     // 22 is the smallest number that the second form may hold: 25 bytes.
     assert_eq!(decompressed(&[255, 22, 0], 26).unwrap(), vec![b'a'; 26]);
     assert!(decompressed(&[255, 21, 0], 25).is_err());
+}
+
+/// The same with Huffman codes (MS-XCA 2.2.4): one of one bit for the literal, the other for a match at distance 1 whose
+/// length is 15 and more.
+#[test]
+fn long_matches_have_three_forms_among_huffman_codes() {
+    let stream = |length: &[u8]| {
+        // Code lengths, two to a byte; then words of codes, highest bit first, of which two are read ahead.
+        let mut stream = vec![0; 256];
+        stream[usize::from(b'a' / 2)] = 1 << 4;
+        stream[(256 + 15) / 2] = 1 << 4;
+        stream.extend([0x00, 0b0100_0000, 0, 0]);
+        stream.extend(length);
+        stream.extend([0; 8]);
+        stream
+    };
+    let decompressed = |length: &[u8], expected: usize| {
+        let mut scratch = Scratch::default();
+        decompress(CompressionFormat::XPRESS_HUFFMAN, &stream(length), expected, &mut scratch).map(<[u8]>::to_vec)
+    };
+    for (length, bytes) in [
+        (18, vec![0]),
+        (19, vec![1]),
+        (272, vec![254]),
+        (273, [&[255][..], &270u16.to_le_bytes()].concat()),
+        // The smallest number that this form may hold.
+        (18, vec![255, 15, 0]),
+        (0x1_0002, [&[255][..], &0xffffu16.to_le_bytes()].concat()),
+        (0x1_0003, [&[255, 0, 0][..], &0x1_0000u32.to_le_bytes()].concat()),
+        (0x1_2348, [&[255, 0, 0][..], &0x1_2345u32.to_le_bytes()].concat()),
+    ] {
+        // One literal before it.
+        assert_eq!(decompressed(&bytes, length + 1).unwrap(), vec![b'a'; length + 1], "{length}");
+        assert_eq!(decompressed(&bytes, length), Err("more data than the buffer header declares"), "{length}");
+    }
+    assert_eq!(decompressed(&[255, 14, 0], 18), Err("a match length is malformed"));
+}
+
+/// A chunk of LZNT1 that is stored as it is, and is longer than what is left of the output (MS-XCA 2.5.1).
+#[test]
+fn a_stored_chunk_fits_its_buffer() {
+    let chunk = |size: u16| [&(0x3000 | (size - 1)).to_le_bytes()[..], &vec![b'a'; usize::from(size)]].concat();
+    let stream = [chunk(30), chunk(50)].concat();
+    let decompressed =
+        |expected| decompress(CompressionFormat::LZNT1, &stream, expected, &mut Scratch::default()).map(<[u8]>::to_vec);
+    assert_eq!(decompressed(80), Ok(vec![b'a'; 80]));
+    assert_eq!(decompressed(30), Ok(vec![b'a'; 30]));
+    for expected in [31, 50, 79] {
+        assert_eq!(decompressed(expected), Err("more data than the buffer header declares"), "{expected}");
+    }
+    assert_eq!(decompressed(81), Err("compressed data ends early"));
 }
 
 #[test]

@@ -189,6 +189,14 @@ fn one_event(body: &Body) -> Vec<u8> {
     writer.finish().unwrap()
 }
 
+/// Readers on Windows look for the log-file header in a buffer of type 4, ETW_BUFFER_TYPE_HEADER of ntwmi.h.
+#[test]
+fn the_first_buffer_is_one_of_headers() {
+    let file = one_event(&Body::default());
+    let kinds: Vec<_> = Trace::parse(&file).unwrap().buffers().map(|buffer| buffer.unwrap().header().kind.0).collect();
+    assert_eq!(kinds, [4, 0]);
+}
+
 fn reread<T>(body: &Body, read: impl FnOnce(&etl_file::Event<'_>) -> T) -> T {
     let file = one_event(body);
     let buffer = Trace::parse(&file).unwrap().buffers().nth(1).unwrap().unwrap();

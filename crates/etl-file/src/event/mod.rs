@@ -89,10 +89,10 @@ impl<'d> Events<'d> {
         loop {
             let at = self.at;
             // What is shorter than any header is padding of the last event.
-            let Some(word) = Bytes(self.body).u64(at) else { return self.end() };
+            let word = Bytes(self.body).u64(at)?;
             let (kind, size) = match step(word) {
                 Step::Event(kind, size) => (kind, size),
-                Step::End => return self.end(),
+                Step::End => return None,
                 Step::Damage => return self.damage("event marker", word & 0xffff_ffff, "a trace marker"),
             };
             if size < header_length(kind) {
@@ -126,15 +126,10 @@ impl<'d> Events<'d> {
         if self.compressed { self.buffer } else { self.buffer + (BUFFER_HEADER + at) as u64 }
     }
 
-    fn end<T>(&mut self) -> Option<T> {
-        self.at = self.body.len();
-        None
-    }
-
     #[cold]
     fn overlong(&mut self, size: usize) -> Option<Result<RawEvent<'d>>> {
         if self.cut {
-            return self.end();
+            return None;
         }
         let left = (self.body.len() - self.at) as u64;
         let error = Error::short(self.file_offset(self.at), "event", left, size as u64);

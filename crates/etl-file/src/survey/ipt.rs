@@ -64,7 +64,7 @@ impl<'a> Piece<'a> {
 }
 
 /// Looks in one buffer for the events that triggered `pieces`, which are of the same processor.
-pub(super) fn find_triggers<'d>(events: Option<Events<'d>>, pieces: &mut [Piece<'_>]) {
+pub(super) fn find_triggers(events: Events<'_>, pieces: &mut [Piece<'_>]) {
     if pieces.is_empty() {
         return;
     }
@@ -72,7 +72,7 @@ pub(super) fn find_triggers<'d>(events: Option<Events<'d>>, pieces: &mut [Piece<
     for piece in pieces {
         wanted.entry(piece.trigger_time).or_default().push(piece);
     }
-    for event in events.into_iter().flatten().filter_map(|raw| raw.ok()?.parse().ok()) {
+    for event in events.filter_map(|raw| raw.ok()?.parse().ok()) {
         let Some(pieces) = event.timestamp.and_then(|tick| wanted.get_mut(&tick)) else { continue };
         for piece in pieces {
             piece.trigger = piece.trigger.max(candidate(&event, piece.tid));

@@ -122,14 +122,14 @@ impl<'a> Found<'a> {
         self.marked_lost += u64::from(lost.into_iter().any(|flag| header.flags.has(flag)));
         let ipt_before = self.ipt.len();
         if let Some(events) = buffer.plain_events() {
-            self.scan(events, buffer, filter, options, pointer_size, Cow::Borrowed);
-            ipt::find_triggers(events_of(buffer, scratch), &mut self.ipt[ipt_before..]);
+            self.scan(events.clone(), buffer, filter, options, pointer_size, Cow::Borrowed);
+            ipt::find_triggers(events, &mut self.ipt[ipt_before..]);
             return;
         }
         match buffer.events(scratch) {
             Ok(events) => {
                 self.scan(events.clone(), buffer, filter, options, pointer_size, |data| Cow::Owned(data.to_vec()));
-                ipt::find_triggers(Some(events), &mut self.ipt[ipt_before..]);
+                ipt::find_triggers(events, &mut self.ipt[ipt_before..]);
             }
             Err(error) => self.warnings.push(Diagnostic::Damage(error)),
         }
@@ -198,10 +198,10 @@ impl<'a> Found<'a> {
                     self.images.push((tick, image));
                 }
             }
-            Record::ImageId(id) if wanted(Some(id.process), id.base) => self.image_ids.push((tick, id)),
-            Record::DebugId(id) if wanted(Some(id.process), id.base) => self.debug_ids.push((tick, id)),
-            Record::Process(process) if options.processes => self.processes.push((tick, process)),
-            Record::Thread(thread) if options.processes => self.threads.push((tick, thread)),
+            Record::ImageId(id) => self.image_ids.push((tick, id)),
+            Record::DebugId(id) => self.debug_ids.push((tick, id)),
+            Record::Process(process) => self.processes.push((tick, process)),
+            Record::Thread(thread) => self.threads.push((tick, thread)),
             Record::VolumeMapping(volume) => {
                 let volume = Volume { nt: volume.nt_path, dos: volume.dos_path };
                 if !self.volumes.contains(&volume) {
@@ -261,9 +261,4 @@ impl<'a> Found<'a> {
         self.warnings.dropped += part.warnings.dropped;
         part.warnings.kept.into_iter().for_each(|warning| self.warnings.push(warning));
     }
-}
-
-/// A buffer's events, if they can be read; that they cannot has been reported by then.
-pub(super) fn events_of<'s>(buffer: &Buffer<'s>, scratch: &'s mut Scratch) -> Option<Events<'s>> {
-    buffer.events(scratch).ok()
 }

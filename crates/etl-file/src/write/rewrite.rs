@@ -5,10 +5,10 @@ use super::{Body, Result};
 use crate::buffer::{Buffer, BufferHeader};
 use crate::compress::Scratch;
 use crate::error::Error;
-use crate::event::{EventId, RawEvent};
+use crate::event::RawEvent;
 use crate::log_header::LogHeader;
 use crate::parallel::scan_batches;
-use crate::raw::{BufferFlags, HookId};
+use crate::raw::BufferFlags;
 use crate::trace::Trace;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -212,16 +212,13 @@ fn fill(
     };
     for event in events {
         match event {
-            Ok(event) if buffer.offset() == 0 && event.position == 0 && is_log_header(&event) => {}
+            // The file's first event is the log-file header: the trace would not have opened otherwise.
+            Ok(event) if buffer.offset() == 0 && event.position == 0 => {}
             Ok(event) => keep(&event, body)?,
             Err(error) => damage.push(error),
         }
     }
     Ok(())
-}
-
-fn is_log_header(event: &RawEvent<'_>) -> bool {
-    event.parse().is_ok_and(|event| event.id == EventId::Hook(HookId::LOG_HEADER))
 }
 
 /// The second pass over one buffer: `None` for one that is left out.

@@ -160,4 +160,33 @@ mod tests {
         check(b"abcdefghijklmnopqrstuvwxyz", b"\x3f\0\0\0abcdefghijklmnopqrstuvwxyz");
         check(&b"abc".repeat(100), b"\xff\xff\xff\x1fabc\x17\x00\x0f\xff\x26\x01");
     }
+
+    /// One literal and a match of each length at distance 1: the shortest form that holds the length (MS-XCA 2.4.4).
+    #[test]
+    fn a_length_takes_the_shortest_of_its_forms() {
+        let check = |length: usize, code: u8, rest: &[u8]| {
+            let mut out = Vec::new();
+            compress(&vec![b'a'; length + 1], &mut out);
+            let expected = [&[0xff, 0xff, 0xff, 0x7f, b'a', code, 0][..], rest].concat();
+            assert_eq!(out, expected, "{length}");
+        };
+        check(3, 0, &[]);
+        check(9, 6, &[]);
+        check(10, 7, &[0]);
+        check(24, 7, &[14]);
+        check(25, 7, &[15, 0]);
+        check(279, 7, &[15, 254]);
+        check(280, 7, &[15, 255, 0x15, 0x01]);
+        check(0x1_0002, 7, &[15, 255, 0xff, 0xff]);
+        check(0x1_0003, 7, &[15, 255, 0, 0, 0x00, 0x00, 0x01, 0x00]);
+    }
+
+    /// Two matches share a byte for their nibbles, the second one the high half.
+    #[test]
+    fn nibbles_share_bytes() {
+        let mut out = Vec::new();
+        compress(b"aaaaaaaaaaaaabbbbbbbbbbbbbbbbcccccccccccc", &mut out);
+        // 13, 16 and 12 times a letter: matches of 12, 15 and 11.
+        assert_eq!(out, b"\xff\xff\xff\x57a\x07\x00\x52b\x07\x00c\x07\x00\x01");
+    }
 }
