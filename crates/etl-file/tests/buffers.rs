@@ -274,7 +274,7 @@ fn a_header_inside_a_lost_buffer_is_believed_only_if_everything_fits() {
         }
         file[from..from + BUFFER_HEADER].fill(0xa5);
         let lost = if believed { FAKE } else { BUFFER };
-        self::check(case, &file, COUNT, &[(from, lost, NO_HEADER)]);
+        check(case, &file, COUNT, &[(from, lost, NO_HEADER)]);
     };
     check("as good as a buffer", usize::MAX, 0, true);
     check("referenced", REFERENCES, 1, false);

@@ -1,6 +1,6 @@
 //! What a survey says of the traced system, put together from events that each say a part of it.
 
-use etl_file::{Diagnostic, Part, Survey, SurveyOptions, System, Trace, Volume};
+use etl_file::{CpuInfo, Diagnostic, Part, Survey, SurveyOptions, System, Trace, Volume};
 use testkit::Asm;
 use testkit::trace::{Event, Header, Module, Payload, TraceFile};
 
@@ -114,25 +114,30 @@ fn the_architecture_is_the_processors_or_that_of_the_build() {
 /// Model and stepping are the two bytes of ProcessorRevision; what no event says is absent.
 #[test]
 fn the_make_of_the_processors_comes_from_two_events() {
-    let check = |events: &[Event], expected: Option<(Option<&str>, Option<&str>, [u16; 3], u32)>| {
-        let found = system(events).cpu;
-        let found = found
-            .as_ref()
-            .map(|cpu| (cpu.vendor.as_deref(), cpu.name.as_deref(), [cpu.family, cpu.model, cpu.stepping], cpu.mhz));
-        assert_eq!(found, expected, "{events:?}");
+    let check = |events: &[&Event], expected: Option<CpuInfo>| {
+        let events: Vec<Event> = events.iter().map(|&event| event.clone()).collect();
+        assert_eq!(system(&events).cpu, expected, "{events:?}");
+    };
+    let make = |vendor: Option<&str>, name: Option<&str>, [family, model, stepping]: [u16; 3], mhz| {
+        let mut cpu = CpuInfo::default();
+        (cpu.vendor, cpu.name) = (vendor.map(str::to_owned), name.map(str::to_owned));
+        (cpu.family, cpu.model, cpu.stepping, cpu.mhz) = (family, model, stepping, mhz);
+        Some(cpu)
     };
     let config = cpu("", 4, [9, 6, 0xb701]);
-    let intel = "GenuineIntel";
+    let one = processor(0, 2400, "  Intel(R) Core(TM)  ", "GenuineIntel");
+    let (intel, core) = (Some("GenuineIntel"), Some("Intel(R) Core(TM)"));
     check(&[], None);
-    check(&[config.clone()], Some((None, None, [6, 0xb7, 1], 3000)));
-    let one = processor(0, 2400, "  Intel(R) Core(TM)  ", intel);
-    check(&[one.clone()], Some((Some(intel), Some("Intel(R) Core(TM)"), [0, 0, 0], 2400)));
-    check(&[config.clone(), one], Some((Some(intel), Some("Intel(R) Core(TM)"), [6, 0xb7, 1], 3000)));
-    check(&[processor(0, 2400, " ", "")], Some((None, None, [0, 0, 0], 2400)));
+    check(&[&config], make(None, None, [6, 0xb7, 1], 3000));
+    check(&[&one], make(intel, core, [0, 0, 0], 2400));
+    check(&[&config, &one], make(intel, core, [6, 0xb7, 1], 3000));
+    check(&[&processor(0, 2400, " ", "")], make(None, None, [0, 0, 0], 2400));
     // Hybrid processors differ: that of the lowest index speaks for all, wherever it stands in the file.
-    let all =
-        [processor(2, 1, "c", "C"), processor(0, 2, "a", "A"), processor(1, 3, "b", "B"), processor(0, 4, "d", "D")];
-    check(&all, Some((Some("A"), Some("a"), [0, 0, 0], 2)));
+    let [a, b, c] = [(0, "A"), (1, "B"), (2, "C")].map(|(index, name)| processor(index, index + 7, name, name));
+    for order in [[&a, &b, &c], [&c, &a, &b], [&b, &c, &a]] {
+        check(&order, make(Some("A"), Some("A"), [0, 0, 0], 7));
+    }
+    check(&[&a, &processor(0, 9, "again", "again")], make(Some("A"), Some("A"), [0, 0, 0], 7));
 }
 
 #[test]
