@@ -21,6 +21,7 @@ const PUBLISHED: &[&str] = &[
     "call-forms",
     "etl-extract",
     "etw-decode",
+    "etw-sessions",
     "symstore",
     "module-request",
     "kernel-snapshot",

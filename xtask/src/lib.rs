@@ -5,4 +5,5 @@ pub mod outcome;
 pub mod paths;
 pub mod program;
 pub mod rust_source;
+pub mod session_layouts;
 pub mod tools;

@@ -83,6 +83,11 @@ const TASKS: &[Task] = &[
         run: Run::Here(bench::run),
         help: "every benchmark, each next to its reference [ARGUMENT OF CARGO BENCH]…",
     },
+    Task {
+        name: "session-layouts",
+        run: Run::Here(xtask::session_layouts::run),
+        help: "writes the table of kernels that etw-sessions embeds [--check] DIRECTORY",
+    },
     Task { name: "testdata", run: Run::Acceptance, help: "writes the samples in testdata/ [--check]" },
     Task {
         name: "mutants",

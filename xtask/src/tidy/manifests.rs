@@ -19,10 +19,15 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("module-request", &["symstore"]),
     ("etl-extract", &["etl-file"]),
     ("etw-decode", &["etl-file"]),
+    // Memory at addresses and plain facts, whatever the dump's format.
+    ("etw-sessions", &["etl-file"]),
     // Neither module files nor PDBs, whose crate is symstore.
-    ("kernel-snapshot", &["address-map", "etl-file", "mdmp", "pe-image"]),
+    ("kernel-snapshot", &["address-map", "etl-file", "etw-sessions", "mdmp", "pe-image"]),
     // What it needs of dumps are plain values of kernel-snapshot.
-    ("kernel-code", &["address-map", "call-forms", "intel-pt", "kernel-snapshot", "pe-image", "symstore"]),
+    (
+        "kernel-code",
+        &["address-map", "call-forms", "etw-sessions", "intel-pt", "kernel-snapshot", "pe-image", "symstore"],
+    ),
     ("captured-code", &["address-map", "kernel-code", "kernel-snapshot", "mdmp", "pe-image"]),
     // Neither traces nor dumps.
     ("ipt-analysis", &["address-map", "intel-pt"]),
@@ -34,6 +39,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "whole-output",
             "etl-extract",
             "etl-file",
+            "etw-sessions",
             "pe-image",
             "mdmp",
             "intel-pt",
@@ -45,7 +51,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "ipt-analysis",
         ],
     ),
-    ("mkdump-cli", &["etl-extract", "etw-decode", "mkdump", "symstore"]),
+    ("mkdump-cli", &["etl-extract", "etw-decode", "etw-sessions", "mkdump", "symstore"]),
     (
         "acceptance",
         &[
@@ -55,6 +61,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "etl-extract",
             "etl-file",
             "etw-decode",
+            "etw-sessions",
             "pe-image",
             "mdmp",
             "intel-pt",

@@ -72,11 +72,14 @@ pub struct Machine {
     pub memory: BTreeMap<u64, Vec<u8>>,
     /// What drivers left behind the dump.
     pub secondary: Vec<u8>,
+    /// Address of `EtwpDebuggerData`, which the debugger's data have; 0 for none.
+    pub trace_sessions: u64,
 }
 
 /// Offsets and sizes of the made-up build, unlike any real one.
 const PRCB_SIZE: u16 = 0x800;
 const PRCB_THREAD: u16 = 0x18;
+const PRCB_MHZ: u16 = 0x44;
 const PRCB_CONTEXT: u16 = 0x7c0;
 const PROCESS_SIZE: u16 = 0x300;
 const THREAD_SIZE: u16 = 0x400;
@@ -88,8 +91,9 @@ const THREAD_APC_PROCESS: usize = 0xb8;
 /// Offset of `KTHREAD.Process` in this build; it is in no dump, only in the PDB.
 pub const THREAD_PROCESS: usize = 0x220;
 
-/// Where the debugger's data lies, and what it points to.
-const KDBG: u64 = 0xffff_f804_1250_0000;
+/// Where the debugger's data lies.
+pub const KDBG: u64 = 0xffff_f804_1250_0000;
+/// What it points to.
 const PROCESSOR_BLOCK: u64 = 0xffff_f804_1250_1000;
 const CONTEXT: u64 = 0xffff_f804_1250_2000;
 const MODULE_LIST: u64 = 0xffff_f804_1250_3000;
@@ -137,6 +141,7 @@ impl Machine {
             unloaded: vec![("dam.sys".into(), 0xffff_f804_87de_0000, 0xffff_f804_87df_c000)],
             memory,
             secondary: Vec::new(),
+            trace_sessions: 0,
         }
     }
 
@@ -158,10 +163,23 @@ impl Machine {
         asm.finish()
     }
 
+    /// Overwrites memory that is in [`Self::memory`].
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn poke(&mut self, address: u64, bytes: &[u8]) {
+        let (start, block) = self.memory.range_mut(..=address).next_back().expect("memory at the address");
+        let at = (address - start) as usize;
+        block[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
     /// The `KPRCB`.
     pub fn prcb(&self) -> Vec<u8> {
         let mut asm = Asm::new();
         asm.fill(0, PRCB_SIZE.into());
+        if self.trace_sessions != 0 {
+            asm.put(PRCB_MHZ.into(), &3593u32.to_le_bytes());
+        }
         asm.put(PRCB_THREAD.into(), &self.threads[0].address.to_le_bytes());
         asm.put(PRCB_CONTEXT.into(), &CONTEXT.to_le_bytes());
         asm.finish()
@@ -179,7 +197,9 @@ impl Machine {
         let mut asm = Asm::new();
         asm.fill(0, 0x380).put(0, &KDBG.to_le_bytes()).put(8, &KDBG.to_le_bytes());
         asm.put(0x10, b"KDBG").put(0x14, &0x380u32.to_le_bytes());
-        for (at, value) in [(0x18, self.modules[0].base), (0x48, MODULE_LIST), (0x218, PROCESSOR_BLOCK)] {
+        let variables =
+            [(0x18, self.modules[0].base), (0x48, MODULE_LIST), (0x218, PROCESSOR_BLOCK), (0x330, self.trace_sessions)];
+        for (at, value) in variables {
             asm.put(at, &value.to_le_bytes());
         }
         for (at, value) in [
@@ -193,6 +213,9 @@ impl Machine {
             (0x338, PRCB_CONTEXT),
         ] {
             asm.put(at, &value.to_le_bytes());
+        }
+        if self.trace_sessions != 0 {
+            asm.put(0x2b6, &PRCB_MHZ.to_le_bytes());
         }
         asm.finish()
     }

@@ -4,4 +4,5 @@ pub mod kernel;
 pub mod pair;
 pub mod pdb;
 pub mod pdb_symbols;
+pub mod sessions;
 pub mod user;

@@ -41,7 +41,8 @@ fn with_streams(information: &[u8], tpi: &[u8]) -> Vec<u8> {
     asm.finish()
 }
 
-fn type_stream(structures: &[(&str, &[(&str, u16)])]) -> Vec<u8> {
+/// The stream of types.
+pub(super) fn type_stream(structures: &[(&str, &[(&str, u16)])]) -> Vec<u8> {
     let mut records = Asm::new();
     let mut count = 0;
     for (name, members) in structures {

@@ -18,6 +18,21 @@ pub fn symbols(
     publics: &[Symbol<'_>],
     procedures: &[Symbol<'_>],
 ) -> Vec<u8> {
+    file((guid, age), sections, publics, procedures, &[])
+}
+
+/// The same without procedures and with the stream of types given.
+pub(super) fn with_types(guid: [u8; 16], age: u32, sections: &[u32], publics: &[Symbol<'_>], types: &[u8]) -> Vec<u8> {
+    file((guid, age), sections, publics, &[], types)
+}
+
+fn file(
+    (guid, age): ([u8; 16], u32),
+    sections: &[u32],
+    publics: &[Symbol<'_>],
+    procedures: &[Symbol<'_>],
+    types: &[u8],
+) -> Vec<u8> {
     let mut information = Asm::new();
     // Version 7.0, a time stamp, age; then a table of named streams without any: sizes, capacity, two bit vectors.
     information.u32(20_000_404).u32(0x6543_2100).u32(age).bytes(&guid).u32(0).u32(0).u32(1).u32(0).u32(0);
@@ -48,7 +63,7 @@ pub fn symbols(
     }
     // 1 information, 3 debug information, 4 the module's symbols, 5 symbol records, 6 section headers.
     let debug = debug(age, 5, 6, (4, compiled.len()));
-    msf(&[&[], &information.finish(), &[], &debug, &compiled, &records.finish(), &headers.finish()])
+    msf(&[&[], &information.finish(), types, &debug, &compiled, &records.finish(), &headers.finish()])
 }
 
 fn symbol(records: &mut Asm, kind: u16, data: &[u8]) {
