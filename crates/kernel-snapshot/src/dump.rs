@@ -9,6 +9,7 @@ mod identity;
 mod merge;
 mod page_map;
 mod pages;
+mod sessions;
 mod triage;
 mod user;
 
@@ -19,6 +20,7 @@ use crate::snapshot::Snapshot;
 pub use error::{DumpError, DumpErrorKind};
 pub use merge::{Boot, MergeError, MergeErrorKind};
 pub use pages::Pages;
+pub use sessions::{DumpSessions, NoSessions};
 pub(crate) use user::is_kernel_name;
 pub use user::{UserException, UserThread};
 

@@ -12,8 +12,10 @@ use crate::snapshot::{Module, Snapshot};
 /// Virtual memory through the page tables of the system process.
 #[derive(Debug)]
 pub struct Pages<'a> {
-    file: &'a [u8],
+    pub(super) file: &'a [u8],
     runs: Vec<Run>,
+    /// Address of `KdDebuggerDataBlock`; 0 when unknown.
+    pub(super) debugger_data: u64,
     /// Physical address of the top table.
     root: u64,
     /// Stack pointer of the processor that wrote the dump, on x64.
@@ -28,7 +30,13 @@ const MAX_NAME: usize = 2048;
 pub(super) fn open<'a>(file: &'a [u8], header: Header<'a>) -> Result<Dump<'a>, DumpError> {
     let (runs, mut warnings) = page_map::read(file, header.dump_type())?;
     let anchors = header.anchors();
-    let pages = Pages { file, runs, root: anchors.directory_table_base, stack_pointer: stack_pointer(&header) };
+    let pages = Pages {
+        file,
+        runs,
+        debugger_data: anchors.debugger_data_block,
+        root: anchors.directory_table_base,
+        stack_pointer: stack_pointer(&header),
+    };
     let modules = modules(&pages, anchors.ps_loaded_module_list, &mut warnings);
     let kernel_base = modules.first().map(|module| module.base);
     let mut snapshot =
@@ -109,6 +117,16 @@ fn module(pages: &Pages<'_>, entry: u64) -> Option<Module> {
         loaded: None,
         unloaded: None,
     })
+}
+
+impl<'a> Pages<'a> {
+    /// What lies behind the last page, and where.
+    pub(super) fn behind(&self) -> (u64, &'a [u8]) {
+        let end = self.runs.iter().map(|run| run.offset.saturating_add(run.pages.saturating_mul(PAGE))).max();
+        let end = end.unwrap_or(u64::MAX);
+        let rest = usize::try_from(end).ok().and_then(|end| self.file.get(end..)).unwrap_or_default();
+        (end, rest)
+    }
 }
 
 impl Pages<'_> {
