@@ -15,6 +15,7 @@ mod exit;
 mod extract;
 mod ipt;
 mod ipt_input;
+mod sessions;
 mod threads;
 mod values;
 
@@ -24,6 +25,7 @@ pub use events::{EventArgs, EventsCommand};
 pub use extract::ExtractCommand;
 pub use ipt::{IptCommand, SnapshotArgs};
 pub use ipt_input::IptInputArgs;
+pub use sessions::SessionsCommand;
 pub use threads::ThreadsCommand;
 
 const EXAMPLES: &str = "\
@@ -307,6 +309,8 @@ pub enum Command {
     Extract(ExtractCommand),
     /// List the threads of a triage dump
     Threads(ThreadsCommand),
+    /// List the trace sessions that a kernel dump holds, and save their events as traces
+    Sessions(SessionsCommand),
     /// Check a dump against the rules of its format, and compare it with a real one
     Check(CheckCommand),
     /// Do the whole job on built-in data

@@ -170,6 +170,9 @@ fn inputs(cli: &Cli) -> Vec<&Path> {
         }
         Some(Command::Extract(command)) => vec![&command.etl],
         Some(Command::Threads(command)) => command.dumps.iter().chain(&command.pdb).map(PathBuf::as_path).collect(),
+        Some(Command::Sessions(command)) => {
+            std::iter::once(&command.dump).chain(&command.pdb).map(PathBuf::as_path).collect()
+        }
         Some(Command::Check(command)) => {
             std::iter::once(&command.dump).chain(&command.against).map(PathBuf::as_path).collect()
         }
@@ -195,6 +198,9 @@ pub fn check_log(cli: &Cli, log: &Path) -> Result<()> {
             outputs.extend(command.output.as_deref().map(|path| ("--output", path)));
         }
         Some(Command::Extract(command)) => outputs.push(("--output", &command.output)),
+        Some(Command::Sessions(command)) => {
+            outputs.extend(command.save.chunks_exact(2).map(|pair| ("--save", Path::new(&pair[1]))));
+        }
         Some(_) => {}
     }
     outputs.push(("--log", log));

@@ -59,6 +59,32 @@ pub enum Error {
         /// What it is, and what is allowed.
         why: String,
     },
+    /// The source is not a dump whose trace sessions can be listed.
+    #[error("{path}: {why}")]
+    NoSessions {
+        /// The dump.
+        path: PathBuf,
+        /// What it is, and what is allowed.
+        why: String,
+    },
+    /// The layout of the kernel's trace sessions is not known; its PDB says it.
+    #[error("{path}: the layout of this kernel's trace sessions is not known; {}", wanted_pdb(pdb.as_ref()))]
+    UnknownSessions {
+        /// The dump.
+        path: PathBuf,
+        /// The PDB, when the dump names it.
+        pdb: Option<kernel_snapshot::Pdb>,
+        /// What was tried and did not fit.
+        tried: Vec<String>,
+    },
+    /// The PDB given for the kernel cannot be used.
+    #[error("{path}: not the PDB of the dump's kernel")]
+    KernelPdb {
+        /// The PDB.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: crate::pdb::PdbError,
+    },
     /// The PDB given for the kernel does not say where a thread object has its fields.
     #[error("{path}: it does not say where a thread object has its fields")]
     Pdb {
@@ -144,6 +170,16 @@ impl Error {
 pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Which PDB has to be given.
+fn wanted_pdb(pdb: Option<&kernel_snapshot::Pdb>) -> String {
+    match pdb {
+        Some(pdb) => {
+            format!("its PDB says it: {} {}{:X}", pdb.name, pdb.id.guid.to_string().replace('-', ""), pdb.id.age)
+        }
+        None => "its PDB says it, which the dump does not name".into(),
+    }
 }
 
 /// The first few names of modules.

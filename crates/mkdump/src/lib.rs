@@ -39,6 +39,7 @@ pub use jobs::build_dump::{BuildOptions, Format, ListKind, Selection, can_build}
 pub use jobs::check;
 pub use jobs::ipt::analyse::IptOptions;
 pub use jobs::modules::{ListOptions, no_modules, require_kernel_modules, why_no_modules};
+pub use jobs::sessions::{SessionList, SessionListOptions, find_sessions};
 pub use jobs::threads::ThreadListOptions;
 pub use kernel_code as system;
 pub use kernel_code::pdb;
@@ -53,4 +54,4 @@ pub use pe_image::is_kernel_file_name;
 pub use provenance::{PROVENANCE_STREAM, Provenance, SourceFile, UsedFile};
 pub use report::{build, list_modules, list_threads};
 pub use select::{NameFilter, NoMatch, PatternError, Rejection};
-pub use whole_output::{Output, WriteError, remove_unfinished};
+pub use whole_output::{Output, OutputDirectory, WriteError, remove_unfinished};

@@ -16,6 +16,7 @@ mod kernel_layouts;
 mod pe;
 mod ptdump;
 mod ptxed;
+mod sessions;
 
 use std::path::{Path, PathBuf};
 
@@ -44,6 +45,7 @@ const PARTS: &[Part] = &[
     Part { name: "pe", samples: "pe", run: pe::run },
     Part { name: "ptdump", samples: "pt/libipt", run: ptdump::run },
     Part { name: "ptxed", samples: "pt/libipt", run: ptxed::run },
+    Part { name: "sessions", samples: "dumps", run: sessions::run },
 ];
 
 /// `cargo xtask corpus [DIRECTORY] [PART]…`.

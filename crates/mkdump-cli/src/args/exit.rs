@@ -36,6 +36,11 @@ pub const EXTRACT: &str = "Exit codes: 0 the extract is written; 2 it is not, be
 pub const THREADS: &str = "Exit codes: 0 the threads are listed; 2 the source is not a kernel triage dump, or a file \
     cannot be read.";
 
+/// `mkdump sessions`.
+pub const SESSIONS: &str = "Exit codes: 0 the sessions are listed, and saved as asked; 1 the same and, with --strict, \
+    anything is doubtful; 2 the source is not a kernel dump with sessions, the layout of its kernel is not known, no or \
+    more than one session is named so, or a file cannot be read or written.";
+
 /// `mkdump check`.
 pub const CHECK: &str = "Exit codes: 0 no rule is broken and every difference is explained; 1 a rule is broken that \
     some reader minds, a difference is unexplained, or import or retpoline sites have another form than in REAL, so that \

@@ -18,6 +18,7 @@ mod ipt;
 mod modules;
 mod request;
 mod session;
+mod sessions;
 mod threads;
 
 use session::Session;
@@ -53,6 +54,7 @@ pub fn run(cli: Cli) -> Result<Outcome> {
         Some(Command::Request(command)) => request::run(&command, &session),
         Some(Command::Extract(command)) => extract::run(&command, &session),
         Some(Command::Threads(command)) => threads::run(&command, &session),
+        Some(Command::Sessions(command)) => sessions::run(&command, &session),
         Some(Command::Check(command)) => check::run(&command, &session),
         Some(Command::Demo(command)) => demo::run(&command, &session),
         Some(Command::Completions(command)) => documents::completions(command),

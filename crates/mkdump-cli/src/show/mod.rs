@@ -15,6 +15,7 @@ pub mod json;
 pub mod modules;
 pub mod next;
 pub mod request;
+pub mod sessions;
 pub mod summary;
 pub mod table;
 pub mod text;

@@ -4,4 +4,5 @@ pub(crate) mod build_dump;
 pub mod check;
 pub(crate) mod ipt;
 pub(crate) mod modules;
+pub(crate) mod sessions;
 pub(crate) mod threads;

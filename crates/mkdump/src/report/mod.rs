@@ -11,6 +11,7 @@ mod build;
 pub mod ipt;
 mod modules;
 mod overrides;
+mod sessions;
 mod threads;
 
 pub use crate::hex::Hex;
@@ -20,6 +21,9 @@ pub use build::{
 };
 pub use modules::{FileStatus, ModuleReport, ModulesReport, PdbReport, list_modules};
 pub use overrides::{OverrideReport, OverrideSites};
+pub use sessions::{
+    BufferReport, FoundReport, IptSettingsReport, LeftOutReport, SavedReport, SessionReport, SessionsReport, SiloReport,
+};
 pub use threads::{LayoutReport, ThreadReport, ThreadsReport, list_threads};
 
 /// The version of all reports: it grows when a member is removed, or comes to mean something else. New members do not
