@@ -11,7 +11,8 @@
 //! Of all others it gives id, version and the payload's bytes. Text is given as the payload has it; whoever shows it has to
 //! care for characters that drive a terminal.
 //!
-//! A [`Selection`] says which events are wanted, reads a trace in order of time and counts its kinds.
+//! A [`Selection`] says which events are wanted, reads a trace in order of time and counts its kinds; [`Decoder::before`] gives
+//! what came before a moment.
 //!
 //! # Example
 //! ```
@@ -43,6 +44,7 @@
 //! and names 256; a manifest has at most 16 MiB and 500,000 elements.
 #![forbid(unsafe_code)]
 
+mod before;
 mod captures;
 mod count;
 mod decoder;
@@ -59,6 +61,7 @@ mod typed;
 mod value;
 mod wer_kernel;
 
+pub use before::Moment;
 pub use captures::{Capture, Captures};
 pub use count::{KindCount, KindCounts};
 pub use decoder::{Decoded, Decoder, EventName, EventNumber};

@@ -25,7 +25,7 @@ pub struct Listed<'e> {
 }
 
 impl<'e> Listed<'e> {
-    fn new(event: &Event<'e>, decoded: Decoded<'e>, clock: Clock) -> Self {
+    pub(crate) fn new(event: &Event<'e>, decoded: Decoded<'e>, clock: Clock) -> Self {
         let (process, [thread, other]) = owner(event);
         // A context switch is of two threads; only its header can say which one logged it.
         let thread = if other.is_some() { event.thread.filter(|id| *id != u32::MAX) } else { thread };

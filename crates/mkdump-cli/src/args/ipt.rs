@@ -40,11 +40,15 @@ pub struct IptCommand {
     /// Print the executed code in order, by module and offset, with names where PDBs are at hand
     #[arg(long)]
     pub trace_flow: bool,
+    /// Show the last N events before each snapshot, of its thread and on its processor, a line for each
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(conflicts_with_all = ["trace_flow", "calls", "folded", "functions", "json", "from_dump"])]
+    pub context: Option<u16>,
     /// Which calls.
     #[command(flatten)]
     pub calls: CallArgs,
     /// Say how the trace's Intel PT events are made, for a report about a trace that is misread: no names, no paths, no data
-    #[arg(long, conflicts_with_all = ["trace_flow", "calls", "folded", "functions", "evidence", "json", "strict", "modules"])]
+    #[arg(long, conflicts_with_all = ["trace_flow", "calls", "folded", "functions", "evidence", "context", "json", "strict", "modules"])]
     pub diagnose: bool,
     /// Exit with 1 when the packets cannot be followed well, so that the result is not to be believed
     #[arg(long)]

@@ -16,6 +16,7 @@ use crate::show::next::{Job, Next};
 use crate::show::{ipt, width};
 
 mod calls;
+mod context;
 mod stream;
 
 /// Shows what the data says, or the flow.
@@ -63,6 +64,9 @@ pub fn run(command: &IptCommand, session: &Session) -> Result<Outcome> {
     }
     if !command.json {
         print(&ipt::report(&report, session.talk.verbose, width::stdout()))?;
+        if let Some(most) = command.context {
+            print(&context::text(most.into(), &source, &reading, &report)?)?;
+        }
         session.suggest(&after_report(command, &report));
     }
     Ok(outcome)

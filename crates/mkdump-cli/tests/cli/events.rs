@@ -183,3 +183,18 @@ fn a_closed_pipe_is_silent() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 }
+
+#[test]
+fn what_came_before_a_snapshot() {
+    let work = workplace();
+    let found = run(work.path(), "ipt --etl trace.etl --modules modules --no-cache --context 2 --snapshot 0,1");
+    assert_eq!(found.code, 0, "{}", found.stderr);
+    let (_, before) = found.stdout.split_once("\nbefore snapshot 0\n").unwrap();
+    let lines: Vec<&str> = before.lines().collect();
+    assert_eq!(lines.len(), 4, "{before}");
+    assert!(lines[1].contains("cpu0   4.28        Thread ThreadDCStart  pid: 8, tid: 112"), "{before}");
+    assert_eq!(lines[3], "before snapshot 1: no events");
+    for words in ["--context 0", "--context 2 --json", "--context 2 --calls"] {
+        assert_eq!(run(work.path(), &format!("ipt --etl trace.etl --modules modules {words}")).code, 2, "{words}");
+    }
+}
