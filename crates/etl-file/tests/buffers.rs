@@ -175,17 +175,17 @@ fn the_end_of_a_file_is_damage_unless_it_is_zero() {
         let case = |name: &str| format!("{:?}, {name}", trace.compression);
         let sound = trace.finish();
         let (bounds, end) = (bounds(&sound), sound.len());
-        // What follows the last buffer, in halves of a buffer.
-        for halves in 1..6 {
+        // What follows the last buffer: parts of buffers, and lengths that are no multiple of anything.
+        for length in [BUFFER / 2, BUFFER - 1, BUFFER, BUFFER + 5, 2 * BUFFER, 2 * BUFFER + 33] {
             let mut file = sound.clone();
-            file.resize(end + halves * BUFFER / 2, 0);
-            check(&case("zeros"), &file, COUNT, &[(end, file.len() - end, RESERVED)]);
+            file.resize(end + length, 0);
+            check(&case("zeros"), &file, COUNT, &[(end, length, RESERVED)]);
+            file[end + length - 1] = 1;
+            check(&case("zeros but for the last byte"), &file, COUNT, &[(end, length, NO_HEADER)]);
+            file[end + BUFFER / 2 - 1..].fill(0xa5);
+            check(&case("zeros and garbage"), &file, COUNT, &[(end, length, NO_HEADER)]);
             file[end..].fill(0xa5);
-            check(&case("garbage"), &file, COUNT, &[(end, file.len() - end, NO_HEADER)]);
-            file[end..end + BUFFER / 2].fill(0);
-            if halves > 1 {
-                check(&case("zeros and garbage"), &file, COUNT, &[(end, file.len() - end, NO_HEADER)]);
-            }
+            check(&case("garbage"), &file, COUNT, &[(end, length, NO_HEADER)]);
         }
         // The last buffers without their headers, and with zeros behind them.
         for lost in 1..4 {
