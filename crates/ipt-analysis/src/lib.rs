@@ -15,12 +15,14 @@
 //! | [`transfers`] | which calls and returns does the flow make? |
 //! | [`calls`] | which function called which? |
 //! | [`functions`] | how often was each entered, and how many instructions ran in it? |
+//! | [`coverage`] | which code ran at all? |
 //! | [`word28`] | what does the event's last field mean? |
 //! | [`quality`] | is that to be believed? |
 #![forbid(unsafe_code)]
 
 pub mod calls;
 pub mod choose;
+pub mod coverage;
 pub mod executed;
 pub mod flow;
 pub mod functions;

@@ -23,7 +23,7 @@ pub use check::CheckCommand;
 pub use documents::{CompletionsCommand, DemoCommand, ManCommand};
 pub use events::{EventArgs, EventsCommand};
 pub use extract::ExtractCommand;
-pub use ipt::{IptCommand, SnapshotArgs};
+pub use ipt::{CoverageFormat, IptCommand, SnapshotArgs};
 pub use ipt_input::IptInputArgs;
 pub use sessions::SessionsCommand;
 pub use threads::ThreadsCommand;

@@ -28,6 +28,7 @@ pub fn generated(seed: u64, threads: usize) -> (Program, Run) {
 /// Starts and ends of code, ascending, with the functions in it.
 pub struct Functions(Vec<(u64, u64, Vec<u64>)>);
 
+#[allow(dead_code, reason = "some tests use a part")]
 impl Functions {
     /// The functions of a program; a page of retpoline stubs counts as one.
     pub fn of(program: &Program) -> Self {

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use mkdump::report::ipt::SymbolPattern;
 
 use super::values::{id, level, range, seconds, symbol};
@@ -48,7 +48,7 @@ pub struct IptCommand {
     #[command(flatten)]
     pub calls: CallArgs,
     /// Say how the trace's Intel PT events are made, for a report about a trace that is misread: no names, no paths, no data
-    #[arg(long, conflicts_with_all = ["trace_flow", "calls", "folded", "functions", "evidence", "context", "json", "strict", "modules"])]
+    #[arg(long, conflicts_with_all = ["trace_flow", "calls", "folded", "functions", "coverage", "evidence", "context", "json", "strict", "modules"])]
     pub diagnose: bool,
     /// Exit with 1 when the packets cannot be followed well, so that the result is not to be believed
     #[arg(long)]
@@ -80,6 +80,22 @@ pub struct CallArgs {
     /// Write the stacks of all calls with their instructions, a line for each, as flame graph tools read them
     #[arg(long, value_name = "FILE", conflicts_with_all = ["trace_flow", "evidence"])]
     pub folded: Option<PathBuf>,
+    /// Write which code ran, a basic block for each entry, as coverage tools read it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["trace_flow", "evidence", "calls", "functions", "folded", "context", "json"])]
+    pub coverage: Option<PathBuf>,
+    /// How the file of --coverage is written
+    #[arg(long, value_enum, default_value_t = CoverageFormat::Drcov, value_name = "FORMAT", requires = "coverage")]
+    pub coverage_format: CoverageFormat,
+}
+
+/// Forms of coverage files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum CoverageFormat {
+    /// The log of DynamoRIO's drcov, version 2, for Lighthouse and others.
+    #[default]
+    Drcov,
+    /// Text: module+offset, a line for each block.
+    Offsets,
 }
 
 /// Which snapshots: those for which everything given holds.

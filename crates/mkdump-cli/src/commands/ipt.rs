@@ -17,6 +17,7 @@ use crate::show::{ipt, width};
 
 mod calls;
 mod context;
+mod coverage;
 mod stream;
 
 /// Shows what the data says, or the flow.
@@ -46,6 +47,9 @@ pub fn run(command: &IptCommand, session: &Session) -> Result<Outcome> {
     }
     if command.calls.functions {
         return calls::functions(command, &reading, &options, session);
+    }
+    if let Some(path) = &command.calls.coverage {
+        return coverage::run(command, path, &reading, &options, session);
     }
     let report = analyse(&reading, &options, &session.bars)?;
     session.finish(&report.warnings);

@@ -4,6 +4,7 @@ pub(crate) mod analyse;
 pub(crate) mod calls;
 pub(crate) mod chosen;
 pub(crate) mod closure;
+pub(crate) mod covered;
 pub(crate) mod execution;
 pub(crate) mod function_sums;
 pub(crate) mod functions;

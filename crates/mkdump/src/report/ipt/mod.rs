@@ -10,6 +10,7 @@ use crate::jobs::ipt::chosen::Chosen;
 
 mod analysis;
 mod calls;
+mod coverage;
 mod diagnose;
 mod flow;
 mod functions;
@@ -18,6 +19,7 @@ pub use analysis::analyse;
 pub use calls::{
     CallEntry, CallKind, CallsChoice, CallsReport, CallsSummary, SymbolPattern, debugger_name, trace_calls,
 };
+pub use coverage::{CoverageReport, CoveredModule, cover, write_drcov, write_offsets};
 pub use diagnose::diagnose;
 pub use flow::{FlowEntry, FlowReport, FlowSummary, MissingModule, PlaceReport, trace_flow};
 pub use functions::{FunctionModule, FunctionReport, FunctionsReport, UnknownCalls, list_functions};
