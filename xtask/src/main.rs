@@ -55,7 +55,7 @@ const TASKS: &[Task] = &[
     Task {
         name: "sessions",
         run: Run::Acceptance,
-        help: "trace sessions in dumps of compiled kernels, as ntoseye and Microsoft's engines see them [--all] [DIRECTORY]",
+        help: "trace sessions in dumps of compiled kernels: mkdump, ntoseye, Microsoft's engines [--all] [DIRECTORY]",
     },
     Task { name: "browser", run: Run::Acceptance, help: "the HTML report in headless Chromium [--pictures]" },
     Task {

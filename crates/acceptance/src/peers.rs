@@ -5,7 +5,7 @@
 //! be wrong alone. What dissect.etl is known not to read is in the table with the reason. The real traces are
 //! compared too, where they are at hand.
 
-mod etl_parser;
+pub mod etl_parser;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

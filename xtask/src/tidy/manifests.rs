@@ -12,6 +12,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("mdmp", &[]),
     ("intel-pt", &[]),
     ("testkit", &[]),
+    ("session-kernels", &["testkit"]),
     ("address-map", &[]),
     ("whole-output", &[]),
     ("call-forms", &["intel-pt"]),
@@ -73,6 +74,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "ipt-analysis",
             "mkdump",
             "mkdump-cli",
+            "session-kernels",
             "testkit",
             "xtask",
         ],
@@ -87,8 +89,8 @@ const LIBRARY_NAMES: &[(&str, &str)] = &[("rust-lzxpress", "lzxpress")];
 /// What belongs to programs: argument parsing, errors without a type, progress bars. Libraries must not use it.
 const OF_PROGRAMS: &[&str] = &["clap", "anyhow", "indicatif"];
 
-/// The crates that are programs.
-const PROGRAMS: &[&str] = &["mkdump-cli", "acceptance", "mutants", "xtask"];
+/// The crates that are programs, or parts of one.
+const PROGRAMS: &[&str] = &["mkdump-cli", "acceptance", "session-kernels", "mutants", "xtask"];
 
 /// One dependency of a manifest.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]

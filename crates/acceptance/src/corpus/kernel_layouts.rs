@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use xtask::outcome::Outcome;
 
-use crate::sessions::layouts::{self, Layout};
+use session_kernels::layouts::{self, Layout};
 
 /// The kernel of the triage dump.
 const DUMPED: (&str, &str) = ("19041.804", "5278AFF86C341677D7D7835C85B7B8441");
@@ -16,7 +16,7 @@ const DUMPED: (&str, &str) = ("19041.804", "5278AFF86C341677D7D7835C85B7B8441");
 /// A block of tab-separated columns: the cells of each row by the heads.
 type Rows = Vec<BTreeMap<String, String>>;
 
-/// Compares the tables with the dump's kernel, and with `sessions/layouts.tsv`.
+/// Compares the tables with the dump's kernel, and with `session-kernels/src/layouts.tsv`.
 pub fn run(data: &Path) -> Result<Outcome> {
     let vectors = data.join("../specs/vectors");
     let mut outcome = Outcome::default();

@@ -7,9 +7,9 @@ use anyhow::Result;
 use xtask::outcome::Outcome;
 
 use super::kernel::Made;
-use super::truth::{BUFFER_SIZE, State};
 use crate::debugger::check::{Check, Suite, address};
 use crate::debugger::rig::{Rig, windows_path};
+use session_kernels::truth::{BUFFER_SIZE, State};
 
 /// Opens a dump in both engines, and asks for each session and each buffer.
 pub fn check(rig: &Rig, place: &str, made: &Made, dump: &Path, outcome: &mut Outcome) -> Result<()> {
@@ -65,11 +65,11 @@ fn number(value: u32) -> String {
 }
 
 /// The first and the last link of a session's list.
-fn ends(made: &Made, session: &super::truth::Session) -> Result<(u64, u64)> {
+fn ends(made: &Made, session: &session_kernels::truth::Session) -> Result<(u64, u64)> {
     let link = |index: usize| -> Result<u64> {
         Ok(match session.ring {
-            super::truth::Ring::Direct => made.buffer(session, index)? + 0x38,
-            super::truth::Ring::Nodes => made.address(&format!("{}Node{index}", session.symbol))? + 0x10,
+            session_kernels::truth::Ring::Direct => made.buffer(session, index)? + 0x38,
+            session_kernels::truth::Ring::Nodes => made.address(&format!("{}Node{index}", session.symbol))? + 0x10,
         })
     };
     Ok((link(0)?, link(session.buffers.len() - 1)?))

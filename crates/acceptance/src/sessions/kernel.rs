@@ -13,10 +13,10 @@ use testkit::dump::kernel::Mapped;
 use xtask::program;
 use xtask::tools::{self, Found};
 
-use super::layouts::Kernel;
-use super::source;
-use super::truth::{self, Session};
 use crate::system::{self, Image};
+use session_kernels::layouts::Kernel;
+use session_kernels::source;
+use session_kernels::truth::{self, Session};
 
 /// Where every kernel is loaded.
 pub const BASE: u64 = 0xffff_f800_1000_0000;
@@ -40,6 +40,15 @@ impl Compiler {
         let linkers = ["lld-link-16", "lld-link-19", "lld-link-18", "lld-link-17", "lld-link"];
         Ok(tools::need(&linkers, "lld-16")?.map(|link| Compiler { clang, link }))
     }
+}
+
+/// What the PDB of a kernel holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pdb {
+    /// Symbols and types.
+    Whole,
+    /// Public symbols alone.
+    PublicOnly,
 }
 
 /// A kernel that was made: its files, and where things lie in it.
@@ -80,12 +89,21 @@ impl Made {
         let context = self.context(session)?;
         Ok(self.kernel.context.get(member).map(|offset| context + u64::from(*offset)))
     }
+
+    /// The address of the array of contexts.
+    pub fn array(&self) -> Result<u64> {
+        if self.kernel.has_inline_array() {
+            let offset = self.kernel.silo["WmipLoggerContext"];
+            return Ok(self.address("HostState")? + u64::from(offset));
+        }
+        self.address(if self.kernel.has_array_pointer() { "Contexts" } else { "WmipLoggerContext" })
+    }
 }
 
 /// Compiles and links a kernel into a directory of its own below `work`.
-pub fn make(compiler: &Compiler, kernel: &Kernel, work: &Path) -> Result<Made> {
+pub fn make(compiler: &Compiler, kernel: &Kernel, pdb: Pdb, work: &Path) -> Result<Made> {
     let sessions = truth::sessions();
-    let name = kernel.name();
+    let name = kernel.name() + if pdb == Pdb::PublicOnly { "-public" } else { "" };
     let objects = work.join("obj").join(&name);
     let dir = work.join("files").join(&name);
     for made in [&objects, &dir] {
@@ -97,7 +115,9 @@ pub fn make(compiler: &Compiler, kernel: &Kernel, work: &Path) -> Result<Made> {
     std::fs::write(objects.join("ntoskrnl.c"), source::generate(kernel, &sessions)?)?;
     let mut clang = Command::new(&compiler.clang);
     clang.current_dir(&objects).args(["--target=x86_64-pc-windows-msvc", "-ffreestanding", "-fshort-wchar"]);
-    clang.args(["-g", "-gcodeview"]);
+    if pdb == Pdb::Whole {
+        clang.args(["-g", "-gcodeview"]);
+    }
     // Sums of addresses are no constants to the standard, and the compiler takes them.
     clang.args(["-Wno-microsoft-anon-tag", "-Wno-pragma-pack", "-c", "ntoskrnl.c", "-o", "ntoskrnl.obj"]);
     quietly(&mut clang)?;

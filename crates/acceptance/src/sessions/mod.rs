@@ -2,28 +2,34 @@
 //! a debugger of others and Microsoft's engines must find in it what the C file says.
 
 mod engines;
+mod hostile;
 mod kernel;
-pub mod layouts;
 mod ntoseye;
+mod product;
 mod saved;
 mod seen;
-mod source;
-mod truth;
+mod traces;
+mod withheld;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
+use session_kernels::layouts;
 use xtask::outcome::Outcome;
 use xtask::paths;
 
-use self::kernel::{Compiler, Made};
+use self::kernel::{Compiler, Made, Pdb};
 use self::ntoseye::Ntoseye;
+use self::product::Way;
 use crate::debugger::rig;
 
 /// The dumps that Microsoft's engines are asked about without `--all`: one of each kind, of the oldest layout with an array
 /// in the silo state, and of the newest.
 const IN_ENGINES: [(&str, &str); 2] = [("14393-c14393-s10586", "full"), ("22000-c22000b-s22000", "bitmap")];
+
+/// The kernel that is damaged.
+const DAMAGED: &str = "19041-c19041b-s18362b";
 
 /// The two kinds of dumps.
 const FORMS: [&str; 2] = ["full", "bitmap"];
@@ -58,7 +64,7 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
     let mut kernels = Vec::new();
     let start = Instant::now();
     for kernel in layouts::kernels()? {
-        let made = kernel::make(&compiler, &kernel, &work)?;
+        let made = kernel::make(&compiler, &kernel, Pdb::Whole, &work)?;
         let machine = kernel::machine(&made)?;
         for (form, dump) in FORMS.into_iter().zip([machine.full(), machine.bitmap()]) {
             std::fs::write(dump_path(&work, &made, form), dump)?;
@@ -66,7 +72,12 @@ pub fn run(arguments: &[String]) -> Result<Outcome> {
         kernels.push(made);
     }
     println!("{} kernels compiled and dumped in {:.1} s", kernels.len(), start.elapsed().as_secs_f64());
-    by_ntoseye(&work, &kernels, &mut outcome)?;
+    let mut saved = by_product(&compiler, &work, &kernels, &mut outcome)?;
+    if let Some(made) = kernels.iter().find(|made| made.kernel.name() == DAMAGED) {
+        hostile::check(made, &work, &mut outcome)?;
+    }
+    by_ntoseye(&work, &kernels, &mut saved, &mut outcome)?;
+    traces::check(&saved, &mut outcome)?;
     by_engines(&work, &kernels, all, &mut outcome)?;
     Ok(outcome)
 }
@@ -75,8 +86,47 @@ fn dump_path(work: &Path, made: &Made, form: &str) -> PathBuf {
     work.join("dumps").join(format!("{}-{form}.dmp", made.kernel.name()))
 }
 
+/// Every kernel, by every way to its layout.
+fn by_product(compiler: &Compiler, work: &Path, kernels: &[Made], outcome: &mut Outcome) -> Result<Vec<PathBuf>> {
+    let start = Instant::now();
+    let mut saved = Vec::new();
+    for made in kernels {
+        let name = made.kernel.name();
+        let mut check = |dump: &Path, pdb: Option<&Path>, way| {
+            let file = dump.file_stem().unwrap_or_default().to_string_lossy();
+            let traces = work.join("traces").join(&*file);
+            let checked = std::fs::create_dir_all(&traces)
+                .map_err(Into::into)
+                .and_then(|()| product::check(made, (&file, dump), pdb, way, &traces, outcome));
+            match checked {
+                Ok(files) => saved.extend(files),
+                Err(error) => outcome.add_failure(format!("{error:#}")),
+            }
+        };
+        for form in FORMS {
+            let dump = dump_path(work, made, form);
+            check(&dump, Some(&made.dir.join("ntkrnlmp.pdb")), Way::Pdb);
+            check(&dump, None, Way::DebuggerData);
+        }
+        if let Some(machine) = withheld::known_kernel(made)? {
+            let dump = work.join("dumps").join(name.clone() + "-known.dmp");
+            std::fs::write(&dump, machine.bitmap())?;
+            check(&dump, None, Way::KnownKernel);
+        }
+        // 10240 has its contexts in a global of their own; nothing there could confirm a layout.
+        if made.kernel.has_silo_array() {
+            let public = kernel::make(compiler, &made.kernel, Pdb::PublicOnly, work)?;
+            let dump = work.join("dumps").join(name + "-probing.dmp");
+            std::fs::write(&dump, withheld::unknown_table(&public)?.bitmap())?;
+            check(&dump, Some(&public.dir.join("ntkrnlmp.pdb")), Way::Probing);
+        }
+    }
+    println!("mkdump sessions: {} kernels, {:.1} s", kernels.len(), start.elapsed().as_secs_f64());
+    Ok(saved)
+}
+
 /// Every kernel that ntoseye knows, in both kinds of dumps.
-fn by_ntoseye(work: &Path, kernels: &[Made], outcome: &mut Outcome) -> Result<()> {
+fn by_ntoseye(work: &Path, kernels: &[Made], saved: &mut Vec<PathBuf>, outcome: &mut Outcome) -> Result<()> {
     let ntoseye = match ntoseye::find(work)? {
         Ok(ntoseye) => ntoseye,
         Err(reason) => {
@@ -90,8 +140,9 @@ fn by_ntoseye(work: &Path, kernels: &[Made], outcome: &mut Outcome) -> Result<()
         for form in FORMS {
             let place = format!("{} {form}", made.kernel.name());
             let traces = work.join("traces").join(format!("{}-{form}", made.kernel.name()));
-            if let Err(error) = ntoseye.check(&place, made, &dump_path(work, made, form), &traces, outcome) {
-                outcome.add_failure(format!("{place}, ntoseye: {error:#}"));
+            match ntoseye.check(&place, made, &dump_path(work, made, form), &traces, outcome) {
+                Ok(files) => saved.extend(files),
+                Err(error) => outcome.add_failure(format!("{place}, ntoseye: {error:#}")),
             }
         }
     }

@@ -48,7 +48,15 @@ impl Ntoseye {
     }
 
     /// Judges a dump: the list, the buffers, and the traces it saves, which are left in `traces`.
-    pub fn check(&self, place: &str, made: &Made, dump: &Path, traces: &Path, outcome: &mut Outcome) -> Result<()> {
+    /// Those with events are returned.
+    pub fn check(
+        &self,
+        place: &str,
+        made: &Made,
+        dump: &Path,
+        traces: &Path,
+        outcome: &mut Outcome,
+    ) -> Result<Vec<PathBuf>> {
         std::fs::create_dir_all(traces)?;
         let files: Vec<PathBuf> =
             made.sessions.iter().map(|session| traces.join(format!("ntoseye-{}.etl", session.id))).collect();
@@ -72,14 +80,13 @@ impl Ntoseye {
             }
         }
         seen::judge(&format!("{place}, ntoseye"), &seen::expected(made)?, &found, outcome);
-        for (session, file) in made.sessions.iter().zip(&files) {
-            // It refuses to save a session without events.
-            if session.events().is_empty() {
-                continue;
-            }
-            saved::judge(&format!("{place}, saved by ntoseye"), session, file, outcome);
+        let mut saved = Vec::new();
+        // A session without events has nothing to compare.
+        for (session, file) in made.sessions.iter().zip(files).filter(|(session, _)| !session.events().is_empty()) {
+            saved::judge(&format!("{place}, saved by ntoseye"), session, &file, outcome);
+            saved.push(file);
         }
-        Ok(())
+        Ok(saved)
     }
 
     /// Runs commands on a dump, and gives the answer to each.

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use xtask::outcome::Outcome;
 
-use super::truth::{BUFFER_SIZE, HEADER, Session};
+use session_kernels::truth::{BUFFER_SIZE, HEADER, Session};
 
 /// A saved trace.
 #[derive(Debug)]

@@ -52,8 +52,8 @@ impl fmt::Debug for SeenBuffer {
 
 /// What the C file says.
 pub fn expected(made: &Made) -> Result<Vec<Seen>> {
-    let session = |session: &super::truth::Session| -> Result<Seen> {
-        let buffer = |(index, buffer): (usize, &super::truth::Buffer)| -> Result<SeenBuffer> {
+    let session = |session: &session_kernels::truth::Session| -> Result<Seen> {
+        let buffer = |(index, buffer): (usize, &session_kernels::truth::Buffer)| -> Result<SeenBuffer> {
             let address = made.buffer(session, index)?;
             let (processor, sequence, end) = (buffer.processor, buffer.sequence, buffer.end());
             Ok(SeenBuffer { address, processor, sequence, end })

@@ -12,7 +12,7 @@ struct _KLDR_DATA_TABLE_ENTRY KernelEntry = {
 };
 struct _LIST_ENTRY PsLoadedModuleList = { &KernelEntry.InLoadOrderLinks, &KernelEntry.InLoadOrderLinks };
 struct _LIST_ENTRY PsActiveProcessHead = { &PsActiveProcessHead, &PsActiveProcessHead };
-extern u64 KdDebuggerDataBlock[0x70];
+extern u64 KdDebuggerDataBlock[0x70] __attribute__((aligned(4096)));
 void *KdpDebuggerDataListHead[2] = { KdDebuggerDataBlock, KdDebuggerDataBlock };
 struct { u16 Major, Minor; u32 Protocol; u16 Machine; u8 Rest[6]; void *KernBase, *Modules, **Data; } KdVersionBlock = {
     0xf, BUILD, 0x00010006, 0x8664, { 0 }, __ImageBase, &PsLoadedModuleList, KdpDebuggerDataListHead

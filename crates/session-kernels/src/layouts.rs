@@ -47,6 +47,11 @@ impl Kernel {
         self.silo.contains_key("WmipLoggerContext")
     }
 
+    /// Whether the silo state leads to the contexts. Windows 10 had them in a global first.
+    pub fn has_silo_array(&self) -> bool {
+        self.has_array_pointer() || self.has_inline_array()
+    }
+
     /// Elements of the array of contexts.
     pub fn slots(&self) -> u32 {
         if self.build() >= 22000 { 80 } else { 64 }

@@ -122,7 +122,10 @@ impl Buffer {
         match self.state {
             State::Unused | State::Current => (0, self.end()),
             State::Flushed => (self.end(), BUFFER_SIZE + self.end()),
-            State::Full(size) => (self.end(), self.end() + size),
+            State::Full(size) => {
+                assert!(self.end() + size > BUFFER_SIZE, "an event of {size} bytes fits");
+                (self.end(), self.end() + size)
+            }
         }
     }
 
@@ -161,11 +164,11 @@ fn circular() -> Session {
     let thread = |index: i64| {
         Payload::Thread { opcode: 1, pid: 4, tid: index as u32, name: String::new() }.event(tick(index), 8)
     };
-    let older = (0..12).map(|index| image(index, 0x1403)).collect();
+    let older = (0..48).map(|index| image(index, 0x1403)).collect();
     // The event that did not fit is the first of the buffer after it.
-    let newer: Vec<Event> = (12..20).map(thread).chain([image(20, 0x030a), image(21, 0x1402)]).collect();
+    let newer: Vec<Event> = (50..58).map(thread).chain([image(60, 0x030a), image(61, 0x1402)]).collect();
     let did_not_fit = newer[0].encode().len() as u32;
-    let last = (30..35).map(thread).collect();
+    let last = (70..75).map(thread).collect();
     Session {
         id: 2,
         symbol: "LogA",

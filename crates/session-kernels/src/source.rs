@@ -165,7 +165,7 @@ fn silo(c: &mut String, kernel: &Kernel) -> Result<()> {
     set("EtwpSecurityLoggers", "{ 3 }")?;
     set("EtwpSecurityProviderPID", "812")?;
     c.push_str("};\n");
-    if kernel.has_inline_array() || kernel.has_array_pointer() {
+    if kernel.has_silo_array() {
         c.push_str("struct _ETW_SILODRIVERSTATE *EtwpHostSiloState = &HostState;\n");
     }
     Ok(())
@@ -370,7 +370,7 @@ fn globals(c: &mut String, kernel: &Kernel) -> Result<()> {
     let (array, state) = match () {
         () if kernel.has_inline_array() => ("HostState.WmipLoggerContext", "&HostState"),
         () if kernel.has_array_pointer() => ("Contexts", "&HostState"),
-        () => ("WmipLoggerContext", "0"),
+        () => ("WmipLoggerContext", "&HostState"),
     };
     writeln!(
         c,
