@@ -185,7 +185,8 @@ impl Reading<'_> {
         for (address, header) in ring.buffers {
             match header.skip() {
                 Some(skip) => session.left_out.add(skip),
-                None if !self.budget.take(header.end() - HEADER) => {
+                // Counted as a whole: a saved trace has whole buffers.
+                None if header.end() > HEADER && !self.budget.take(size) => {
                     let found = "more bytes in buffers than the dump has";
                     self.warnings.push(Warning::at(address, "buffer", found, "buffers that do not overlap"));
                     session.left_out.unreadable += 1;

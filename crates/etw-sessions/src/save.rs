@@ -36,6 +36,10 @@ pub struct SaveError(Problem);
 enum Problem {
     #[error("nothing says which time belongs to the ticks of the session's clock: the kernel's PDB does")]
     NoReference,
+    #[error(
+        "{buffers} buffers of {size:#x} bytes for events of {bytes:#x} bytes: allowed is 1 GiB, or 64 times the events"
+    )]
+    TooSparse { buffers: u64, size: u32, bytes: u64 },
     #[error(transparent)]
     Write(#[from] write::Error),
 }
@@ -46,6 +50,9 @@ enum Problem {
 pub enum SaveErrorKind {
     /// The time that belongs to a tick of the session's clock is not known.
     NoReference,
+    /// The trace would be far larger than its events: a copy behind a dump cuts buffers at their data's end, and may
+    /// claim any size of buffers.
+    TooSparse,
     /// The trace cannot be written.
     Write,
 }
@@ -55,6 +62,7 @@ impl SaveError {
     pub fn kind(&self) -> SaveErrorKind {
         match self.0 {
             Problem::NoReference => SaveErrorKind::NoReference,
+            Problem::TooSparse { .. } => SaveErrorKind::TooSparse,
             Problem::Write(_) => SaveErrorKind::Write,
         }
     }
@@ -68,6 +76,8 @@ impl<E: Into<Problem>> From<E> for SaveError {
 
 /// Mode bits of a session that delivers while it runs; a file on a disk has none of them.
 const NOT_WRITTEN: u32 = 0x00c0_0100;
+/// Larger files must consist of events to some part.
+const SPARSE: u64 = 1 << 30;
 /// One set of buffers for all processors.
 const ONE_SET: u32 = 0x1000_0000;
 /// The maximum file size is in KiB.
@@ -85,6 +95,10 @@ pub fn save<W: Write>(
 ) -> Result<(W, Saved), SaveError> {
     let reference = session.reference.ok_or(Problem::NoReference)?;
     let mut buffers: Vec<_> = session.buffers.iter().filter(|buffer| buffer.events > 0).collect();
+    let (count, size, bytes) = (buffers.len() as u64 + 1, session.buffer_size, session.bytes());
+    if count * u64::from(size) > SPARSE.max(64 * bytes) {
+        return Err(Problem::TooSparse { buffers: count, size, bytes }.into());
+    }
     // Buffers without a time keep the order of the kernel's list, in front.
     buffers.sort_by_key(|buffer| buffer.first);
     let mut plan = Plan::new(log_header(session, machine, reference, buffers.len() as u64 + 1), Packing::Plain);

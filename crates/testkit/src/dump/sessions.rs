@@ -5,8 +5,10 @@
 
 mod copied;
 mod place;
+mod sample;
 
 pub use copied::{copied, secondary};
+pub use sample::sample;
 
 use super::kernel::Machine;
 use super::{pdb, pdb_symbols};
