@@ -14,6 +14,7 @@ use crate::snapshot::{OsVersion, Snapshot};
 mod dumps;
 mod error;
 mod etl;
+mod in_dump;
 mod losses;
 mod recording;
 
@@ -24,6 +25,8 @@ pub use recording::OtherRecording;
 #[derive(Debug)]
 pub struct Source {
     kind: Kind,
+    /// Traces in a dump.
+    in_dump: in_dump::Traces,
 }
 
 #[derive(Debug)]
@@ -137,13 +140,13 @@ impl Source {
     /// together is found out when they are read.
     pub fn open_etls(paths: &[PathBuf]) -> Result<Self, SourceError> {
         let traces: Vec<_> = paths.iter().map(|path| FileBytes::open(path)).collect::<Result<_, _>>()?;
-        Ok(Self { kind: Kind::Etl(traces) })
+        Ok(Self { kind: Kind::Etl(traces), in_dump: in_dump::Traces::new() })
     }
 
     /// Opens a Windows dump, or several triage dumps of one boot.
     pub fn open_dumps(paths: &[PathBuf]) -> Result<Self, SourceError> {
         let dumps: Vec<_> = paths.iter().map(|path| FileBytes::open(path)).collect::<Result<_, _>>()?;
-        Ok(Self { kind: Kind::Dumps(dumps) })
+        Ok(Self { kind: Kind::Dumps(dumps), in_dump: in_dump::Traces::new() })
     }
 
     /// The traces, their headers read; none for a dump.
@@ -191,7 +194,13 @@ impl Source {
     pub fn read(&self, wanted: Wanted, progress: &dyn Progress) -> Result<Reading<'_>, SourceError> {
         match &self.kind {
             Kind::Etl(traces) => etl::read(traces, wanted, progress),
-            Kind::Dumps(dumps) => dumps::read(dumps, progress),
+            Kind::Dumps(dumps) => {
+                let mut reading = dumps::read(dumps, progress)?;
+                if wanted.ipt {
+                    in_dump::add(&mut reading, &self.in_dump);
+                }
+                Ok(reading)
+            }
         }
     }
 }

@@ -128,7 +128,7 @@ fn summary(survey: &Survey<'_>, machine: &Machine) -> Summary {
     }
 }
 
-fn module(found: etl_file::Module, clock: &Clock) -> Module {
+pub(super) fn module(found: etl_file::Module, clock: &Clock) -> Module {
     let seconds = |tick: Tick| clock.seconds(tick);
     Module {
         name: found.name,
