@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use etl_file::write::{Body, EventHeader, Packing, RewriteOptions};
 use etl_file::{RawEvent, Scratch, Trace};
 use testkit::trace::{Compression, Event, Header, Module, Payload, TraceFile};
@@ -20,6 +20,7 @@ use xtask::outcome::Outcome;
 use xtask::tools::Found;
 use xtask::{paths, program};
 
+use crate::command;
 use crate::readers::python::{self, Script};
 
 /// Known to work with it; a newer one may read more.
@@ -271,6 +272,12 @@ fn compare_real(interpreter: &Path, directory: &Path, outcome: &mut Outcome) -> 
         let known = REAL_EXCEPTIONS.iter().find(|(exception, _)| *exception == name);
         if ours.events == theirs.events && theirs.failure.is_none() {
             outcome.add_pass();
+            match counted(file)? {
+                count if count == theirs.events.len() as u64 => outcome.add_pass(),
+                count => {
+                    outcome.add_failure(format!("peers: {name}: events --count says {count}, dissect.etl: {theirs}"));
+                }
+            }
         } else if let Some((_, reason)) = known {
             println!("{name}: dissect.etl does not read it, {reason}: {theirs}; {ours} here");
             outcome.add_pass();
@@ -279,6 +286,20 @@ fn compare_real(interpreter: &Path, directory: &Path, outcome: &mut Outcome) -> 
         }
     }
     Ok(())
+}
+
+/// How many events `mkdump events --count` counts, of all kinds together.
+fn counted(file: &Path) -> Result<u64> {
+    let mut mkdump = command::mkdump()?;
+    mkdump.args(["--quiet", "events", "--count", "--json", "--etl"]).arg(file);
+    let captured = program::capture(&mut mkdump, Duration::from_secs(60))?;
+    ensure!(captured.success(), "{}: {}\n{}", file.display(), captured.ending(), captured.stderr);
+    let mut sum = 0;
+    for line in captured.stdout.lines() {
+        let kind: serde_json::Value = serde_json::from_str(line)?;
+        sum += kind["events"].as_u64().with_context(|| format!("no number of events in {line}"))?;
+    }
+    Ok(sum)
 }
 
 fn difference(ours: &Reading, theirs: &Reading) -> String {
