@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use intel_pt::flow::{Blocks, Code, Walker};
 
-use crate::input::{Importer, IndirectReturn, Site};
+use crate::decision::{Junction, Routes};
+use crate::input::{Importer, Input, Site};
 
 /// Length of the site's first instruction: `call [slot]` as linked, or the load of r10 when rewritten.
 pub(crate) const FIRST_LENGTH: u64 = 7;
@@ -29,7 +30,7 @@ pub(crate) enum Part {
     Middle,
 }
 
-/// All import sites by address.
+/// All import sites and junctions by address.
 pub(crate) struct SiteMap {
     /// Site address to importer and site.
     sites: HashMap<u64, (usize, usize)>,
@@ -37,6 +38,19 @@ pub(crate) struct SiteMap {
     targets: HashSet<u64>,
     /// Where indirect calls return to.
     after_indirect: HashMap<u64, IndirectForm>,
+    /// Junctions by address.
+    junctions: HashMap<u64, Junction>,
+    /// How many ways each decision has.
+    ways: Vec<usize>,
+}
+
+/// Where a walk has stopped.
+#[derive(Clone, Copy)]
+pub(crate) enum Met<'a> {
+    /// At an import site.
+    Site(Arrival),
+    /// At a junction, with its ways: one at least.
+    Junction(Junction, &'a Routes),
 }
 
 /// The form of an indirect call, as the address after it shows.
@@ -47,27 +61,59 @@ pub(crate) enum IndirectForm {
 }
 
 impl SiteMap {
-    pub fn new(importers: &[Importer], indirect: &[IndirectReturn]) -> Self {
+    pub fn new<C: ?Sized>(input: &Input<'_, C>) -> Self {
+        let importers = &input.importers;
         let all = importers
             .iter()
             .enumerate()
             .flat_map(|(m, importer)| importer.sites.iter().enumerate().map(move |(s, site)| (site.va, (m, s))));
         let sites = importers.iter().flat_map(|importer| &importer.sites);
-        let after_indirect = indirect
+        let after_indirect = input
+            .indirect_returns
             .iter()
             .flat_map(|call| [(call.linked, IndirectForm::Linked), (call.rewritten, IndirectForm::Rewritten)]);
+        let mut ways = Vec::new();
+        for routes in &input.routes {
+            if ways.len() <= routes.decision {
+                ways.resize(routes.decision + 1, 0);
+            }
+            if ways[routes.decision] == 0 {
+                ways[routes.decision] = routes.ways.len();
+            }
+        }
+        let fits = |routes: &Routes| !routes.ways.is_empty() && routes.ways.len() == ways[routes.decision];
+        let junctions = input.junctions.iter().filter(|junction| input.routes.get(junction.routes).is_some_and(fits));
         Self {
             sites: all.collect(),
             targets: sites.filter_map(|site| site.target).collect(),
             after_indirect: after_indirect.collect(),
+            junctions: junctions.map(|junction| (junction.va, *junction)).collect(),
+            ways,
         }
     }
 
-    /// A cache of code in which walks stop at both parts of each site.
+    /// How many ways each decision has.
+    pub fn ways(&self) -> &[usize] {
+        &self.ways
+    }
+
+    /// A cache of code in which walks stop at both parts of each site, and at junctions.
     pub fn blocks<C: Code>(&self, code: C) -> Blocks<C> {
         let mut blocks = Blocks::new(code);
-        blocks.break_at(self.sites.keys().flat_map(|va| [*va, va.wrapping_add(FIRST_LENGTH)]));
+        let sites = self.sites.keys().flat_map(|va| [*va, va.wrapping_add(FIRST_LENGTH)]);
+        blocks.break_at(sites.chain(self.junctions.keys().copied()));
         blocks
+    }
+
+    /// What a walk has come to when it stops at `ip`.
+    pub fn met<'i, C: ?Sized>(&self, input: &'i Input<'_, C>, ip: u64) -> Option<Met<'i>> {
+        match self.arrival(&input.importers, ip) {
+            Some(arrival) => Some(Met::Site(arrival)),
+            None => {
+                let junction = *self.junctions.get(&ip)?;
+                Some(Met::Junction(junction, &input.routes[junction.routes]))
+            }
+        }
     }
 
     /// The site that begins at `va`, with the index of its importer.
@@ -87,7 +133,7 @@ impl SiteMap {
     }
 
     /// The site that a walk has come to when it stops at `ip`.
-    pub fn arrival(&self, importers: &[Importer], ip: u64) -> Option<Arrival> {
+    fn arrival(&self, importers: &[Importer], ip: u64) -> Option<Arrival> {
         let (part, (importer, site)) = match self.at(importers, ip) {
             Some(found) => (Part::Start, found),
             None => (Part::Middle, self.at(importers, ip.wrapping_sub(FIRST_LENGTH))?),

@@ -9,10 +9,11 @@ use intel_pt::scan;
 use rayon::prelude::*;
 
 use crate::arrival::SiteMap;
+use crate::decision::DecisionVotes;
 use crate::input::{Importer, Input};
 use crate::pieces::{FIRST_ROUND, Piece, pieces};
 use crate::votes::{Answer, ENOUGH_VOTES, GivenUp, ModuleVerdict, RetpolineVotes, Verdict, Votes, overall};
-use crate::witness::Witnesses;
+use crate::witness::{MOST_TRIES, Witnesses};
 
 /// Bytes of packets that are walked in any case: what runs first need not be typical.
 pub const LEAST_BYTES: usize = 8 << 20;
@@ -24,27 +25,29 @@ pub const ENOUGH_BYTES: usize = 64 << 20;
 /// Addresses in [`Verdict::missing`].
 const MAX_MISSING: usize = 4096;
 
-/// Decides whether import optimization and retpoline were on.
+/// Decides whether import optimization and retpoline were on, and which way decisions went.
 ///
 /// Streams are cut at PSBs, where a walk forgets its call stack anyway, and the pieces are walked in parallel, round by
 /// round, in an order that spreads over all streams. In the next round, the sites of a module with [`ENOUGH_VOTES`] are
-/// not tried any more. It ends when after [`LEAST_BYTES`] all modules met have as many, when after [`ENOUGH_BYTES`] the
+/// not tried any more, and so are junctions of a decision. It ends when after [`LEAST_BYTES`] all modules and decisions met
+/// have as many, when after [`ENOUGH_BYTES`] the
 /// votes agree, or with the last piece. The result does not depend on the number of threads.
 ///
 /// Work is in proportion to the packets: the walks' is bounded as [`intel_pt::flow::Walker`] says, and the tests of sites
 /// pass at most 2^18 blocks without a packet for each stream and 4,096 for each byte. Memory is that of the code
 /// cache ([`intel_pt::flow::Blocks`]) of each thread.
 pub fn detect<C: Code + Sync + ?Sized>(input: &Input<'_, C>) -> Verdict {
-    let sites = SiteMap::new(&input.importers, &input.indirect_returns);
+    let sites = SiteMap::new(input);
     let pieces = pieces(&input.streams);
     let mut votes = vec![Votes::default(); input.importers.len()];
+    let mut decisions: Vec<DecisionVotes> = sites.ways().iter().map(|&ways| DecisionVotes::none(ways)).collect();
     let mut missing = BTreeMap::new();
     let (mut given_up, mut steps): (Option<GivenUp>, u64) = (None, 0);
     let mut retpoline_votes = RetpolineVotes::default();
     let mut qualities = vec![Quality::default(); input.streams.len()];
     let caches = Mutex::new(Vec::new());
     let (mut left, mut walked, mut round) = (&pieces[..], 0, FIRST_ROUND);
-    while !left.is_empty() && !is_enough(&input.importers, &votes, walked) {
+    while !left.is_empty() && !is_enough(&input.importers, &votes, &decisions, walked) {
         let (now, later) = left.split_at(round.min(left.len()));
         (left, round) = (later, round * 2);
         walked += now.iter().map(|piece| piece.bytes.len()).sum::<usize>();
@@ -52,7 +55,7 @@ pub fn detect<C: Code + Sync + ?Sized>(input: &Input<'_, C>) -> Verdict {
             let lock = || caches.lock().unwrap_or_else(PoisonError::into_inner);
             let cache = lock().pop();
             let mut cache = cache.unwrap_or_else(|| sites.blocks(input.code));
-            let found = Witnesses::gather(input, &sites, &votes, piece, &mut cache);
+            let found = Witnesses::gather(input, &sites, (&votes, &decisions), piece, &mut cache);
             lock().push(cache);
             found
         };
@@ -60,6 +63,9 @@ pub fn detect<C: Code + Sync + ?Sized>(input: &Input<'_, C>) -> Verdict {
         for (piece, witnesses) in now.iter().zip(found) {
             qualities[piece.stream] += witnesses.quality;
             for (sum, more) in votes.iter_mut().zip(witnesses.votes) {
+                sum.absorb(more);
+            }
+            for (sum, more) in decisions.iter_mut().zip(witnesses.decisions) {
                 sum.absorb(more);
             }
             retpoline_votes.linked_returns += witnesses.linked_returns;
@@ -89,6 +95,7 @@ pub fn detect<C: Code + Sync + ?Sized>(input: &Input<'_, C>) -> Verdict {
         per_module,
         retpoline: retpoline_votes.answer(),
         retpoline_votes,
+        decisions,
         missing,
         given_up,
         streams: qualities,
@@ -106,14 +113,17 @@ fn per_module(importers: &[Importer], votes: Vec<Votes>) -> Vec<ModuleVerdict> {
 }
 
 /// Whether votes suffice after so many bytes.
-fn is_enough(importers: &[Importer], votes: &[Votes], walked: usize) -> bool {
+fn is_enough(importers: &[Importer], votes: &[Votes], decisions: &[DecisionVotes], walked: usize) -> bool {
     let mut met = votes.iter().filter(|votes| votes.tries() > 0);
     let (on, off) = votes.iter().fold((0, 0), |(on, off), votes| (on + votes.on, off + votes.off));
     if on + off < ENOUGH_VOTES || walked < LEAST_BYTES {
         return false;
     }
     let agree = || matches!(overall(&per_module(importers, votes.to_vec()), on, off), Answer::On | Answer::Off);
+    // What junctions do not show after so many tries, as short copies of memory do not, they will not show.
+    let is_open = |votes: &DecisionVotes| votes.tries() > 0 && !votes.is_enough() && votes.tries() < MOST_TRIES;
     met.all(|votes| votes.on + votes.off >= ENOUGH_VOTES && votes.answer() != Answer::Undecided)
+        && !decisions.iter().any(is_open)
         || walked >= ENOUGH_BYTES && agree()
 }
 

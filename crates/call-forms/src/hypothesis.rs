@@ -1,4 +1,4 @@
-//! A hypothesis: an import site has one form. Do the packets that follow fit it?
+//! A hypothesis: an import site has one form, or a junction leads one way. Do the packets that follow fit it?
 
 use std::cell::Cell;
 
@@ -7,18 +7,20 @@ use intel_pt::flow::{
     follows_call,
 };
 
-use crate::arrival::{Arrival, FIRST_LENGTH, Form, Part, SITE_LENGTH, SiteMap};
+use crate::arrival::{Arrival, FIRST_LENGTH, Form, Met, Part, SITE_LENGTH, SiteMap};
+use crate::decision::{Junction, MAX_WAYS, Routes};
 use crate::input::Input;
-use crate::votes::Tally;
+use crate::tally::Tally;
+use crate::turn::{Assumption, NextJump, Taken, Turn};
 
 /// Bytes of packets after which a form that was not refuted counts as consistent.
 const LOOKAHEAD: usize = 96;
-/// Sites that one test may lead through.
+/// Sites and junctions that one test may lead through.
 const LOOKAHEAD_SITES: usize = 256;
 /// Blocks that one test may pass without a packet, over everything that it tries: real code has some ten for each byte of
 /// packets.
 const TEST_STEPS: u64 = 1 << 14;
-/// Other modules whose form a test may guess, both ways each.
+/// Other modules whose form, and decisions whose way, a test may guess, in all ways each.
 const GUESSES: usize = 3;
 /// Size of a page of stubs.
 const PAGE: u64 = 0x1000;
@@ -34,59 +36,87 @@ pub(crate) enum Outcome {
     Consistent,
 }
 
-/// Forms assumed on the way: each module with its form.
-type Assumed = Vec<(usize, Form)>;
-
-/// One site, to be tested in both forms.
+/// Tests of sites and junctions.
 pub(crate) struct Hypothesis<'t, 'a, C: ?Sized> {
     pub input: &'t Input<'a, C>,
     pub sites: &'t SiteMap,
     pub tally: &'t Tally,
-    pub arrival: Arrival,
-    /// What the site's slot points at.
-    pub target: u64,
     /// Steps that the tests of all sites together may still take.
     pub steps: &'t Cell<u64>,
 }
 
 impl<'t, 'a, C: Code + Sync + ?Sized> Hypothesis<'t, 'a, C> {
-    /// Whether what follows fits the form. Open when there are no steps left to find out.
-    pub fn test(&self, blocks: &mut Blocks<&C>, mut fork: Walker<'_>, form: Form) -> Outcome {
-        let through_stub = form == Form::Slot && self.arrival.stub.is_some();
-        let takes_tip = form == Form::Slot && !through_stub && self.arrival.part == Part::Start;
+    /// Whether what follows fits the form of an import site whose slot points at `target`. Open when there are no steps left
+    /// to find out.
+    pub fn form(
+        &self,
+        blocks: &mut Blocks<&C>,
+        fork: Walker<'_>,
+        (arrival, target): (Arrival, u64),
+        form: Form,
+    ) -> Outcome {
+        let through_stub = form == Form::Slot && arrival.stub.is_some();
+        let takes_tip = form == Form::Slot && !through_stub && arrival.part == Part::Start;
         if takes_tip {
             // The cheap refutation: there is no TIP to take, or it has another address.
             match fork.clone().take_tip() {
-                Ok((_, to)) if to == self.target => {}
+                Ok((_, to)) if to == target => {}
                 Ok(_) | Err(Found::Tnt | Found::Fup | Found::Psb | Found::TipPge) => return Outcome::Refuted,
                 Err(_) => return Outcome::Open,
             }
         }
         let consistency = Consistency {
-            input: self.input,
-            sites: self.sites,
-            stub: self.arrival.stub.filter(|_| through_stub).map(|stub| (stub & !(PAGE - 1), self.target)),
+            stub: arrival.stub.filter(|_| through_stub).map(|stub| (stub & !(PAGE - 1), target)),
             is_verified: takes_tip,
-            is_violated: false,
+            ..self.nothing_seen()
         };
+        self.test(blocks, fork, consistency, &Turn::Form { arrival, target, form })
+    }
+
+    /// Whether what follows fits a way from a junction.
+    pub fn way(
+        &self,
+        blocks: &mut Blocks<&C>,
+        fork: Walker<'_>,
+        (junction, routes): (Junction, &'t Routes),
+        way: usize,
+    ) -> Outcome {
+        self.test(blocks, fork, self.nothing_seen(), &Turn::Way { junction, routes, way })
+    }
+
+    fn nothing_seen(&self) -> Consistency<'t, 'a, C> {
+        let (input, sites) = (self.input, self.sites);
+        Consistency { input, sites, stub: None, next: None, is_verified: false, is_violated: false }
+    }
+
+    fn test(
+        &self,
+        blocks: &mut Blocks<&C>,
+        mut fork: Walker<'_>,
+        mut consistency: Consistency<'t, 'a, C>,
+        turn: &Turn<'t>,
+    ) -> Outcome {
         fork.set_limit(fork.offset().saturating_add(LOOKAHEAD));
-        if !self.arrival.enter(&mut fork, self.target, form) {
-            return Outcome::Refuted;
+        let before = fork.offset();
+        match turn.take(&mut fork, &mut consistency.next) {
+            Taken::Yes => consistency.is_verified |= fork.offset() > before,
+            Taken::No => return Outcome::Refuted,
+            Taken::Unknown => return Outcome::Open,
         }
         let left = Cell::new(TEST_STEPS.min(self.steps.get()));
         let given = left.get();
-        let outcome = self.explore(blocks, fork, consistency, &mut vec![(self.arrival.importer, form)], &left);
+        let outcome = self.explore(blocks, fork, consistency, &mut vec![turn.assumes()], &left);
         self.steps.set(self.steps.get().saturating_sub(given - left.get()));
         outcome
     }
 
-    /// Walks on until something refutes the assumed forms, or enough of the packets fit.
+    /// Walks on until something refutes what is assumed, or enough of the packets fit.
     fn explore(
         &self,
         blocks: &mut Blocks<&C>,
         mut fork: Walker<'_>,
         mut consistency: Consistency<'t, 'a, C>,
-        assumed: &mut Assumed,
+        assumed: &mut Vec<Assumption>,
         left: &Cell<u64>,
     ) -> Outcome {
         for _ in 0..LOOKAHEAD_SITES {
@@ -105,52 +135,96 @@ impl<'t, 'a, C: Code + Sync + ?Sized> Hypothesis<'t, 'a, C> {
                 Stop::Error(error) if refutes(&error) => return Outcome::Refuted,
                 _ => return so_far,
             };
-            let Some(arrival) = self.sites.arrival(&self.input.importers, ip) else { return so_far };
-            let Some(target) = arrival.site.target else { return so_far };
-            match self.known_form(&arrival, assumed) {
-                Some(form) if arrival.enter(&mut fork, target, form) => {}
-                Some(_) => return Outcome::Refuted,
+            let Some(met) = self.sites.met(self.input, ip) else { return so_far };
+            if matches!(met, Met::Site(arrival) if arrival.site.target.is_none()) {
+                return so_far;
+            }
+            match self.known_turn(&met, assumed) {
+                Some(turn) => match turn.take(&mut fork, &mut consistency.next) {
+                    Taken::Yes => {}
+                    Taken::No => return Outcome::Refuted,
+                    Taken::Unknown => return so_far,
+                },
                 None if assumed.len() > GUESSES => return so_far,
-                None => return self.guess(blocks, &fork, &consistency, assumed, (arrival, target), left),
+                None => return self.guess(blocks, &fork, &consistency, assumed, &met, left),
             }
         }
         consistency.outcome()
     }
 
-    /// The form of a site on the way, if it follows from what is assumed or from the module's votes. All sites of a
-    /// module have one form.
-    fn known_form(&self, arrival: &Arrival, assumed: &Assumed) -> Option<Form> {
-        if !arrival.site.can_be_direct {
-            return Some(Form::Slot);
+    /// How the walk goes on from a site or junction on the way, if that follows from what is assumed or from votes.
+    fn known_turn(&self, met: &Met<'t>, assumed: &[Assumption]) -> Option<Turn<'t>> {
+        match *met {
+            Met::Site(arrival) => {
+                let target = arrival.site.target?;
+                let assumption = assumed.iter().find_map(|assumption| match *assumption {
+                    Assumption::Form(importer, form) if importer == arrival.importer => Some(form),
+                    _ => None,
+                });
+                let form = match arrival.site.can_be_direct {
+                    true => assumption.or_else(|| self.tally.settled(arrival.importer))?,
+                    false => Form::Slot,
+                };
+                Some(Turn::Form { arrival, target, form })
+            }
+            Met::Junction(junction, routes) => {
+                let assumption = assumed.iter().find_map(|assumption| match *assumption {
+                    Assumption::Way(decision, way) if decision == routes.decision => Some(way),
+                    _ => None,
+                });
+                let way = match routes.ways.len() <= MAX_WAYS {
+                    true => assumption.or_else(|| self.tally.decision(routes.decision).settled())?,
+                    false => 0,
+                };
+                Some(Turn::Way { junction, routes, way })
+            }
         }
-        let assumption = assumed.iter().find(|(importer, _)| *importer == arrival.importer);
-        assumption.map(|(_, form)| *form).or_else(|| self.tally.settled(arrival.importer))
     }
 
-    /// Walks on with each form of a site on the way: the best outcome counts.
+    /// Walks on in each way from a site or junction: the best outcome counts.
     fn guess(
         &self,
         blocks: &mut Blocks<&C>,
         fork: &Walker<'_>,
         consistency: &Consistency<'t, 'a, C>,
-        assumed: &mut Assumed,
-        (arrival, target): (Arrival, u64),
+        assumed: &mut Vec<Assumption>,
+        met: &Met<'t>,
         left: &Cell<u64>,
     ) -> Outcome {
         let mut best = Outcome::Refuted;
-        for form in [Form::Slot, Form::Direct] {
-            let mut fork = fork.clone();
-            if best == Outcome::Consistent || !arrival.enter(&mut fork, target, form) {
-                continue;
+        for turn in turns(met) {
+            let (mut fork, mut consistency) = (fork.clone(), consistency.clone());
+            if best == Outcome::Consistent {
+                break;
             }
-            assumed.push((arrival.importer, form));
-            let outcome = self.explore(blocks, fork, consistency.clone(), assumed, left);
-            assumed.pop();
+            let outcome = match turn.take(&mut fork, &mut consistency.next) {
+                Taken::No => continue,
+                Taken::Unknown => consistency.outcome(),
+                Taken::Yes => {
+                    assumed.push(turn.assumes());
+                    let outcome = self.explore(blocks, fork, consistency, assumed, left);
+                    assumed.pop();
+                    outcome
+                }
+            };
             if outcome != Outcome::Refuted {
                 best = outcome;
             }
         }
         best
+    }
+}
+
+/// All ways to go on from a site or junction.
+fn turns<'i>(met: &Met<'i>) -> Vec<Turn<'i>> {
+    match *met {
+        Met::Site(arrival) => {
+            let forms = [Form::Slot, Form::Direct].into_iter();
+            forms.filter_map(|form| Some(Turn::Form { arrival, target: arrival.site.target?, form })).collect()
+        }
+        Met::Junction(junction, routes) => {
+            (0..routes.ways.len()).map(|way| Turn::Way { junction, routes, way }).collect()
+        }
     }
 }
 
@@ -171,6 +245,8 @@ struct Consistency<'q, 'a, C: ?Sized> {
     sites: &'q SiteMap,
     /// The first branch from inside the stub page at the first address must go to the second.
     stub: Option<(u64, u64)>,
+    /// Where the next indirect jump must go, or must not.
+    next: NextJump<'q>,
     /// Whether any packet fitted.
     is_verified: bool,
     /// Whether a branch was impossible.
@@ -229,6 +305,7 @@ impl<C: Code + Sync + ?Sized> Visitor for Consistency<'_, '_, C> {
         if let Event::Interrupt { .. } = event {
             // The handler may use the same stubs before the interrupted code goes on.
             self.stub = None;
+            self.next = None;
         }
     }
 
@@ -241,6 +318,11 @@ impl<C: Code + Sync + ?Sized> Visitor for Consistency<'_, '_, C> {
             self.is_violated |= branch.to != target;
             self.stub = None;
             return;
+        }
+        if branch.kind == BranchKind::Jump
+            && let Some((expected, among)) = self.next.take()
+        {
+            self.is_violated |= among.contains(&branch.to) != expected;
         }
         self.is_violated |= match branch.kind {
             BranchKind::Return { .. } => !self.can_return(branch),

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::decision::{Junction, Routes};
+
 /// An import site of a module: 12 bytes of code that call or jump through an import slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Site {
@@ -55,6 +57,10 @@ pub struct Input<'a, C: ?Sized> {
     pub stub_pages: Vec<Range<u64>>,
     /// The indirect calls that retpoline rewrites.
     pub indirect_returns: Vec<IndirectReturn>,
+    /// The ways that lead on from junctions.
+    pub routes: Vec<Routes>,
+    /// Junctions, each at an address of its own, none inside an import site.
+    pub junctions: Vec<Junction>,
 }
 
 impl<'a, C: ?Sized> Input<'a, C> {
@@ -67,6 +73,8 @@ impl<'a, C: ?Sized> Input<'a, C> {
             function_start: &|_| None,
             stub_pages: Vec::new(),
             indirect_returns: Vec::new(),
+            routes: Vec::new(),
+            junctions: Vec::new(),
         }
     }
 }

@@ -4,13 +4,17 @@
 #![forbid(unsafe_code)]
 
 mod arrival;
+mod decision;
 mod detect;
 mod hypothesis;
 mod input;
 mod pieces;
+mod tally;
+mod turn;
 mod votes;
 mod witness;
 
+pub use decision::{Decided, DecisionVotes, FirstJump, Junction, Leads, MAX_WAYS, Routes, Way, WayEvidence};
 pub use detect::{ENOUGH_BYTES, LEAST_BYTES, detect};
 pub use input::{FunctionStarts, Importer, IndirectReturn, Input, Site};
 pub use votes::{

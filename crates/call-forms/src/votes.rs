@@ -5,7 +5,7 @@ use std::fmt;
 
 use intel_pt::flow::Quality;
 
-use crate::arrival::Form;
+use crate::decision::DecisionVotes;
 
 /// Votes that a verdict needs at least. Each vote is a refutation of the other form, so few are enough; more than one
 /// because a walk may be out of step.
@@ -173,6 +173,8 @@ pub struct Verdict {
     pub retpoline: Answer,
     /// What speaks for retpoline, and against it.
     pub retpoline_votes: RetpolineVotes,
+    /// What speaks for each way of each decision, by decision.
+    pub decisions: Vec<DecisionVotes>,
     /// Addresses that the walks needed and the code does not know, with the number of times; at most 4096 of them.
     pub missing: BTreeMap<u64, u32>,
     /// Where code between packets was too long for so few packets, so that a part of them was not weighed. Real code does not
@@ -233,57 +235,6 @@ pub(crate) fn overall(modules: &[ModuleVerdict], on: u32, off: u32) -> Answer {
             let contradictory = modules.iter().map(|module| module.votes.contradictory).sum();
             Votes { on, off, contradictory, ..Votes::default() }.answer()
         }
-    }
-}
-
-/// Votes while they are counted: those of one piece, after those of the pieces before it.
-pub(crate) struct Tally {
-    /// What this piece adds, by module.
-    pub votes: Vec<Votes>,
-    /// What was counted before.
-    before: Vec<Before>,
-}
-
-#[derive(Clone, Copy)]
-struct Before {
-    on: u32,
-    off: u32,
-    tries: u32,
-}
-
-impl Tally {
-    pub fn after(before: &[Votes]) -> Self {
-        let counted = |votes: &Votes| Before { on: votes.on, off: votes.off, tries: votes.tries() };
-        Self { votes: vec![Votes::default(); before.len()], before: before.iter().map(counted).collect() }
-    }
-
-    /// The form that a module's votes show so far: a few votes if they agree, else [`ENOUGH_VOTES`].
-    pub fn settled(&self, module: usize) -> Option<Form> {
-        let sum = self.sum(module);
-        let is_enough = sum.on + sum.off >= ENOUGH_VOTES;
-        match (sum.on, sum.off, sum.answer()) {
-            (2.., 0, _) => Some(Form::Direct),
-            (0, 2.., _) => Some(Form::Slot),
-            (_, _, Answer::On) if is_enough => Some(Form::Direct),
-            (_, _, Answer::Off) if is_enough => Some(Form::Slot),
-            _ => None,
-        }
-    }
-
-    /// Whether more votes of a module are of no use.
-    pub fn is_enough(&self, module: usize) -> bool {
-        let sum = self.sum(module);
-        sum.on + sum.off >= ENOUGH_VOTES
-    }
-
-    /// How often sites of a module were tried.
-    pub fn tries(&self, module: usize) -> u32 {
-        self.before[module].tries + self.votes[module].tries()
-    }
-
-    fn sum(&self, module: usize) -> Votes {
-        let (before, votes) = (self.before[module], &self.votes[module]);
-        Votes { on: before.on + votes.on, off: before.off + votes.off, ..Votes::default() }
     }
 }
 

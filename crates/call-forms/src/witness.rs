@@ -1,4 +1,4 @@
-//! Witnesses: the import sites that a walk over the packets comes to, each tried in both forms.
+//! Witnesses: the import sites and junctions that a walk over the packets comes to, each tried in every form.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
@@ -7,13 +7,16 @@ use intel_pt::flow::{
     BlockId, Blocks, Branch, BranchKind, Code, ErrorKind, Options, Quality, Resume, Stop, Table, Visitor, Walker,
 };
 
-use crate::arrival::{Arrival, FIRST_LENGTH, Form, IndirectForm, Part, SITE_LENGTH, SiteMap};
+use crate::arrival::{Arrival, FIRST_LENGTH, Form, IndirectForm, Met, Part, SITE_LENGTH, SiteMap};
+use crate::decision::{DecisionVotes, Junction, MAX_WAYS, Routes, WayEvidence};
 use crate::hypothesis::{Hypothesis, Outcome};
 use crate::input::Input;
 use crate::pieces::Piece;
-use crate::votes::{Evidence, GivenUp, How, Says, Tally, Votes};
+use crate::tally::Tally;
+use crate::turn::{Taken, Turn};
+use crate::votes::{Evidence, GivenUp, How, Says, Votes};
 
-/// Sites of one module that are tried at most: with the wrong version of a file no try is conclusive.
+/// Sites of one module, and junctions of one decision, that are tried at most: with the wrong version of a file no try is conclusive.
 pub const MOST_TRIES: u32 = 4096;
 
 /// Steps (blocks passed without a packet) that the tests of the sites of one piece may take in any case, and for each byte
@@ -28,6 +31,8 @@ const IDLE_SITES: u32 = 1024;
 pub(crate) struct Witnesses {
     /// The votes of each module.
     pub votes: Vec<Votes>,
+    /// The votes about each decision.
+    pub decisions: Vec<DecisionVotes>,
     /// Addresses that the walk needed and the code does not have, with the number of times.
     pub missing: BTreeMap<u64, u32>,
     /// Returns to the address after an indirect call as linked.
@@ -47,7 +52,7 @@ impl Witnesses {
     pub fn gather<C: Code + Sync + ?Sized>(
         input: &Input<'_, C>,
         sites: &SiteMap,
-        before: &[Votes],
+        (before, decisions): (&[Votes], &[DecisionVotes]),
         piece: &Piece<'_>,
         blocks: &mut Blocks<&C>,
     ) -> Self {
@@ -55,7 +60,7 @@ impl Witnesses {
             input,
             sites,
             piece,
-            tally: Tally::after(before),
+            tally: Tally::after(before, decisions),
             entered: HashMap::new(),
             missing: BTreeMap::new(),
             linked_returns: 0,
@@ -67,7 +72,8 @@ impl Witnesses {
         let (walked, quality) = walk.run(blocks);
         let steps = walked + (granted - walk.test_steps.get());
         let Walk { tally, missing, linked_returns, rewritten_returns, given_up, .. } = walk;
-        Self { votes: tally.votes, missing, linked_returns, rewritten_returns, given_up, steps, quality }
+        let Tally { votes, decisions, .. } = tally;
+        Self { votes, decisions, missing, linked_returns, rewritten_returns, given_up, steps, quality }
     }
 }
 
@@ -97,7 +103,7 @@ struct Walk<'q, 'a, C: ?Sized> {
     given_up: Option<GivenUp>,
 }
 
-impl<C: Code + Sync + ?Sized> Walk<'_, '_, C> {
+impl<'q, 'a, C: Code + Sync + ?Sized> Walk<'q, 'a, C> {
     /// Walks to the end, and says how many blocks it passed without a packet, and how well it could follow.
     fn run(&mut self, blocks: &mut Blocks<&C>) -> (u64, Quality) {
         let mut returns = Returns { found: Vec::new(), are_wanted: !self.input.importers.is_empty() };
@@ -128,7 +134,7 @@ impl<C: Code + Sync + ?Sized> Walk<'_, '_, C> {
                     if idle > IDLE_SITES {
                         self.give_up(walker.offset(), ip);
                         walker.lose();
-                    } else if !self.site(blocks, &mut walker, ip) {
+                    } else if !self.go_on(blocks, &mut walker, ip) {
                         walker.lose();
                     }
                 }
@@ -157,9 +163,84 @@ impl<C: Code + Sync + ?Sized> Walk<'_, '_, C> {
         }
     }
 
-    /// Goes through the site that the walk has come to. False when the walk cannot go on.
-    fn site(&mut self, blocks: &mut Blocks<&C>, walker: &mut Walker<'_>, ip: u64) -> bool {
-        let Some(arrival) = self.sites.arrival(&self.input.importers, ip) else { return false };
+    /// Goes on from where the walk has stopped. False when it cannot.
+    fn go_on(&mut self, blocks: &mut Blocks<&C>, walker: &mut Walker<'_>, ip: u64) -> bool {
+        match self.sites.met(self.input, ip) {
+            Some(Met::Site(arrival)) => self.site(blocks, walker, &arrival),
+            Some(Met::Junction(junction, routes)) => self.junction(blocks, walker, junction, routes),
+            None => false,
+        }
+    }
+
+    /// Goes on from a junction. False when the walk cannot go on.
+    fn junction(
+        &mut self,
+        blocks: &mut Blocks<&C>,
+        walker: &mut Walker<'_>,
+        junction: Junction,
+        routes: &'q Routes,
+    ) -> bool {
+        let votes = self.tally.decision(routes.decision);
+        let settled = votes.settled();
+        let way = if votes.is_enough() || votes.tries() >= MOST_TRIES || routes.ways.len() > MAX_WAYS {
+            // Nothing is left to find out. A walk that this leads astray comes to a branch that does not fit.
+            Some(settled.unwrap_or(0))
+        } else if self.test_steps.get() == 0 {
+            self.give_up(walker.offset(), junction.va);
+            settled
+        } else {
+            self.try_ways(blocks, walker, junction, routes)
+        };
+        let Some(way) = way else { return false };
+        Turn::Way { junction, routes, way }.take(walker, &mut None) == Taken::Yes
+    }
+
+    /// Tries every way from a junction and votes. Returns the way on which the walk should go on.
+    fn try_ways(
+        &mut self,
+        blocks: &mut Blocks<&C>,
+        walker: &Walker<'_>,
+        junction: Junction,
+        routes: &'q Routes,
+    ) -> Option<usize> {
+        let hypothesis = self.hypothesis();
+        let mut test = |way| hypothesis.way(blocks, walker.clone(), (junction, routes), way);
+        let outcomes: Vec<Outcome> = (0..routes.ways.len()).map(&mut test).collect();
+        let decision = routes.decision;
+        let settled = self.tally.decision(decision).settled();
+        let count = |outcome| outcomes.iter().filter(|&&of_way| of_way == outcome).count();
+        let first = |outcome| outcomes.iter().position(|&of_way| of_way == outcome);
+        // Of ways that may be right, the one that others took.
+        let likely = || settled.filter(|&way| outcomes[way] != Outcome::Refuted);
+        match (count(Outcome::Consistent), count(Outcome::Open)) {
+            (0, 0) => {
+                self.tally.count(decision, |votes| votes.contradictory += 1);
+                None
+            }
+            (1, 0) if outcomes.len() > 1 => {
+                let way = first(Outcome::Consistent)?;
+                let (stream, offset) = (self.piece.stream, self.piece.offset + walker.offset());
+                let evidence = WayEvidence { junction: junction.va, way, stream, offset };
+                self.tally.count(decision, |votes| votes.add(evidence));
+                Some(way)
+            }
+            (_, 0) => {
+                self.tally.count(decision, |votes| votes.ambiguous += 1);
+                likely().or_else(|| first(Outcome::Consistent))
+            }
+            _ => {
+                self.tally.count(decision, |votes| votes.open += 1);
+                likely().or_else(|| first(Outcome::Consistent)).or_else(|| first(Outcome::Open))
+            }
+        }
+    }
+
+    fn hypothesis(&self) -> Hypothesis<'_, 'a, C> {
+        Hypothesis { input: self.input, sites: self.sites, tally: &self.tally, steps: &self.test_steps }
+    }
+
+    /// Goes through an import site. False when the walk cannot go on.
+    fn site(&mut self, blocks: &mut Blocks<&C>, walker: &mut Walker<'_>, arrival: &Arrival) -> bool {
         let Some(target) = arrival.site.target else {
             // The function is not known, so only the form through the slot can be followed.
             return match (arrival.part, walker.take_tip()) {
@@ -170,13 +251,13 @@ impl<C: Code + Sync + ?Sized> Walk<'_, '_, C> {
                 _ => false,
             };
         };
-        let form = match self.plan(&arrival) {
+        let form = match self.plan(arrival) {
             Plan::Follow(form) => Some(form),
             Plan::Test if self.test_steps.get() == 0 => {
-                self.give_up(walker.offset(), ip);
+                self.give_up(walker.offset(), arrival.site.va);
                 None
             }
-            Plan::Test => self.test(blocks, walker, &arrival, target),
+            Plan::Test => self.test(blocks, walker, arrival, target),
             Plan::GiveUp => None,
         };
         let Some(form) = form.filter(|form| arrival.enter(walker, target, *form)) else { return false };
@@ -209,16 +290,9 @@ impl<C: Code + Sync + ?Sized> Walk<'_, '_, C> {
         arrival: &Arrival,
         target: u64,
     ) -> Option<Form> {
-        let hypothesis = Hypothesis {
-            input: self.input,
-            sites: self.sites,
-            tally: &self.tally,
-            arrival: *arrival,
-            target,
-            steps: &self.test_steps,
-        };
-        let slot = hypothesis.test(blocks, walker.clone(), Form::Slot);
-        let direct = hypothesis.test(blocks, walker.clone(), Form::Direct);
+        let hypothesis = self.hypothesis();
+        let slot = hypothesis.form(blocks, walker.clone(), (*arrival, target), Form::Slot);
+        let direct = hypothesis.form(blocks, walker.clone(), (*arrival, target), Form::Direct);
         let settled = self.tally.settled(arrival.importer);
         let offset = walker.offset();
         let site = (arrival.site.va, target);
