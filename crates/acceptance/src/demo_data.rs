@@ -74,6 +74,7 @@ fn machine() -> Result<(Program, Vec<Image>)> {
         optimization: Optimization::On,
         retpoline: false,
         far_module: false,
+        overrides: None,
     };
     for seed in 1..1000 {
         let program = Program::generate(&shape, seed);

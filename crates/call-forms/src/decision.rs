@@ -82,6 +82,8 @@ pub struct WayEvidence {
 pub struct DecisionVotes {
     /// Junctions that went each way, by way.
     pub ways: Vec<u32>,
+    /// Junctions at which each way was refuted while another one fitted, by way.
+    pub excluded: Vec<u32>,
     /// Junctions that several ways fitted.
     pub ambiguous: u32,
     /// Junctions that no way fitted: wrong version of a module, or a walk out of step.
@@ -97,9 +99,9 @@ pub struct DecisionVotes {
 pub enum Decided {
     /// The machine chose this way.
     Way(usize),
-    /// Too few votes, or none: what is not refuted stays possible.
+    /// Too few votes, or none, or some that a walk out of step may have given by chance.
     Open,
-    /// Junctions went different ways.
+    /// Junctions went different ways: at least [`MIN_VOTES`] of them each.
     Contradiction,
 }
 
@@ -116,7 +118,7 @@ impl fmt::Display for Decided {
 impl DecisionVotes {
     /// No votes about a decision of so many ways.
     pub(crate) fn none(ways: usize) -> Self {
-        Self { ways: vec![0; ways], ..Self::default() }
+        Self { ways: vec![0; ways], excluded: vec![0; ways], ..Self::default() }
     }
 
     /// Votes, all ways together.
@@ -132,7 +134,11 @@ impl DecisionVotes {
             return Decided::Open;
         }
         let agree = |votes: &u32| u64::from(*votes) * 100 >= u64::from(total) * u64::from(MIN_AGREEMENT);
-        self.ways.iter().position(agree).map_or(Decided::Contradiction, Decided::Way)
+        match self.ways.iter().position(agree) {
+            Some(way) => Decided::Way(way),
+            None if self.ways.iter().filter(|&&votes| votes >= MIN_VOTES).count() > 1 => Decided::Contradiction,
+            None => Decided::Open,
+        }
     }
 
     /// Times that a walk tried a junction.
@@ -166,7 +172,8 @@ impl DecisionVotes {
 
     /// Adds the votes of a later piece.
     pub(crate) fn absorb(&mut self, other: Self) {
-        for (sum, more) in self.ways.iter_mut().zip(&other.ways) {
+        let sums = self.ways.iter_mut().chain(&mut self.excluded);
+        for (sum, more) in sums.zip(other.ways.iter().chain(&other.excluded)) {
             *sum += more;
         }
         self.ambiguous += other.ambiguous;
@@ -194,7 +201,8 @@ mod tests {
             (&[5, 95], 0, Decided::Way(1), Some(1)),
             (&[1, 19], 0, Decided::Way(1), None),
             (&[6, 94], 0, Decided::Contradiction, None),
-            (&[2, 2], 0, Decided::Contradiction, None),
+            (&[4, 4], 0, Decided::Contradiction, None),
+            (&[3, 9], 0, Decided::Open, None),
         ];
         for &(ways, contradictory, expected, settled) in cases {
             let votes = DecisionVotes { ways: ways.to_vec(), contradictory, ..DecisionVotes::default() };

@@ -26,8 +26,12 @@ struct Before {
 impl Tally {
     pub fn after(before: &[Votes], decisions: &[DecisionVotes]) -> Self {
         let counted = |votes: &Votes| Before { on: votes.on, off: votes.off, tries: votes.tries() };
-        let without_evidence =
-            |votes: &DecisionVotes| DecisionVotes { ways: votes.ways.clone(), evidence: Vec::new(), ..*votes };
+        let without_evidence = |votes: &DecisionVotes| DecisionVotes {
+            ways: votes.ways.clone(),
+            excluded: votes.excluded.clone(),
+            evidence: Vec::new(),
+            ..*votes
+        };
         Self {
             votes: vec![Votes::default(); before.len()],
             decisions: decisions.iter().map(|votes| DecisionVotes::none(votes.ways.len())).collect(),

@@ -209,7 +209,19 @@ impl<'q, 'a, C: Code + Sync + ?Sized> Walk<'q, 'a, C> {
         let decision = routes.decision;
         let settled = self.tally.decision(decision).settled();
         let count = |outcome| outcomes.iter().filter(|&&of_way| of_way == outcome).count();
-        let first = |outcome| outcomes.iter().position(|&of_way| of_way == outcome);
+        // Of ways that fit, the one that was refuted least so far.
+        let excluded = &self.tally.decision(decision).excluded;
+        let first = |outcome| {
+            let fitting = (0..outcomes.len()).filter(|&way| outcomes[way] == outcome);
+            fitting.min_by_key(|&way| excluded.get(way))
+        };
+        let (consistent, open) = (first(Outcome::Consistent), first(Outcome::Open));
+        if count(Outcome::Consistent) > 0 {
+            let refuted = outcomes.iter().map(|&outcome| u32::from(outcome == Outcome::Refuted));
+            self.tally.count(decision, |votes| {
+                votes.excluded.iter_mut().zip(refuted.clone()).for_each(|(sum, more)| *sum += more);
+            });
+        }
         // Of ways that may be right, the one that others took.
         let likely = || settled.filter(|&way| outcomes[way] != Outcome::Refuted);
         match (count(Outcome::Consistent), count(Outcome::Open)) {
@@ -218,7 +230,7 @@ impl<'q, 'a, C: Code + Sync + ?Sized> Walk<'q, 'a, C> {
                 None
             }
             (1, 0) if outcomes.len() > 1 => {
-                let way = first(Outcome::Consistent)?;
+                let way = consistent?;
                 let (stream, offset) = (self.piece.stream, self.piece.offset + walker.offset());
                 let evidence = WayEvidence { junction: junction.va, way, stream, offset };
                 self.tally.count(decision, |votes| votes.add(evidence));
@@ -226,11 +238,11 @@ impl<'q, 'a, C: Code + Sync + ?Sized> Walk<'q, 'a, C> {
             }
             (_, 0) => {
                 self.tally.count(decision, |votes| votes.ambiguous += 1);
-                likely().or_else(|| first(Outcome::Consistent))
+                likely().or(consistent)
             }
             _ => {
                 self.tally.count(decision, |votes| votes.open += 1);
-                likely().or_else(|| first(Outcome::Consistent)).or_else(|| first(Outcome::Open))
+                likely().or(consistent).or(open)
             }
         }
     }

@@ -88,6 +88,7 @@ fn check(kind: Optimization, retpoline: bool) {
             optimization: kind,
             retpoline,
             far_module: rng.chance(20),
+            overrides: None,
         };
         let machine = Machine {
             hardware: Hardware {

@@ -5,7 +5,7 @@ use address_map::ModuleId;
 use call_forms::MIN_VOTES;
 use kernel_snapshot::{Architecture, Machine};
 
-use crate::changes::{Extent, ImportModes, Mode, default_mode};
+use crate::changes::{Extent, Mode, Modes, default_mode};
 
 /// The sites of load-time changes that a dump shows, counted by their form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl CapturedForms {
     /// A module's own captured code comes first, then the return addresses on stacks, whose values may be stale. A module
     /// without sites is as all modules together, if those agree and are at least [`MIN_VOTES`]; otherwise the build of
     /// Windows decides for it.
-    pub fn import_optimization(&self, machine: &Machine) -> Option<ImportModes> {
+    pub fn import_optimization(&self, machine: &Machine) -> Option<Modes> {
         if machine.architecture_or_x64() != Architecture::Amd64 {
             return None;
         }
@@ -114,7 +114,7 @@ impl CapturedForms {
         };
         let differ = decided.iter().flatten().any(|mode| mode.on != others.on);
         let extent = if differ { Extent::Mixed } else { others.on.into() };
-        Some(ImportModes::by_module(extent, reason, decided, others))
+        Some(Modes::by_module(extent, reason, decided, others))
     }
 
     /// Retpoline; `None` when neither the captured code nor the stacks show it.

@@ -1,4 +1,4 @@
-//! Load-time changes: was import optimization on, was retpoline? What the user says, else what captured code says
+//! Load-time changes: was import optimization on, was retpoline? (Function overrides are decided in `override_modes`.) What the user says, else what captured code says
 //! (`captured`), else what the IPT data says, else
 //! what the build of Windows does by default.
 
@@ -7,6 +7,8 @@ use call_forms::{Answer, MIN_VOTES, Verdict};
 use kernel_snapshot::{Architecture, Machine};
 use pe_image::{ImportOptimizationDefault, import_optimization_by_default};
 
+use crate::junctions::Question;
+
 /// What the IPT data says about load-time changes.
 #[derive(Clone, Debug)]
 pub struct Evidence {
@@ -14,6 +16,8 @@ pub struct Evidence {
     pub verdict: Verdict,
     /// Each module of [`Verdict::per_module`].
     pub modules: Vec<ModuleId>,
+    /// What each of [`Verdict::decisions`] is about.
+    pub questions: Vec<Question>,
 }
 
 impl Evidence {
@@ -26,12 +30,13 @@ impl Evidence {
             per_module: Vec::new(),
             retpoline: Answer::Undecided,
             retpoline_votes: Default::default(),
+            decisions: Vec::new(),
             missing: Default::default(),
             given_up: None,
             streams: Vec::new(),
             steps: 0,
         };
-        Self { verdict, modules: Vec::new() }
+        Self { verdict, modules: Vec::new(), questions: Vec::new() }
     }
 }
 
@@ -90,28 +95,33 @@ impl From<bool> for Extent {
     }
 }
 
-/// Import optimization for each module.
+/// Whether a change was made, for each module.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImportModes {
+pub struct Modes {
     /// All together.
     pub extent: Extent,
     /// Why.
     pub reason: String,
-    /// Modules that the IPT data decides, by number.
+    /// Modules that are decided by themselves, by number.
     decided: Vec<Option<Mode>>,
     /// The others.
     others: Mode,
 }
 
-impl ImportModes {
+impl Modes {
     /// The same for all.
-    fn same(mode: Mode) -> Self {
+    pub(crate) fn same(mode: Mode) -> Self {
         Self { extent: mode.on.into(), reason: mode.reason.clone(), decided: Vec::new(), others: mode }
     }
 
     /// Each module by itself, where `decided` says so.
     pub(crate) fn by_module(extent: Extent, reason: String, decided: Vec<Option<Mode>>, others: Mode) -> Self {
         Self { extent, reason, decided, others }
+    }
+
+    /// Whether a module is decided by itself.
+    pub(crate) fn is_decided(&self, module: ModuleId) -> bool {
+        self.decided.get(module.0).is_some_and(Option::is_some)
     }
 
     /// What holds for a module.
@@ -122,12 +132,12 @@ impl ImportModes {
 
 /// Import optimization: the IPT data decides module by module where it can. Modules without enough witnesses are as all
 /// together; where that is open too, because there are too few or modules differ, the build of Windows decides.
-pub fn import_optimization(choice: Choice, machine: &Machine, evidence: Option<&Evidence>) -> ImportModes {
+pub fn import_optimization(choice: Choice, machine: &Machine, evidence: Option<&Evidence>) -> Modes {
     match choice {
-        Choice::On => return ImportModes::same(Mode::new(true, "asked for")),
-        Choice::Off => return ImportModes::same(Mode::new(false, "asked for")),
+        Choice::On => return Modes::same(Mode::new(true, "asked for")),
+        Choice::Off => return Modes::same(Mode::new(false, "asked for")),
         Choice::Auto if machine.architecture_or_x64() != Architecture::Amd64 => {
-            return ImportModes::same(Mode::new(false, "only x64 kernels are known to have it"));
+            return Modes::same(Mode::new(false, "only x64 kernels are known to have it"));
         }
         Choice::Auto => {}
     }
@@ -135,9 +145,9 @@ pub fn import_optimization(choice: Choice, machine: &Machine, evidence: Option<&
     match evidence {
         Some(evidence) => decided(&evidence.verdict, &evidence.modules, default),
         None if default.on => {
-            ImportModes::same(Mode::new(true, format!("{}; there is no Intel PT data to decide it", default.reason)))
+            Modes::same(Mode::new(true, format!("{}; there is no Intel PT data to decide it", default.reason)))
         }
-        None => ImportModes::same(default),
+        None => Modes::same(default),
     }
 }
 
@@ -161,7 +171,7 @@ pub(crate) fn default_mode(machine: &Machine) -> Mode {
     }
 }
 
-fn decided(verdict: &Verdict, modules: &[ModuleId], default: Mode) -> ImportModes {
+fn decided(verdict: &Verdict, modules: &[ModuleId], default: Mode) -> Modes {
     let (on, off) = (verdict.votes_on, verdict.votes_off);
     let calls = format!("{} executed in the trace", counted(on + off, "import call"));
     let mut decided = vec![None; modules.iter().max().map_or(0, |last| last.0 + 1)];
@@ -181,12 +191,7 @@ fn decided(verdict: &Verdict, modules: &[ModuleId], default: Mode) -> ImportMode
         Answer::On | Answer::Off => {
             let on = verdict.import_optimization == Answer::On;
             let reason = format!("decided from {calls}: {votes}");
-            ImportModes {
-                extent: on.into(),
-                reason,
-                decided,
-                others: Mode::new(on, "as the modules that the trace decides"),
-            }
+            Modes { extent: on.into(), reason, decided, others: Mode::new(on, "as the modules that the trace decides") }
         }
         _ if modules_on > 0 && modules_off > 0 => {
             let reason = format!(
@@ -196,7 +201,7 @@ fn decided(verdict: &Verdict, modules: &[ModuleId], default: Mode) -> ImportMode
                 Extent::from(default.on).name(),
                 default.reason
             );
-            ImportModes { extent: Extent::Mixed, reason, decided, others: default }
+            Modes { extent: Extent::Mixed, reason, decided, others: default }
         }
         _ => {
             let neither: u32 = verdict.per_module.iter().map(|module| module.votes.contradictory).sum();
@@ -215,7 +220,7 @@ fn decided(verdict: &Verdict, modules: &[ModuleId], default: Mode) -> ImportMode
             // One module may be decided by votes that are too few of all.
             let differ = decided.iter().flatten().any(|mode: &Mode| mode.on != others.on);
             let extent = if differ { Extent::Mixed } else { others.on.into() };
-            ImportModes { extent, reason: others.reason.clone(), decided, others }
+            Modes { extent, reason: others.reason.clone(), decided, others }
         }
     }
 }
@@ -242,7 +247,7 @@ pub fn retpoline(choice: Choice, evidence: Option<&Evidence>) -> Mode {
     }
 }
 
-fn counted(number: u32, noun: &str) -> String {
+pub(crate) fn counted(number: u32, noun: &str) -> String {
     let plural = match (number, noun.ends_with('s')) {
         (1, _) => "",
         (_, true) => "es",
@@ -294,12 +299,13 @@ mod tests {
             per_module: votes.iter().map(module).collect(),
             retpoline: Answer::Undecided,
             retpoline_votes: RetpolineVotes::default(),
+            decisions: Vec::new(),
             missing: Default::default(),
             given_up: None,
             streams: Vec::new(),
             steps: 0,
         };
-        Evidence { verdict, modules: (1..=votes.len()).map(ModuleId).collect() }
+        Evidence { verdict, modules: (1..=votes.len()).map(ModuleId).collect(), questions: Vec::new() }
     }
 
     #[test]

@@ -1,16 +1,20 @@
 //! From bound modules to the plain values that [`call_forms`] takes: the code that the walks read, the import sites, where
-//! functions start, where retpoline stubs lie.
+//! functions start, where retpoline stubs lie. (`junctions` has what is asked of function overrides.)
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use address_map::ModuleId;
 use call_forms::{Answer, Importer, IndirectReturn, Input, Site, Verdict};
-use pe_image::{Capabilities, Outcome, Policy, Reason, Site as ListedSite, SiteEncoding, SiteKind, StubBlock};
+use pe_image::{
+    Capabilities, MappedImage, Outcome, Policy, Reason, Site as ListedSite, SiteEncoding, SiteKind, StubBlock,
+};
 use rayon::prelude::*;
 
 use crate::address_space::AddressSpace;
 use crate::binding::Bound;
 use crate::functions::Functions;
+use crate::junctions::{Junctions, Question};
 
 /// The call forms of the modules of one snapshot.
 ///
@@ -18,17 +22,38 @@ use crate::functions::Functions;
 /// out by name are included, because their code ran too.
 #[derive(Debug)]
 pub struct Detection<'b, 'a> {
-    modules: Vec<Known>,
+    modules: Vec<Weighed>,
     bound: &'b Bound<'a>,
-    stubs: Option<&'b StubBlock>,
-    /// By what calls of overridden functions are re-pointed; nothing when they are as linked.
-    overrides: Option<&'b Capabilities>,
+    known: Known<'b>,
+    overrides: Scope,
     stub_pages: Vec<Range<u64>>,
+}
+
+/// What is known of the machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known<'b> {
+    /// The stubs and shared code of the snapshot's own kernel ([`Bound::stubs`]).
+    pub stubs: Option<&'b StubBlock>,
+    /// Modules after which there is no room for a copy of them.
+    pub crowded: &'b BTreeSet<ModuleId>,
+    /// By what calls of overridden functions are re-pointed.
+    pub capabilities: &'b Capabilities,
+}
+
+/// For whom a vote about an overridden function counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Calls are as linked: nothing is asked.
+    Nothing,
+    /// For the module alone: the kernel does it to some of them.
+    Modules,
+    /// For all modules but the kernel and the HAL, which the kernel itself leaves alone.
+    Machine,
 }
 
 /// A module with a file.
 #[derive(Debug)]
-struct Known {
+struct Weighed {
     module: ModuleId,
     base: u64,
     end: u64,
@@ -40,13 +65,12 @@ struct Known {
 }
 
 impl<'b, 'a> Detection<'b, 'a> {
-    /// Reads what the files say. `stubs` are those of the snapshot's own kernel ([`Bound::stubs`]); `overrides` says by what
-    /// calls of overridden functions are re-pointed, if they are.
-    pub fn new(bound: &'b Bound<'a>, stubs: Option<&'b StubBlock>, overrides: Option<&'b Capabilities>) -> Self {
+    /// Reads what the files say. `overrides` says whom votes about overridden functions count for.
+    pub fn new(bound: &'b Bound<'a>, known: Known<'b>, overrides: Scope) -> Self {
         let ids: Vec<ModuleId> = bound.ids().collect();
-        let modules: Vec<Known> = ids.into_par_iter().filter_map(|module| known(bound, stubs, module)).collect();
-        let stub_pages = stub_pages(bound, stubs);
-        Self { modules, bound, stubs, overrides, stub_pages }
+        let modules = ids.into_par_iter().filter_map(|module| weighed(bound, known.stubs, module)).collect();
+        let stub_pages = stub_pages(bound, known.stubs);
+        Self { modules, bound, known, overrides, stub_pages }
     }
 
     /// The modules that a verdict is about, in the order of [`Verdict::per_module`].
@@ -57,37 +81,63 @@ impl<'b, 'a> Detection<'b, 'a> {
     /// The code as linked, or with `retpoline` with indirect branches through stubs. Import sites are as linked, or go
     /// through the stubs, either way: a walk that stops at them tries both forms itself.
     pub fn code(&self, retpoline: bool) -> AddressSpace<'b> {
-        let policy = Policy::AS_LINKED.with_retpoline(retpoline).with_function_overrides(self.overrides.is_some());
-        let image = |known: &Known| {
-            let name = &self.bound.entry(known.module).module.name;
-            let policy = policy.with_second_mapping(Policy::is_second_mapping(name));
-            let mapped = self.bound.map(known.module, policy, self.stubs)?;
-            Some((
-                known.module,
-                match self.overrides {
-                    Some(capabilities) => mapped.with_capabilities(capabilities),
-                    None => mapped,
-                },
-            ))
-        };
-        AddressSpace::new(self.bound.owners(), self.modules.iter().filter_map(image))
+        let images = self.modules.iter().filter_map(|known| Some((known.module, self.image(known.module, retpoline)?)));
+        AddressSpace::new(self.bound.owners(), images)
+    }
+
+    /// A module's image. Calls of overridden functions lead where the machine is taken to have them lead, as far as
+    /// [`Junctions`] do not ask; its bytes there do not matter where they do.
+    fn image(&self, module: ModuleId, retpoline: bool) -> Option<MappedImage<'a>> {
+        let name = &self.bound.entry(module).module.name;
+        let policy = Policy::AS_LINKED
+            .with_retpoline(retpoline)
+            .with_function_overrides(self.overrides == Scope::Machine)
+            .with_second_mapping(Policy::is_second_mapping(name));
+        let mapped = self.bound.map(module, policy, None)?.with_capabilities(self.known.capabilities);
+        Some(match self.known.stubs {
+            Some(stubs) if self.known.crowded.contains(&module) => mapped.with_stubs(&stubs.clone().without_copy()),
+            Some(stubs) => mapped.with_stubs(stubs),
+            None => mapped,
+        })
+    }
+
+    /// What is asked of function overrides. With retpoline, every guarded call leads through a stub that takes the same
+    /// packets, so that nothing is asked then.
+    fn junctions(&self, retpoline: bool) -> Junctions {
+        let mut junctions = Junctions::default();
+        if self.overrides == Scope::Nothing || retpoline {
+            return junctions;
+        }
+        let stubs = self.known.stubs;
+        for module in self.modules() {
+            let Some(image) = self.image(module, false) else { continue };
+            let name = &self.bound.entry(module).module.name;
+            let is_left_alone = pe_image::is_kernel_file_name(name) || name.eq_ignore_ascii_case("hal.dll");
+            junctions.add(module, &image, stubs, self.overrides == Scope::Modules || is_left_alone);
+        }
+        if let Some((stubs, page)) = stubs.and_then(|stubs| Some((stubs, stubs.address()?.0))) {
+            junctions.add_guarded_calls(stubs, page);
+        }
+        junctions
     }
 
     /// Decides over `streams`: IPT snapshots in the order in which they were written.
     ///
     /// Retpoline is decided first, over the code as linked. If it was on, code and import sites are looked at once more
     /// with the stubs in place.
-    pub fn detect(&self, streams: &[&[u8]]) -> Verdict {
-        let verdict = self.detect_with(streams, false);
-        if verdict.retpoline != Answer::On || self.stubs.is_none() {
-            return verdict;
+    pub fn detect(&self, streams: &[&[u8]]) -> (Verdict, Vec<Question>) {
+        let (verdict, questions) = self.detect_with(streams, false);
+        if verdict.retpoline != Answer::On || self.known.stubs.is_none() {
+            return (verdict, questions);
         }
         // Walks over the right code see more, but what was proof before stays proof.
         let retpoline_votes = verdict.retpoline_votes;
-        Verdict { retpoline: Answer::On, retpoline_votes, ..self.detect_with(streams, true) }
+        let (verdict, questions) = self.detect_with(streams, true);
+        (Verdict { retpoline: Answer::On, retpoline_votes, ..verdict }, questions)
     }
 
-    fn detect_with(&self, streams: &[&[u8]], retpoline: bool) -> Verdict {
+    fn detect_with(&self, streams: &[&[u8]], retpoline: bool) -> (Verdict, Vec<Question>) {
+        let Junctions { questions, routes, junctions, .. } = self.junctions(retpoline);
         let code = self.code(retpoline);
         let importers = self.modules.iter().map(|module| Importer {
             name: self.bound.entry(module.module).module.name.clone(),
@@ -95,12 +145,15 @@ impl<'b, 'a> Detection<'b, 'a> {
             stub: module.stub.filter(|_| retpoline),
         });
         let function_start = |address| self.function_start(address);
-        call_forms::detect(&Input {
+        let verdict = call_forms::detect(&Input {
+            routes,
+            junctions,
             function_start: &function_start,
             stub_pages: self.stub_pages.clone(),
             indirect_returns: self.modules.iter().flat_map(|module| module.indirect_returns.iter().copied()).collect(),
             ..Input::new(&code, importers.collect(), streams.to_vec())
-        })
+        });
+        (verdict, questions)
     }
 
     /// Whether a function starts at an address. Nothing where no table says.
@@ -116,7 +169,7 @@ impl<'b, 'a> Detection<'b, 'a> {
     }
 }
 
-fn known(bound: &Bound<'_>, stubs: Option<&StubBlock>, module: ModuleId) -> Option<Known> {
+fn weighed(bound: &Bound<'_>, stubs: Option<&StubBlock>, module: ModuleId) -> Option<Weighed> {
     // With import optimization, since that says where each site would lead; nothing of it is read here.
     let second_mapping = Policy::is_second_mapping(&bound.entry(module).module.name);
     let mapped = bound.map(module, Policy::default().with_second_mapping(second_mapping), None)?;
@@ -140,7 +193,7 @@ fn known(bound: &Bound<'_>, stubs: Option<&StubBlock>, module: ModuleId) -> Opti
             _ => {}
         }
     }
-    Some(Known {
+    Some(Weighed {
         module,
         base,
         end: bound.entry(module).module.end(),

@@ -5,7 +5,8 @@
 //!  └► files      which file is which module, by identity, opened and parsed
 //!      └► binding    who has their place at the moment, and where each import leads
 //!          └► changes    what the kernel did to code when it loaded it: import optimization, retpoline
-//!          ├► overrides  … and function overrides
+//!          ├► overrides  … and function overrides: by the build, and what is known of the machine
+//!          ├► override_modes  … by the calls that were executed
 //!              └► system         all of it, decided
 //!                  ├► image          one module at its base: ranges, bytes on demand
 //!                  └► address_space  all modules' code, from address to address
@@ -24,6 +25,8 @@ mod detection;
 mod files;
 mod functions;
 mod image;
+mod junctions;
+mod override_modes;
 mod overrides;
 pub mod pdb;
 mod search;
@@ -32,9 +35,10 @@ mod system;
 pub use address_space::AddressSpace;
 pub use binding::{Bound, DirectImport, Exporter};
 pub use captured::{CapturedForms, FormCounts, SiteForms};
-pub use changes::{Choice, Evidence, Extent, ImportModes, Mode};
+pub use changes::{Choice, Evidence, Extent, Mode, Modes};
 pub use files::{Entry, Files, Found, Inclusion, Parsed};
 pub use image::Image;
+pub use junctions::Question;
 pub use overrides::GivenCapability;
 pub use search::{Search, SearchError, SearchErrorKind, missing, wanted};
 pub use system::{Detect, Setting, System};

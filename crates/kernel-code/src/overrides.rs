@@ -76,30 +76,35 @@ pub(crate) fn is_partial(choice: Choice, machine: &Machine) -> bool {
         && (CO..GE).contains(&machine.os.build)
 }
 
-/// What is doubtful about the calls of overridden functions in images: each doubt once, for all of them. `is_partial` says
-/// that some of them, unknown which, led to another function.
+/// What is doubtful about the calls of overridden functions in images: each doubt once, for all of them. Beside each image
+/// it says whether its calls, unlike those of others, may have led to another function.
 pub(crate) fn doubts<'i>(
-    images: impl Iterator<Item = MappedImage<'i>>,
+    images: impl Iterator<Item = (MappedImage<'i>, bool)>,
     capabilities: &Capabilities,
-    is_partial: bool,
 ) -> Vec<String> {
     let mut counts = Vec::new();
     let mut assumed = BTreeSet::new();
-    for image in images {
+    let mut undecided = (0, 0);
+    for (image, may_differ) in images {
         let of_image = image.override_counts();
         if of_image.assumed > 0 {
             let items = image.overrides().into_iter().filter(|item| item.counts.assumed > 0);
             assumed.extend(items.flat_map(|item| item.choice.assumed));
         }
+        if may_differ && of_image.as_linked > 0 {
+            undecided = (undecided.0 + of_image.as_linked, undecided.1 + 1);
+        }
         counts.push(of_image);
     }
-    let sum = |count: fn(&OverrideCounts) -> u64| {
-        let counts = counts.iter().map(count).filter(|&count| count > 0);
-        let (calls, modules) = counts.fold((0, 0), |(calls, modules), count| (calls + count, modules + 1));
+    let told = |(calls, modules)| {
         (calls > 0).then(|| format!("function overrides: {} in {}", noun(calls, "call"), noun(modules, "module")))
     };
+    let sum = |count: fn(&OverrideCounts) -> u64| {
+        let counts = counts.iter().map(count).filter(|&count| count > 0);
+        told(counts.fold((0, 0), |(calls, modules), count| (calls + count, modules + 1)))
+    };
     let told = [
-        sum(|counts| counts.as_linked).filter(|_| is_partial).map(|calls| {
+        told(undecided).map(|calls| {
             format!(
                 "{calls} stay as linked; in drivers that were loaded after the boot, kernels of this build may have them lead to \
                  another function, by processor"

@@ -12,10 +12,11 @@ use rayon::prelude::*;
 use crate::address_space::AddressSpace;
 use crate::binding::Bound;
 use crate::captured::CapturedForms;
-use crate::changes::{self, Choice, Evidence, ImportModes, Mode};
-use crate::detection::{Detection, room_for_stubs};
+use crate::changes::{self, Choice, Evidence, Extent, Mode, Modes};
+use crate::detection::{Detection, Known, Scope, room_for_stubs};
 use crate::files::{Entry, Inclusion, Parsed};
 use crate::image::Image;
+use crate::override_modes::{self, Overrides};
 use crate::overrides::{self, GivenCapability};
 
 /// What a system is put together from, besides the modules and their files.
@@ -61,12 +62,13 @@ pub struct System<'a> {
     stubs: Option<StubBlock>,
     stub_pages: Vec<Range<u64>>,
     evidence: Option<Evidence>,
-    import_optimization: ImportModes,
+    import_optimization: Modes,
     retpoline: Mode,
-    function_overrides: Mode,
+    function_overrides: Modes,
     /// Calls of overridden functions were re-pointed in some modules, unknown which.
     are_overrides_partial: bool,
     capabilities: Capabilities,
+    kernel_cfg: bool,
     /// Modules whose branches through stubs stay as linked, because another module lies where the stubs would.
     crowded: BTreeSet<ModuleId>,
     warnings: Vec<String>,
@@ -83,21 +85,33 @@ impl<'a> System<'a> {
             warnings.push(format!("the kernel's retpoline stubs and shared code: {error}"));
             None
         });
-        let function_overrides = overrides::function_overrides(setting.function_overrides, setting.machine);
+        let by_build = overrides::function_overrides(setting.function_overrides, setting.machine);
+        let are_overrides_partial = overrides::is_partial(setting.function_overrides, setting.machine);
         let capabilities = overrides::capabilities(setting.machine, !setting.packets.is_empty(), setting.capabilities);
-        let open = setting.import_optimization == Choice::Auto || setting.retpoline == Choice::Auto;
+        let choices = [setting.import_optimization, setting.retpoline, setting.function_overrides];
+        let open = choices.contains(&Choice::Auto);
+        let crowded = stubs.as_ref().map(|stubs| crowded(&bound, stubs)).unwrap_or_default();
         let wanted = match setting.detect {
             Detect::Always => true,
             Detect::WhenOpen => open && !setting.packets.is_empty(),
         };
         let (mut evidence, mut stub_pages) = (None, Vec::new());
         if wanted && setting.machine.architecture_or_x64() == Architecture::Amd64 {
-            let detection = Detection::new(&bound, stubs.as_ref(), function_overrides.on.then_some(&capabilities));
+            let scope = match (by_build.on, are_overrides_partial) {
+                (_, true) => Scope::Modules,
+                (true, false) => Scope::Machine,
+                (false, false) => Scope::Nothing,
+            };
+            let known = Known { stubs: stubs.as_ref(), crowded: &crowded, capabilities: &capabilities };
+            let detection = Detection::new(&bound, known, scope);
             let modules: Vec<ModuleId> = detection.modules().collect();
             stub_pages = detection.stub_pages().to_vec();
             evidence = Some(match modules.is_empty() {
                 true => Evidence::nothing(),
-                false => Evidence { verdict: detection.detect(setting.packets), modules },
+                false => {
+                    let (verdict, questions) = detection.detect(setting.packets);
+                    Evidence { verdict, modules, questions }
+                }
             });
         }
         warnings.extend(evidence.as_ref().and_then(|evidence| given_up(&evidence.verdict)));
@@ -116,10 +130,10 @@ impl<'a> System<'a> {
                 "retpoline is on, but the kernel's file with the stubs is not there: sites stay as linked".into(),
             );
         }
-        let crowded = match stubs.as_ref().filter(|_| retpoline.on || function_overrides.on) {
-            Some(stubs) => crowded(&bound, stubs),
-            None => BTreeSet::new(),
-        };
+        let name = |module: ModuleId| bound.entry(module).module.name.clone();
+        let Overrides { modes, capabilities, kernel_cfg, doubts } =
+            override_modes::decide(setting.function_overrides, by_build, capabilities, said, name);
+        warnings.extend(doubts);
         if retpoline.on {
             warnings.extend(no_room(&bound, &crowded));
         }
@@ -131,9 +145,10 @@ impl<'a> System<'a> {
             evidence,
             import_optimization,
             retpoline,
-            function_overrides,
-            are_overrides_partial: overrides::is_partial(setting.function_overrides, setting.machine),
+            function_overrides: modes,
+            are_overrides_partial,
             capabilities,
+            kernel_cfg,
             crowded,
             warnings,
         }
@@ -165,7 +180,7 @@ impl<'a> System<'a> {
         if self.retpoline.on {
             return self.stub_pages.clone();
         }
-        if !self.function_overrides.on {
+        if self.function_overrides.extent == Extent::Off {
             return Vec::new();
         }
         let images = self.bound.ids().filter_map(|module| self.map(module));
@@ -183,7 +198,7 @@ impl<'a> System<'a> {
     }
 
     /// Import optimization.
-    pub fn import_optimization(&self) -> &ImportModes {
+    pub fn import_optimization(&self) -> &Modes {
         &self.import_optimization
     }
 
@@ -198,15 +213,23 @@ impl<'a> System<'a> {
     }
 
     /// Whether calls of overridden functions lead to what the kernel chose.
-    pub fn function_overrides(&self) -> &Mode {
+    pub fn function_overrides(&self) -> &Modes {
         &self.function_overrides
+    }
+
+    /// How many calls of overridden functions the files list.
+    pub fn overridden_calls(&self) -> u64 {
+        let images = self.bound.ids().filter_map(|module| self.bound.map(module, Policy::AS_LINKED, None));
+        images.map(|image| image.override_counts().listed).sum()
     }
 
     /// What is doubtful about the calls of overridden functions in the modules that are included.
     pub fn override_doubts(&self) -> Vec<String> {
         let included = |&module: &ModuleId| self.bound.entry(module).inclusion == Inclusion::Included;
-        let images = self.bound.ids().filter(included).filter_map(|module| self.map(module));
-        overrides::doubts(images, &self.capabilities, self.are_overrides_partial)
+        let may_differ = |module| self.are_overrides_partial && !self.function_overrides.is_decided(module);
+        let images = self.bound.ids().filter(included);
+        let images = images.filter_map(|module| Some((self.map(module)?, may_differ(module))));
+        overrides::doubts(images, &self.capabilities)
     }
 
     /// Doubts about the system.
@@ -226,7 +249,8 @@ impl<'a> System<'a> {
             .with_import_calls(calls)
             .with_retpoline(retpoline)
             .with_second_mapping(second_mapping)
-            .with_function_overrides(self.function_overrides.on)
+            .with_function_overrides(self.function_overrides.of(module).on)
+            .with_kernel_cfg(self.kernel_cfg)
     }
 
     /// The image of a module that has its place and a file, left out or not.

@@ -73,6 +73,9 @@ impl Capabilities {
     /// One past the highest capability number of known kernels.
     pub const COUNT: u32 = 0x161;
 
+    /// The capability for which kernels have a function of their own for guarded calls.
+    pub const GUARDED_CALL: u32 = crate::fixup::GUARDED_CALL;
+
     /// Exactly these are set, and every other number is known to be clear.
     pub fn exactly(numbers: &[u32]) -> Self {
         let mut out = Self(vec![Capability::Clear; Self::COUNT as usize]);

@@ -128,7 +128,9 @@ pub use fixup::{
 pub use functions::{GuardFunction, RuntimeFunction};
 pub use header::{Headers, Machine, Section};
 pub use identity::{CodeView, Identity, IdentityError, IdentityErrorKind, PdbChecksum, image_key, pdb_key};
-pub use image::{AppliedOverride, ImageRange, MappedImage, Piece, Pieces, RangeKind, Selection};
+pub use image::{
+    AppliedOverride, ImageRange, MappedImage, OverrideCall, OverrideWays, Piece, Pieces, RangeKind, Selection,
+};
 pub use imports::{Import, ImportName, ImportedDll, Imports};
 pub use kernel::{ImportOptimizationDefault, KERNEL_FILE_NAMES, import_optimization_by_default, is_kernel_file_name};
 pub use load_config::LoadConfig;

@@ -34,6 +34,9 @@ pub struct Policy {
     /// machine's capabilities ([`crate::MappedImage::with_capabilities`]). Those that lead to a function of the kernel need
     /// its [`crate::StubBlock`]. Kernels do it from Windows 11 24H2 on.
     pub function_overrides: bool,
+    /// Kernel CFG (HVCI): the kernel's own functions for guarded calls look at a bitmap first. Only the bytes that steer code
+    /// are made; the address of the bitmap is not known and left 0. Without effect on retpolined images.
+    pub kernel_cfg: bool,
 }
 
 impl Policy {
@@ -43,6 +46,7 @@ impl Policy {
         retpoline: false,
         second_mapping: false,
         function_overrides: false,
+        kernel_cfg: false,
     };
 
     /// The same policy with another choice for import calls.
@@ -58,6 +62,11 @@ impl Policy {
     /// The same policy with function overrides on or off.
     pub const fn with_function_overrides(self, function_overrides: bool) -> Self {
         Self { function_overrides, ..self }
+    }
+
+    /// The same policy with kernel CFG on or off.
+    pub const fn with_kernel_cfg(self, kernel_cfg: bool) -> Self {
+        Self { kernel_cfg, ..self }
     }
 
     /// The same policy for an image that is, or is not, a second mapping.

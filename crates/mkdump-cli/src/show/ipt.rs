@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use mkdump::report::ModeReport;
 use mkdump::report::ipt::{
     ConfirmedReport, FileStatus, FlowEntry, FlowReport, FlowSummary, IptReport, PieceReport, PlaceReport,
     QualityReport, ReachedBy, ReachedModule, SnapshotFacts, UnknownPage,
 };
+use mkdump::report::{ModeReport, OverrideWayReport};
 
 use super::absent::{self, Absent};
 use super::summary::labelled;
@@ -240,6 +240,25 @@ fn imports(mode: &ModeReport, width: usize) -> String {
     labelled("imports", &format!("import optimization {}: {}", mode.mode, printable(&mode.reason)), width)
 }
 
+/// Function overrides and what calls say of them; nothing when no file lists any.
+fn overrides(report: &IptReport, width: usize) -> String {
+    let asked = &report.verdict.overrides;
+    if asked.is_empty() {
+        return String::new();
+    }
+    let sum = |of: fn(&OverrideWayReport) -> bool| -> u64 {
+        asked.iter().flat_map(|one| &one.ways).filter(|way| of(way)).map(|way| u64::from(way.votes)).sum()
+    };
+    let either: u64 = asked.iter().map(|one| u64::from(one.ambiguous)).sum();
+    let votes = format!(
+        "votes: {} to another function, {} as linked, {} that either explains",
+        count(sum(|way| way.target != "original"), "call"),
+        grouped(sum(|way| way.target == "original")),
+        grouped(either),
+    );
+    mode("overrides", &report.flow.function_overrides, width) + &labelled("", &votes, width)
+}
+
 fn verdict(report: &IptReport, width: usize) -> String {
     let (verdict, flow) = (&report.verdict, &report.flow);
     let mut out = "\n".to_owned();
@@ -254,6 +273,7 @@ fn verdict(report: &IptReport, width: usize) -> String {
         grouped(votes.linked_returns.into()),
     );
     out += &labelled("", &votes, width);
+    out += &overrides(report, width);
     if verdict.per_module.is_empty() {
         return out;
     }
@@ -398,6 +418,9 @@ pub fn flow_summary(summary: &FlowSummary, width: usize) -> String {
     out += &quality(&summary.quality, width);
     out += &imports(&summary.import_optimization, width);
     out += &mode("retpoline", &summary.retpoline, width);
+    if summary.overridden_calls > 0 {
+        out += &mode("overrides", &summary.function_overrides, width);
+    }
     out += &absent::listed(summary.missing.iter().map(Absent::from).collect(), false, width);
     if !summary.unknown.is_empty() {
         let mut table = Table::new(&["page in no kernel module", "times reached"], &[1]);

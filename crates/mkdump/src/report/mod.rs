@@ -3,7 +3,7 @@
 //!
 //! A report is made from a result. Nothing below this module knows of it.
 
-use kernel_code::{Extent, ImportModes, Mode};
+use kernel_code::{Extent, Mode, Modes};
 use kernel_snapshot::Summary;
 use serde::Serialize;
 
@@ -20,7 +20,7 @@ pub use build::{
     UnresolvedReport, build,
 };
 pub use modules::{FileStatus, ModuleReport, ModulesReport, PdbReport, list_modules};
-pub use overrides::{OverrideReport, OverrideSites};
+pub use overrides::{KernelCfgReport, OverrideReport, OverrideSites, OverrideVerdictReport, OverrideWayReport};
 pub use sessions::{
     BufferReport, FoundReport, IptSettingsReport, LeftOutReport, SavedReport, SessionReport, SessionsReport, SiloReport,
 };
@@ -109,8 +109,8 @@ impl From<&Mode> for ModeReport {
     }
 }
 
-impl From<&ImportModes> for ModeReport {
-    fn from(modes: &ImportModes) -> Self {
+impl From<&Modes> for ModeReport {
+    fn from(modes: &Modes) -> Self {
         Self { mode: modes.extent.name(), reason: modes.reason.clone() }
     }
 }

@@ -1,5 +1,7 @@
 //! The function overrides of a built module.
 
+use call_forms::{Decided, DecisionVotes};
+use kernel_code::{Question, System};
 use pe_image::{AppliedOverride, OverrideCounts, OverrideTarget};
 use serde::Serialize;
 
@@ -44,11 +46,7 @@ pub struct OverrideReport {
 
 impl From<&AppliedOverride> for OverrideReport {
     fn from(applied: &AppliedOverride) -> Self {
-        let (choice, alternative) = match applied.choice.target {
-            OverrideTarget::Alternative(number) => ("alternative", Some(number)),
-            OverrideTarget::System(_) => ("system", None),
-            _ => ("original", None),
-        };
+        let (choice, alternative) = name(applied.choice.target);
         Self {
             original: Hex(applied.original.0.into()),
             choice,
@@ -71,5 +69,100 @@ impl From<&OverrideCounts> for OverrideSites {
             not_applied: counts.not_applied,
             unexpected_bytes: counts.unexpected_bytes,
         }
+    }
+}
+
+/// What executed calls say of the overridden functions that one diagram decides.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct OverrideVerdictReport {
+    /// The module that is asked by itself; `None` for all others together, of which one machine makes one thing.
+    pub module: Option<String>,
+    /// Which of `ways` the calls went: an index; `None` when they are too few, or disagree.
+    pub decided: Option<usize>,
+    /// Calls went different ways.
+    pub contradiction: bool,
+    /// The functions that calls may have led to. The first is what the machine is taken to choose.
+    pub ways: Vec<OverrideWayReport>,
+    /// Calls that several ways explain.
+    pub ambiguous: u32,
+    /// Calls that no way explains.
+    pub contradictory: u32,
+    /// Calls where packets end, or code is missing, before they decide.
+    pub open: u32,
+}
+
+/// A function that calls of an overridden one may have led to.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct OverrideWayReport {
+    /// `original`, `alternative` or `system`.
+    pub target: &'static str,
+    /// Number of the alternative, when that is the target.
+    pub alternative: Option<u32>,
+    /// Calls that this way alone explains.
+    pub votes: u32,
+    /// Calls that other ways explain, and this one does not.
+    pub refuted: u32,
+}
+
+/// What executed guarded calls say of kernel CFG (HVCI).
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct KernelCfgReport {
+    /// `on`, `off` or `undecided`.
+    pub verdict: &'static str,
+    /// Calls that looked at the bitmap.
+    pub checked: u32,
+    /// Calls that did not.
+    pub unchecked: u32,
+}
+
+impl OverrideVerdictReport {
+    /// The verdicts on a system's overridden functions. Empty when no module has any, or nobody asked.
+    pub(in crate::report) fn of(system: &System<'_>) -> Vec<Self> {
+        let Some(evidence) = system.evidence() else { return Vec::new() };
+        let asked = evidence.questions.iter().zip(&evidence.verdict.decisions);
+        let asked = asked.filter(|(question, _)| question.diagram.is_some());
+        asked.map(|(question, votes)| Self::new(system, question, votes)).collect()
+    }
+
+    fn new(system: &System<'_>, question: &Question, votes: &DecisionVotes) -> Self {
+        let decided = votes.decided();
+        let counts = votes.ways.iter().zip(&votes.excluded);
+        let way = |(&target, (&votes, &refuted)): (&OverrideTarget, (&u32, &u32))| {
+            let (target, alternative) = name(target);
+            OverrideWayReport { target, alternative, votes, refuted }
+        };
+        Self {
+            module: question.module.map(|module| system.modules().entry(module).module.name.clone()),
+            decided: if let Decided::Way(way) = decided { Some(way) } else { None },
+            contradiction: decided == Decided::Contradiction,
+            ways: question.targets.iter().zip(counts).map(way).collect(),
+            ambiguous: votes.ambiguous,
+            contradictory: votes.contradictory,
+            open: votes.open,
+        }
+    }
+}
+
+impl KernelCfgReport {
+    /// The verdict on a system; `None` when nobody asked.
+    pub(in crate::report) fn of(system: &System<'_>) -> Option<Self> {
+        let evidence = system.evidence()?;
+        let place = evidence.questions.iter().position(|question| question.diagram.is_none())?;
+        let votes = evidence.verdict.decisions.get(place)?;
+        let verdict = match votes.decided() {
+            Decided::Way(0) => "off",
+            Decided::Way(_) => "on",
+            _ => "undecided",
+        };
+        Some(Self { verdict, unchecked: *votes.ways.first()?, checked: *votes.ways.get(1)? })
+    }
+}
+
+/// What a target is called, and its number.
+fn name(target: OverrideTarget) -> (&'static str, Option<u32>) {
+    match target {
+        OverrideTarget::Alternative(number) => ("alternative", Some(number)),
+        OverrideTarget::System(_) => ("system", None),
+        _ => ("original", None),
     }
 }

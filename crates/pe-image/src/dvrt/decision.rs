@@ -146,4 +146,62 @@ impl Bdd {
         }
         OverrideChoice { target: OverrideTarget::Original, assumed }
     }
+
+    /// What must be true of a machine that chose `target`: of the capabilities that are assumed, those without whose value no
+    /// walk ends there. `None` when no walk does. Takes time in proportion to the nodes for each of these capabilities.
+    pub fn requirements(
+        &self,
+        target: OverrideTarget,
+        capabilities: &Capabilities,
+        has_system: impl Fn(u32) -> bool,
+    ) -> Option<Vec<(u32, bool)>> {
+        let is_assumed =
+            |number: u32| matches!(capabilities.get(number), Capability::AssumedSet | Capability::AssumedClear);
+        let leads_there = |fixed: Option<(u32, bool)>| {
+            // What walks are possible at a node: those in which the capability is clear, and set.
+            let possible = |value: u32| match fixed {
+                Some((number, set)) if number == value => [!set, set],
+                _ if is_assumed(value) => [true, true],
+                _ => [!capabilities.get(value).is_set(), capabilities.get(value).is_set()],
+            };
+            let mut seen = vec![false; self.nodes.len()];
+            let mut left = vec![0];
+            while let Some(number) = left.pop() {
+                let Some(&BddNode { left: clear, right: set, value }) = self.nodes.get(number) else { continue };
+                if std::mem::replace(&mut seen[number], true) {
+                    continue;
+                }
+                if (clear, set) == (0, 0) {
+                    if target == OverrideTarget::Original {
+                        return true;
+                    }
+                } else if usize::from(clear) == number && clear == set {
+                    if target == OverrideTarget::Alternative(value) {
+                        return true;
+                    }
+                } else {
+                    let [may_be_clear, may_be_set] = possible(value);
+                    let is_system = number == 0 && has_system(value);
+                    if may_be_set && is_system && target == OverrideTarget::System(value) {
+                        return true;
+                    }
+                    left.extend((may_be_set && !is_system).then_some(usize::from(set)));
+                    left.extend(may_be_clear.then_some(usize::from(clear)));
+                }
+            }
+            false
+        };
+        if !leads_there(None) {
+            return None;
+        }
+        let mut asked: Vec<u32> = self.nodes.iter().map(|node| node.value).filter(|&value| is_assumed(value)).collect();
+        asked.sort_unstable();
+        asked.dedup();
+        let required = |number: u32| match [false, true].map(|set| leads_there(Some((number, set)))) {
+            [false, true] => Some((number, true)),
+            [true, false] => Some((number, false)),
+            _ => None,
+        };
+        Some(asked.into_iter().filter_map(required).collect())
+    }
 }

@@ -11,6 +11,7 @@ use crate::fixup::import_optimization::{CALL, JUMP};
 /// A direct branch of 5 bytes as a linker writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LinkedBranch {
+    is_call: bool,
     distance: i32,
 }
 
@@ -23,7 +24,13 @@ impl LinkedBranch {
     /// Reads opcode and distance; `None` for any other instruction.
     pub(crate) fn parse(bytes: [u8; 5]) -> Option<Self> {
         let [opcode, distance @ ..] = bytes;
-        matches!(opcode, CALL | JUMP).then_some(Self { distance: i32::from_le_bytes(distance) })
+        matches!(opcode, CALL | JUMP)
+            .then_some(Self { is_call: opcode == CALL, distance: i32::from_le_bytes(distance) })
+    }
+
+    /// True for a call, false for a jump.
+    pub(crate) fn is_call(self) -> bool {
+        self.is_call
     }
 
     /// Where the branch leads when its distance lies at `distance_rva`.

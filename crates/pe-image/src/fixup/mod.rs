@@ -11,7 +11,7 @@ pub use import_optimization::{LinkedImport, SLOT_INSTRUCTION};
 pub use recognise::{SiteForm, recognise};
 pub use retpoline::{Stub, StubBranch, StubOffsets, stub_offset};
 pub(crate) use retpoline::{indirect_rewrite, switch_rewrite};
-pub(crate) use stub_block::GUARDED_CALL;
+pub(crate) use stub_block::{CHECKED_CALL, GUARDED_CALL};
 pub use stub_block::{SharedFunction, StubBlock};
 
 #[cfg(test)]

@@ -27,6 +27,9 @@ pub(crate) const GUARDED_CALL: u32 = 0x142;
 const FIRST_FURTHER: u32 = 0x14b;
 /// What a guarded call's function begins with in the file: `jmp rax`, and room for what the kernel may put there.
 const GUARDED_CALL_BYTES: [u8; 10] = [0x48, 0xff, 0xe0, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc];
+/// What kernel CFG makes of them, as far as is known: `mov r11, imm64`, the address of the bitmap that the code behind it asks.
+/// The address is the machine's, and is not known; it does not say where calls go.
+pub(crate) const CHECKED_CALL: [u8; 10] = [0x49, 0xbb, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// A function of the kernel shared code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -151,14 +154,22 @@ impl StubBlock {
         self.functions.iter().find(|(known, _)| *known == function).map(|&(_, offset)| offset)
     }
 
-    /// What the retpoline pass writes over the guarded calls: a jump to the stub with CFG check, and where. Nothing where the
-    /// file has other bytes than are known.
-    pub(crate) fn guarded_calls_with_retpoline(&self) -> impl Iterator<Item = (u32, [u8; 5])> {
+    /// Bytes at the start of a guarded call that kernel CFG replaces: the check of the bitmap lies behind them.
+    pub const GUARDED_CALL_SIZE: u32 = GUARDED_CALL_BYTES.len() as u32;
+
+    /// Where the guarded calls lie in the pages. Nothing where the file has other bytes than are known.
+    pub fn guarded_calls(&self) -> impl Iterator<Item = u32> {
         let guarded = |function| matches!(function, SharedFunction::GuardedCall | SharedFunction::GuardedCallNoSmep);
-        self.functions.iter().filter(move |&&(function, _)| guarded(function)).filter_map(|&(_, offset)| {
-            let known = bytes::array_at::<10>(&self.bytes, offset as usize)? == GUARDED_CALL_BYTES;
+        let functions = self.functions.iter().filter(move |&&(function, _)| guarded(function));
+        let known = |at: u32| bytes::array_at::<10>(&self.bytes, at as usize) == Some(GUARDED_CALL_BYTES);
+        functions.map(|&(_, offset)| offset).filter(move |&offset| known(offset))
+    }
+
+    /// What the retpoline pass writes over the guarded calls: a jump to the stub with CFG check, and where.
+    pub(crate) fn guarded_calls_with_retpoline(&self) -> impl Iterator<Item = (u32, [u8; 5])> {
+        self.guarded_calls().map(|offset| {
             let distance = self.offsets.indirect_cfg.wrapping_sub(offset + 5).to_le_bytes();
-            known.then_some((offset, [JUMP, distance[0], distance[1], distance[2], distance[3]]))
+            (offset, [JUMP, distance[0], distance[1], distance[2], distance[3]])
         })
     }
 

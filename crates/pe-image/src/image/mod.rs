@@ -2,6 +2,7 @@
 
 mod index;
 mod judge;
+mod override_ways;
 mod overrides;
 mod patch;
 mod ranges;
@@ -18,6 +19,7 @@ use crate::file::PeFile;
 use crate::fixup::StubBlock;
 use crate::policy::Policy;
 use index::PageIndex;
+pub use override_ways::{OverrideCall, OverrideWays};
 pub use overrides::AppliedOverride;
 use overrides::Overrides;
 pub use ranges::{ImageRange, Piece, Pieces, RangeKind, Selection};

@@ -8,7 +8,7 @@ use crate::dvrt::{
     FunctionOverride, FunctionOverrides, OverrideChoice, OverrideSite, OverrideSiteKind, OverrideTarget,
 };
 use crate::error::{Diagnostic, Place};
-use crate::fixup::{GUARDED_CALL, LinkedBranch, StubBlock};
+use crate::fixup::{CHECKED_CALL, GUARDED_CALL, LinkedBranch, StubBlock};
 use crate::header::Machine;
 use crate::image::MappedImage;
 use crate::image::patch::Window;
@@ -18,11 +18,11 @@ use crate::site::{Outcome, OverrideCounts, Reason, Site, SiteKind};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Overrides<'a> {
     /// The table; `None` when the image has none.
-    table: Option<FunctionOverrides<'a>>,
+    pub(super) table: Option<FunctionOverrides<'a>>,
     /// The table breaks a rule of the kernel.
-    is_damaged: bool,
+    pub(super) is_damaged: bool,
     /// The RVA of each call's distance and the number of its override, ascending.
-    sites: Vec<(Rva, u32)>,
+    pub(super) sites: Vec<(Rva, u32)>,
     /// What is known of the machine; nothing when not given.
     pub(super) capabilities: Option<Capabilities>,
     /// The choice of each diagram, and which of them is each override's.
@@ -58,12 +58,12 @@ pub struct AppliedOverride {
 }
 
 /// Where a call leads instead of to the original.
-struct Destination {
+pub(super) struct Destination {
     /// From the end of the branch.
     distance: i32,
-    address: Va,
+    pub(super) address: Va,
     /// It is the copy of the kernel's shared code after the image.
-    is_copy: bool,
+    pub(super) is_copy: bool,
 }
 
 impl<'a> MappedImage<'a> {
@@ -167,42 +167,53 @@ impl<'a> MappedImage<'a> {
         let choice = self.overrides.choice(number).ok_or(Reason::DamagedTable)?;
         let table = self.overrides.table.as_ref().ok_or(Reason::DamagedTable)?;
         let item = table.overrides.get(number as usize).ok_or(Reason::DamagedTable)?;
-        let end = i64::from(site.0) + 4;
-        let inside = |target: Rva, is_copy| {
-            let distance = i32::try_from(i64::from(target.0) - end).map_err(|_| Reason::OutOfRange)?;
-            Ok(Destination { distance, address: self.address(target), is_copy })
-        };
-        let (stubs, offset) = match choice.target {
-            OverrideTarget::Original => return Err(Reason::Original),
+        match choice.target {
+            OverrideTarget::Original => Err(Reason::Original),
             OverrideTarget::Alternative(number) => {
                 let target = *item.alternatives.get(number as usize).ok_or(Reason::DamagedTable)?;
-                return if target == item.original { Err(Reason::Original) } else { inside(target, false) };
+                if target == item.original { Err(Reason::Original) } else { self.own_destination(site, target, false) }
             }
             OverrideTarget::System(capability) => {
                 let stubs = self.stubs.as_ref().ok_or(Reason::NoSharedCode)?;
-                (stubs, stubs.system_function(capability).ok_or(Reason::NoSharedCode)?)
+                self.system_destination(site, stubs.system_function(capability).ok_or(Reason::NoSharedCode)?)
             }
-        };
-        // One test of the range, from the end of the branch, for each call by itself.
+        }
+    }
+
+    /// A function in the image, or after it.
+    fn own_destination(&self, site: Rva, target: Rva, is_copy: bool) -> Result<Destination, Reason> {
+        let end = i64::from(site.0) + 4;
+        let distance = i32::try_from(i64::from(target.0) - end).map_err(|_| Reason::OutOfRange)?;
+        Ok(Destination { distance, address: self.address(target), is_copy })
+    }
+
+    /// A function of the kernel's shared code, `offset` bytes into it. One test of the range, from the end of the branch, for
+    /// each call by itself.
+    pub(super) fn system_destination(&self, site: Rva, offset: u32) -> Result<Destination, Reason> {
+        let stubs = self.stubs.as_ref().ok_or(Reason::NoSharedCode)?;
         let kernel = stubs.address().map(|address| address.wrapping_add(offset.into()));
-        let from = self.base.wrapping_add(end as u64);
+        let from = self.base.wrapping_add(u64::from(site.0) + 4);
         if let Some((address, distance)) = kernel.and_then(|address| Some((address, from.rel32_to(address)?))) {
             return Ok(Destination { distance, address, is_copy: false });
         }
         match self.stub_rva().checked_add(offset) {
-            Some(target) if stubs.is_copied() => inside(target, true),
+            Some(target) if stubs.is_copied() => self.own_destination(site, target, true),
             _ => Err(Reason::NoSharedCode),
         }
+    }
+
+    /// The direct branch whose distance lies at `site`, as the file has it.
+    pub(super) fn linked_branch(&self, site: Rva) -> Option<LinkedBranch> {
+        let mut bytes = [0; LinkedBranch::SIZE as usize];
+        self.file.read(Rva(site.0.checked_sub(LinkedBranch::OPCODE)?), &mut bytes);
+        LinkedBranch::parse(bytes)
     }
 
     /// What becomes of a call.
     fn judge_call(&self, site: Rva, number: u32) -> Result<Destination, Reason> {
         let original = self.overrides.table.as_ref().and_then(|table| table.overrides.get(number as usize));
         let original = original.ok_or(Reason::DamagedTable)?.original;
-        let mut bytes = [0; LinkedBranch::SIZE as usize];
-        let start = site.0.checked_sub(LinkedBranch::OPCODE).ok_or(Reason::UnexpectedBytes)?;
-        self.file.read(Rva(start), &mut bytes);
-        let branch = LinkedBranch::parse(bytes).filter(|branch| branch.target(site) == Some(original));
+        let branch = self.linked_branch(site).filter(|branch| branch.target(site) == Some(original));
         branch.ok_or(Reason::UnexpectedBytes)?;
         match self.overrides_apply() {
             true => self.destination(site, number),
@@ -269,9 +280,16 @@ impl<'a> MappedImage<'a> {
         }
     }
 
-    /// The functions for guarded calls, which retpoline changes: where the kernel's shared code is in this image or after it.
+    /// The functions for guarded calls, which retpoline and kernel CFG change: where the kernel's shared code is in this image
+    /// or after it.
     fn dispatch(&self) -> Option<&StubBlock> {
-        self.retpolines().filter(|stubs| !stubs.shared_functions().is_empty())
+        let is_kernel = self.file.headers().stub_section().is_some();
+        let stubs = match self.policy.kernel_cfg && is_kernel && !self.table_ignored {
+            true => self.stubs.as_ref(),
+            false if self.policy.kernel_cfg => self.pages_after(),
+            false => self.retpolines(),
+        };
+        stubs.filter(|stubs| !stubs.shared_functions().is_empty())
     }
 
     pub(super) fn may_dispatch(&self, start: u64, end: u64) -> bool {
@@ -284,9 +302,16 @@ impl<'a> MappedImage<'a> {
 
     pub(super) fn put_dispatch(&self, window: &mut Window<'_>) {
         let Some(stubs) = self.dispatch() else { return };
-        for (offset, bytes) in stubs.guarded_calls_with_retpoline() {
-            if let Some(rva) = self.stub_rva().checked_add(offset) {
-                window.put(rva, &bytes);
+        let start = self.stub_rva();
+        if self.retpolines().is_some() {
+            for (offset, bytes) in stubs.guarded_calls_with_retpoline() {
+                if let Some(rva) = start.checked_add(offset) {
+                    window.put(rva, &bytes);
+                }
+            }
+        } else {
+            for rva in stubs.guarded_calls().filter_map(|offset| start.checked_add(offset)) {
+                window.put(rva, &CHECKED_CALL);
             }
         }
     }

@@ -92,6 +92,11 @@ pub(super) fn build(driver: &Driver) -> Built {
         sections[at.0].bytes[at.1 as usize..][..width].copy_from_slice(&address[..width]);
         relocations.push((rva, if width == 8 { 10 << 12 } else { 3 << 12 }));
     }
+    if let Some(to) = driver.dispatch {
+        let address = driver.image_base + u64::from(section_rvas[to.0] + to.1);
+        rdata.asm.put(0, &address.to_le_bytes()[..width]);
+        relocations.push((rdata.cfg_pointer, if width == 8 { 10 << 12 } else { 3 << 12 }));
+    }
     for &(at, to) in &driver.moves {
         let (rva, to) = (section_rvas[at.0] + at.1, section_rvas[to.0] + to.1);
         let bytes = thumb_moves(driver.image_base as u32 + to);

@@ -172,6 +172,8 @@ pub struct Driver {
     pub entries: Vec<Entry>,
     /// Function overrides (symbol 7).
     pub overrides: Vec<OverrideSpec>,
+    /// What the CFG dispatch pointer holds; it is 0 unless given.
+    pub dispatch: Option<At>,
     /// Version of the dynamic relocation table: 1 or 2; `None` leaves the table out.
     pub dvrt_version: Option<u32>,
     /// Debug directory.
@@ -209,6 +211,7 @@ impl Driver {
             moves: Vec::new(),
             entries: Vec::new(),
             overrides: Vec::new(),
+            dispatch: None,
             dvrt_version: Some(1),
             pdb: None,
             pdb_checksum: None,

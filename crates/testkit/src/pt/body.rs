@@ -1,5 +1,6 @@
 //! What stands in a function, before addresses are known: items with labels, each of a size that no mode changes.
 
+use super::overridden::Overrides;
 use super::rng::Rng;
 
 /// A function: module index and function index.
@@ -16,6 +17,16 @@ pub(super) enum Odds {
     Of256(u8),
     /// Taken when the stack is deep already: it skips a call that may recurse.
     WhenDeep,
+    /// Always taken, or never.
+    Known(bool),
+    /// Taken when the size that memset was called with is below this.
+    Below(u32),
+    /// Taken when it is this or more.
+    AtLeast(u32),
+    /// Taken when it does not have this bit.
+    Without(u32),
+    /// Takes 64 off the size, and is taken when so many are left.
+    NextBlock,
 }
 
 /// How an indirect branch is written.
@@ -64,6 +75,16 @@ pub(super) enum Item {
         via: Via,
         targets: Vec<FnId>,
     },
+    /// A guarded call or jump through the module's thunk, which a kernel may override.
+    Guarded {
+        call: bool,
+        targets: Vec<FnId>,
+    },
+    /// `mov r8d, size` and a call of memset, or a jump.
+    Memset {
+        call: bool,
+        sizes: Vec<u32>,
+    },
     Switch {
         register: u8,
         cases: Vec<usize>,
@@ -88,7 +109,8 @@ impl Item {
             Item::Jcc { short, .. } => [6, 2][usize::from(*short)],
             Item::Loop { .. } | Item::Iret | Item::SoftwareInterrupt => 2,
             Item::Jump { short, .. } => [5, 2][usize::from(*short)],
-            Item::TailJump(_) | Item::Call(_) => 5,
+            Item::TailJump(_) | Item::Call(_) | Item::Guarded { .. } => 5,
+            Item::Memset { .. } => 11,
             Item::CallNext => 6,
             Item::Import { .. } => 12,
             Item::Indirect { call, via, .. } => match (via, call) {
@@ -134,6 +156,8 @@ pub(super) struct Callees<'a> {
     pub import_percent: u32,
     /// Guarded calls through pointers to any function, among 100 statements.
     pub dispatch_percent: u32,
+    /// Calls of overridden functions, where there are any.
+    pub overrides: Option<&'a Overrides>,
 }
 
 const STRAIGHT: &[&[u8]] = &[
@@ -192,6 +216,9 @@ impl<'a> Writer<'a> {
 
     fn ending(&mut self) -> Item {
         let c = self.callees;
+        if c.overrides.is_some_and(|overrides| self.rng.chance(overrides.percent)) {
+            return self.overridden(false);
+        }
         match self.rng.below(20) {
             0 if !c.below.is_empty() => Item::TailJump(*self.rng.pick(c.below)),
             1 if c.slots > 0 => Item::Import { slot: self.rng.below(c.slots), call: false },
@@ -218,6 +245,11 @@ impl<'a> Writer<'a> {
         if !c.any.is_empty() && self.rng.chance(c.dispatch_percent) {
             let (via, targets) = (self.via(), self.some(c.any));
             self.guarded(out, Item::Indirect { call: true, via, targets });
+            return;
+        }
+        if c.overrides.is_some_and(|overrides| self.rng.chance(overrides.percent)) {
+            let item = self.overridden(true);
+            out.push(item);
             return;
         }
         match self.rng.below(32) {
@@ -248,6 +280,18 @@ impl<'a> Writer<'a> {
                     out.push(Item::Straight(self.rng.pick::<&[u8]>(STRAIGHT)));
                 }
             }
+        }
+    }
+
+    /// A call of a function that may be overridden, or a jump.
+    fn overridden(&mut self, call: bool) -> Item {
+        let c = self.callees;
+        match c.overrides {
+            Some(_) if !c.below.is_empty() && self.rng.chance(50) => {
+                Item::Guarded { call, targets: self.some(c.below) }
+            }
+            Some(overrides) => Item::Memset { call, sizes: overrides.sizes.clone() },
+            None => Item::Ret { pops: false },
         }
     }
 

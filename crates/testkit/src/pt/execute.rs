@@ -66,8 +66,8 @@ struct Frame {
 #[derive(Clone, Copy, Debug)]
 enum FrameKind {
     Return(u64),
-    /// The interrupted address and the register that the stubs jump through.
-    Interrupt(u64, u64),
+    /// The interrupted address, the register that the stubs jump through, and memset's size.
+    Interrupt(u64, u64, u32),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -75,6 +75,8 @@ struct Thread {
     frames: Vec<Frame>,
     /// The register that the retpoline stubs jump through.
     register: u64,
+    /// The size that memset is called with, less what it has done.
+    size: u32,
 }
 
 struct Cpu<'a> {
@@ -115,6 +117,7 @@ impl Machine {
                     _ => vec![Frame { number: 0, kind: FrameKind::Return(program.entry), replaced: false }],
                 },
                 register: 0,
+                size: 0,
             })
             .collect();
         let deep = *rng.pick(&[4, 10, 30, 90]);
@@ -239,8 +242,8 @@ impl Cpu<'_> {
             self.known = self.executed.len();
             self.counts.interrupts += 1;
         }
-        let register = self.thread().register;
-        let frame = self.push_frame(FrameKind::Interrupt(back, register));
+        let Thread { register, size, .. } = *self.thread();
+        let frame = self.push_frame(FrameKind::Interrupt(back, register, size));
         self.transfer(What::Interrupt { from: self.ip, to: handler, frame });
         self.ip = handler;
     }
@@ -264,11 +267,13 @@ impl Cpu<'_> {
                 self.thread().register = *value;
                 next
             }
+            Act::LoadSize(sizes) => {
+                let size = *self.rng.pick(sizes);
+                self.thread().size = size;
+                next
+            }
             Act::Jcc { to, odds } => {
-                let taken = match odds {
-                    Odds::Of256(odds) => self.rng.below(256) < usize::from(*odds),
-                    Odds::WhenDeep => self.threads[self.current].frames.len() > self.deep || self.rng.chance(40),
-                };
+                let taken = self.is_taken(odds);
                 self.shown(|unit| unit.conditional(taken));
                 if taken { *to } else { next }
             }
@@ -316,11 +321,12 @@ impl Cpu<'_> {
                 to
             }
             Act::Iret => {
-                let Some(Frame { number, kind: FrameKind::Interrupt(to, register), .. }) = self.thread().frames.pop()
+                let Some(Frame { number, kind: FrameKind::Interrupt(to, register, size), .. }) =
+                    self.thread().frames.pop()
                 else {
                     panic!("the IRETQ at {ip:#x} finds no interrupt frame");
                 };
-                self.thread().register = register;
+                (self.thread().register, self.thread().size) = (register, size);
                 self.shown(|unit| unit.far(to));
                 self.transfer(What::InterruptReturn { to, frame: number });
                 to
@@ -343,6 +349,22 @@ impl Cpu<'_> {
                 next
             }
         };
+    }
+
+    fn is_taken(&mut self, odds: &Odds) -> bool {
+        let size = &mut self.threads[self.current].size;
+        match *odds {
+            Odds::Of256(odds) => self.rng.below(256) < usize::from(odds),
+            Odds::WhenDeep => self.threads[self.current].frames.len() > self.deep || self.rng.chance(40),
+            Odds::Known(taken) => taken,
+            Odds::Below(limit) => *size < limit,
+            Odds::AtLeast(limit) => *size >= limit,
+            Odds::Without(bit) => *size & bit == 0,
+            Odds::NextBlock => {
+                *size = size.saturating_sub(64);
+                *size >= 64
+            }
+        }
     }
 
     /// User mode is not traced. The next thing seen is the system call entry.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::body::{FnId, Item, Odds, Via};
+use super::overridden::{Leads, OverriddenCall};
 use super::sites::{Form, ImportSite, ListedBranch, StubPages};
 
 /// What an instruction does, as far as its successor and the stacks go.
@@ -18,6 +19,8 @@ pub(super) enum Act {
     Straight,
     /// As straight, and loads the register that the stubs jump through.
     Load(u64),
+    /// As straight, and loads one of these sizes for memset.
+    LoadSize(Vec<u32>),
     Jcc {
         to: u64,
         odds: Odds,
@@ -61,6 +64,7 @@ pub(super) struct Place<'a> {
     pub import: &'a dyn Fn(usize) -> (u64, u64),
     pub optimized: bool,
     pub stubs: Option<&'a StubPages>,
+    pub leads: Option<Leads>,
 }
 
 pub(super) struct Lowered {
@@ -70,6 +74,7 @@ pub(super) struct Lowered {
     pub site: Option<ImportSite>,
     /// The place and kind of an indirect branch that retpoline rewrites.
     pub listed: Option<(u64, ListedBranch)>,
+    pub overridden: Option<OverriddenCall>,
 }
 
 /// `item` at `place`.
@@ -81,9 +86,17 @@ pub(super) fn item(item: &Item, place: &Place<'_>) -> Lowered {
         linked: bytes,
         site: None,
         listed: None,
+        overridden: None,
     };
     match item {
-        Item::Label(_) => Lowered { linked: Vec::new(), memory: Vec::new(), ops: Vec::new(), site: None, listed: None },
+        Item::Label(_) => Lowered {
+            linked: Vec::new(),
+            memory: Vec::new(),
+            ops: Vec::new(),
+            site: None,
+            listed: None,
+            overridden: None,
+        },
         Item::Straight(bytes) => plain(bytes.to_vec(), Act::Straight),
         Item::Jcc { code, to, short, odds } => {
             let to = place.labels[*to];
@@ -116,6 +129,20 @@ pub(super) fn item(item: &Item, place: &Place<'_>) -> Lowered {
         Item::Indirect { call, via, targets } => {
             let targets = targets.iter().map(|id| (place.function)(*id)).collect();
             indirect(*call, *via, targets, place)
+        }
+        Item::Guarded { call, targets } => {
+            let targets = targets.iter().map(|id| (place.function)(*id)).collect();
+            let leads = place.leads.expect("the program has a thunk");
+            overridden(va, *call, true, (leads.thunk, leads.guarded(va)), targets)
+        }
+        Item::Memset { call, sizes } => {
+            let leads = place.leads.expect("the program has a memset");
+            let size = plain([0x41, 0xb8, 0x40, 0, 0, 0].to_vec(), Act::LoadSize(sizes.clone()));
+            let mut lowered = overridden(va + 6, *call, false, (leads.memset, leads.chosen_memset), Vec::new());
+            lowered.ops.extend(size.ops);
+            lowered.linked.splice(0..0, size.linked);
+            lowered.memory.splice(0..0, size.memory);
+            lowered
         }
         Item::Switch { register, cases } => {
             let targets = cases.iter().map(|case| place.labels[*case]).collect();
@@ -151,7 +178,7 @@ fn import(slot: usize, call: bool, place: &Place<'_>) -> Lowered {
         if call {
             ops.push((va + 7, Op { len: 5, act: Act::Straight }));
         }
-        return Lowered { memory: linked.clone(), linked, ops, site: Some(site), listed: None };
+        return Lowered { memory: linked.clone(), linked, ops, site: Some(site), listed: None, overridden: None };
     }
     let to = match (form, place.stubs) {
         (Form::Stub, Some(stubs)) => stubs.import_r10,
@@ -162,7 +189,7 @@ fn import(slot: usize, call: bool, place: &Place<'_>) -> Lowered {
     memory.extend(branch(if call { &[0xe8] } else { &[0xe9] }, va + 7, to, false));
     let ops =
         vec![(va, Op { len: 7, act: Act::Load(target) }), (va + 7, Op { len: 5, act: direct(call, to, Vec::new()) })];
-    Lowered { linked, memory, ops, site: Some(site), listed: None }
+    Lowered { linked, memory, ops, site: Some(site), listed: None, overridden: None }
 }
 
 fn indirect(call: bool, via: Via, targets: Vec<u64>, place: &Place<'_>) -> Lowered {
@@ -192,7 +219,7 @@ fn indirect(call: bool, via: Via, targets: Vec<u64>, place: &Place<'_>) -> Lower
         if first < linked.len() && call {
             ops.push((va + first as u64, Op { len: (linked.len() - first) as u64, act: Act::Straight }));
         }
-        return Lowered { memory: linked.clone(), linked, ops, site: None, listed };
+        return Lowered { memory: linked.clone(), linked, ops, site: None, listed, overridden: None };
     };
     let mut memory = branch(if call { &[0xe8] } else { &[0xe9] }, va, stub, false);
     let mut ops = vec![(va, Op { len: 5, act: direct(call, stub, targets) })];
@@ -202,7 +229,19 @@ fn indirect(call: bool, via: Via, targets: Vec<u64>, place: &Place<'_>) -> Lower
             ops.push((va + 5, Op { len: 1, act: Act::Straight }));
         }
     }
-    Lowered { linked, memory, ops, site: None, listed }
+    Lowered { linked, memory, ops, site: None, listed, overridden: None }
+}
+
+fn overridden(va: u64, call: bool, is_guarded: bool, (linked, memory): (u64, u64), load: Vec<u64>) -> Lowered {
+    let opcode: &[u8] = if call { &[0xe8] } else { &[0xe9] };
+    Lowered {
+        linked: branch(opcode, va, linked, false),
+        memory: branch(opcode, va, memory, false),
+        ops: vec![(va, Op { len: 5, act: direct(call, memory, load) })],
+        site: None,
+        listed: None,
+        overridden: Some(OverriddenCall { va, call, is_guarded }),
+    }
 }
 
 fn switch(register: u8, targets: Vec<u64>, place: &Place<'_>) -> Lowered {
@@ -213,7 +252,7 @@ fn switch(register: u8, targets: Vec<u64>, place: &Place<'_>) -> Lowered {
     linked.resize(6, 0xcc);
     let Some(stubs) = place.stubs else {
         let ops = vec![(va, Op { len, act: Act::JumpIndirect(targets) })];
-        return Lowered { memory: linked.clone(), linked, ops, site: None, listed };
+        return Lowered { memory: linked.clone(), linked, ops, site: None, listed, overridden: None };
     };
     let stub = stubs.base + SWITCH + SWITCH_STEP * u64::from(register);
     let mut memory = branch(&[0xe8], va, stub, false);
@@ -224,6 +263,7 @@ fn switch(register: u8, targets: Vec<u64>, place: &Place<'_>) -> Lowered {
         ops: vec![(va, Op { len: 5, act: Act::Call { to: stub, load: targets } })],
         site: None,
         listed,
+        overridden: None,
     }
 }
 

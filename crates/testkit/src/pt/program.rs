@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::body::{Callees, FnId, Item, Role, Writer};
 use super::lower::{self, Op, Place};
+use super::overridden::{self, Overridden, Overrides};
 use super::rng::Rng;
 use super::sites::{ImportSite, ListedBranch, StubPages};
 
@@ -35,6 +36,8 @@ pub struct Shape {
     pub retpoline: bool,
     /// Whether the last module lies so far away that its import sites cannot be direct.
     pub far_module: bool,
+    /// Functions that the kernel overrides, as Windows 11 24H2 does; not with retpoline.
+    pub overrides: Option<Overrides>,
 }
 
 impl Default for Shape {
@@ -47,6 +50,7 @@ impl Default for Shape {
             optimization: Optimization::On,
             retpoline: false,
             far_module: false,
+            overrides: None,
         }
     }
 }
@@ -72,6 +76,8 @@ pub struct Module {
     pub functions: Vec<u64>,
     /// The retpoline stubs behind it, with retpoline on.
     pub stubs: Option<StubPages>,
+    /// Its overridden functions.
+    pub overridden: Option<Overridden>,
 }
 
 impl Module {
@@ -99,6 +105,8 @@ struct Draft {
     functions: Vec<u64>,
     imports: Vec<FnId>,
     text: usize,
+    /// Where the overridden functions are.
+    overridden: u64,
     table: u64,
     size: usize,
     optimized: bool,
@@ -136,10 +144,17 @@ impl Program {
         lower::stubs(0, &mut HashMap::new()).bytes
     }
 
-    /// Every byte range of the program in memory: images, then stub pages.
+    /// The page of shared code in the kernel's file.
+    pub(super) fn shared_page_of_file(&self) -> Vec<u8> {
+        overridden::page_of_file(&self.idle_stubs())
+    }
+
+    /// Every byte range of the program in memory: images, then stub pages and pages of shared code.
     pub fn memory(&self) -> impl Iterator<Item = (u64, &[u8])> {
         let images = self.modules.iter().map(|m| (m.base, &m.memory[..]));
-        images.chain(self.modules.iter().filter_map(|m| m.stubs.as_ref()).map(|s| (s.base, &s.bytes[..])))
+        let stubs = self.modules.iter().filter_map(|m| m.stubs.as_ref()).map(|s| (s.base, &s.bytes[..]));
+        let shared = self.modules.iter().filter_map(|m| m.overridden.as_ref()?.shared.as_ref());
+        images.chain(stubs).chain(shared.map(|page| (page.base, &page.bytes[..])))
     }
 
     /// Copies bytes in memory from `va` on; the number copied, less than `out` holds where memory ends.
@@ -207,6 +222,7 @@ fn drafts(shape: &Shape, rng: &mut Rng) -> Vec<Draft> {
                         import_percent: shape.import_percent,
                         // The system call entry leads into all modules.
                         dispatch_percent: if *role == Role::SystemCall { 50 } else { 3 },
+                        overrides: shape.overrides.as_ref(),
                     };
                     let statements = shape.statements + rng.below(shape.statements + 1);
                     let extra = usize::from(*role == Role::SystemCall) * 6;
@@ -220,6 +236,7 @@ fn drafts(shape: &Shape, rng: &mut Rng) -> Vec<Draft> {
                 functions: Vec::new(),
                 imports,
                 text: 0,
+                overridden: 0,
                 table: 0,
                 size: 0,
                 optimized: match shape.optimization {
@@ -247,6 +264,11 @@ fn place(shape: &Shape, drafts: &mut [Draft], room: usize, rng: &mut Rng) {
             draft.functions.push(base + at as u64);
             at += items.iter().map(Item::size).sum::<usize>();
         }
+        if shape.overrides.is_some() {
+            at = at.next_multiple_of(16);
+            draft.overridden = base + at as u64;
+            at += overridden::ROOM;
+        }
         at = at.next_multiple_of(PAGE);
         draft.table = base + at as u64;
         draft.size = (at + 8 * draft.imports.len() + 8).next_multiple_of(PAGE) + PAGE * room;
@@ -258,13 +280,30 @@ fn place(shape: &Shape, drafts: &mut [Draft], room: usize, rng: &mut Rng) {
 fn finish(shape: &Shape, drafts: &[Draft], m: usize, ops: &mut HashMap<u64, Op>) -> Module {
     let draft = &drafts[m];
     let stubs = shape.retpoline.then(|| lower::stubs(draft.base + draft.size as u64, ops));
+    let kernel_page = drafts[0].base + drafts[0].size as u64;
+    let own_page = draft.base + draft.size as u64;
+    let mut functions_and_leads = shape.overrides.as_ref().map(|mode| {
+        assert!(!shape.retpoline, "the kernel's functions are not retpolined here");
+        overridden::functions(draft.overridden, own_page, kernel_page, mode)
+    });
+    let leads = functions_and_leads.as_ref().map(|(_, leads)| *leads);
     let mut linked = vec![0; draft.size];
     linked[draft.text..(draft.table - draft.base) as usize].fill(0xcc);
     for (slot, id) in draft.imports.iter().enumerate() {
         let at = (draft.table - draft.base) as usize + 8 * slot;
         linked[at..at + 8].copy_from_slice(&drafts[id.module].functions[id.function].to_le_bytes());
     }
+    if let (Some(mode), Some((functions, _))) = (&shape.overrides, &mut functions_and_leads) {
+        let bytes = overridden::lower(functions, kernel_page, mode, ops);
+        let offset = (draft.overridden - draft.base) as usize;
+        linked[offset..offset + bytes.len()].copy_from_slice(&bytes);
+        if m == 0 || own_page.abs_diff(kernel_page) > 0x7f00_0000 {
+            let stubs = lower::stubs(0, &mut HashMap::new()).bytes;
+            functions.shared = Some(overridden::shared_page(own_page, &stubs, mode.checked, ops));
+        }
+    }
     let mut memory = linked.clone();
+    let mut calls = Vec::new();
     let mut sites = Vec::new();
     let mut listed = Vec::new();
     for ((items, labels), start) in draft.bodies.iter().zip(&draft.functions) {
@@ -288,6 +327,7 @@ fn finish(shape: &Shape, drafts: &[Draft], m: usize, ops: &mut HashMap<u64, Op>)
                 import: &import,
                 optimized: draft.optimized,
                 stubs: stubs.as_ref(),
+                leads,
             };
             let lowered = lower::item(item, &place);
             let (linked_bytes, memory_bytes) = (lowered.linked, lowered.memory);
@@ -298,6 +338,7 @@ fn finish(shape: &Shape, drafts: &[Draft], m: usize, ops: &mut HashMap<u64, Op>)
             ops.extend(lowered.ops);
             sites.extend(lowered.site);
             listed.extend(lowered.listed);
+            calls.extend(lowered.overridden);
             at += item.size() as u64;
         }
     }
@@ -311,5 +352,6 @@ fn finish(shape: &Shape, drafts: &[Draft], m: usize, ops: &mut HashMap<u64, Op>)
         listed,
         functions: draft.functions.clone(),
         stubs,
+        overridden: functions_and_leads.map(|(functions, _)| Overridden { calls, ..functions }),
     }
 }

@@ -4,7 +4,7 @@
 use super::execute::Run;
 use super::program::{Module, Optimization, Program, Shape};
 use super::sites::ListedBranch;
-use crate::image::{At, CODE, Driver, RDATA, SiteSpec};
+use crate::image::{At, CODE, Driver, GUARD, MEMSET, OverrideSpec, RDATA, SiteSpec};
 use crate::trace::{self, TraceFile};
 
 /// Pages in each image for what a PE file has besides code.
@@ -78,7 +78,16 @@ impl System {
     /// The shape of systems in whose traces import calls are frequent.
     pub fn busy(optimization: Optimization, retpoline: bool) -> Shape {
         let far_module = false;
-        Shape { modules: 4, functions: 10, statements: 6, import_percent: 40, optimization, retpoline, far_module }
+        Shape {
+            modules: 4,
+            functions: 10,
+            statements: 6,
+            import_percent: 40,
+            optimization,
+            retpoline,
+            far_module,
+            overrides: None,
+        }
     }
 }
 
@@ -86,7 +95,8 @@ impl System {
 ///
 /// ```text
 /// driver:  headers  .text  .pdata  .fill  .rdata …  | stub page                  the sum of the sizes is the image's
-/// kernel:  headers  .text  .pdata  .fill            | RETPOL  .rdata …           that section is its stub page
+/// kernel:  headers  .text  .pdata  .fill            | RETPOL  .rdata …           that section is its stub page,
+///                                                     or KSCP                    or its page of shared code
 /// ```
 fn file(program: &Program, index: usize) -> InstalledFile {
     let module = &program.modules[index];
@@ -134,9 +144,12 @@ fn draft(program: &Program, index: usize, fill: usize) -> Draft {
     driver.section(".fill", RDATA, Vec::new());
     // An empty section takes a page all the same.
     driver.sections[2].virtual_size = Some((fill + PAGE) as u32);
-    let retpol = (index == 0).then(|| {
-        let stubs = module.stubs.as_ref().map_or_else(|| program.idle_stubs(), |stubs| stubs.bytes.clone());
-        driver.section("RETPOL", CODE, stubs)
+    let retpol = (index == 0).then(|| match &module.overridden {
+        Some(_) => driver.section("KSCP", CODE, program.shared_page_of_file()),
+        None => {
+            let stubs = module.stubs.as_ref().map_or_else(|| program.idle_stubs(), |stubs| stubs.bytes.clone());
+            driver.section("RETPOL", CODE, stubs)
+        }
     });
     let at = |address: u64| At(text, (address - module.base) as u32 - PAGE as u32);
     for (number, &function) in module.functions.iter().enumerate() {
@@ -163,6 +176,26 @@ fn draft(program: &Program, index: usize, fill: usize) -> Draft {
         };
         driver.site(at(va), site);
     }
+    if let Some(functions) = &module.overridden {
+        driver.dispatch = Some(at(functions.dispatch));
+        let of = |is_guarded, call| {
+            let calls = functions.calls.iter().filter(move |one| one.is_guarded == is_guarded && one.call == call);
+            calls.map(|one| at(one.va)).collect::<Vec<_>>()
+        };
+        let spec = |original, alternatives: &[u64], is_guarded| {
+            let alternatives = alternatives.iter().map(|&function| at(function)).collect();
+            OverrideSpec {
+                jumps: of(is_guarded, false),
+                ..OverrideSpec::new(at(original), alternatives, of(is_guarded, true))
+            }
+        };
+        let [original, first, second] = functions.memset;
+        driver.overrides = vec![
+            spec(functions.thunk, &[functions.thunk], true).decided_by(GUARD),
+            spec(original, &[first, second], false).decided_by(MEMSET),
+        ];
+        driver.overrides.retain(|item| !(item.calls.is_empty() && item.jumps.is_empty()));
+    }
     let built = driver.build();
     Draft { retpol: retpol.map(|section| built.section_rvas[section]), driver, built }
 }
@@ -171,7 +204,9 @@ fn draft(program: &Program, index: usize, fill: usize) -> Draft {
 fn runtime_functions(module: &Module, text_end: usize) -> Vec<u8> {
     let mut starts: Vec<u32> = module.functions.iter().map(|function| (function - module.base) as u32).collect();
     starts.sort_unstable();
-    let ends = starts[1..].iter().copied().chain([text_end as u32]);
+    // The overridden functions are leaves, which no entry covers.
+    let last = module.overridden.as_ref().map_or(text_end as u32, |functions| (functions.thunk - module.base) as u32);
+    let ends = starts[1..].iter().copied().chain([last]);
     let entries = starts.iter().zip(ends).map(|(start, end)| [*start, end, 0]);
     entries.flatten().flat_map(u32::to_le_bytes).collect()
 }

@@ -17,6 +17,7 @@ pub fn varied_run(seed: u64, threads: impl FnOnce(&mut Rng) -> usize) -> (Progra
         optimization: *rng.pick(&[Optimization::On, Optimization::Off, Optimization::Mixed]),
         retpoline: rng.chance(50),
         far_module: rng.chance(30),
+        overrides: None,
     };
     let machine = Machine {
         hardware: Hardware {

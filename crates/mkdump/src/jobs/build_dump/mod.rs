@@ -81,7 +81,7 @@ fn tell_details(system: &System<'_>, progress: &dyn Progress) {
     progress.detail(&format!("import optimization {}: {}", imports.extent.name(), imports.reason));
     progress.detail(&format!("retpoline {}: {}", if retpoline.on { "on" } else { "off" }, retpoline.reason));
     let overrides = system.function_overrides();
-    progress.detail(&format!("function overrides {}: {}", if overrides.on { "on" } else { "off" }, overrides.reason));
+    progress.detail(&format!("function overrides {}: {}", overrides.extent.name(), overrides.reason));
 }
 
 /// Whether dumps are built of a source's machine. The kernel of a 32-bit system has addresses that the writers, and what
@@ -269,10 +269,10 @@ fn provenance(sources: &[SourceFile], system: &System<'_>, images: &[Image<'_>])
             mode: kernel_code::Extent::from(retpoline.on).name().into(),
             reason: retpoline.reason.clone(),
         },
-        function_overrides: images.iter().any(|image| image.counts().overrides.listed > 0).then(|| Assumed {
-            mode: kernel_code::Extent::from(overrides.on).name().into(),
-            reason: overrides.reason.clone(),
-        }),
+        function_overrides: images
+            .iter()
+            .any(|image| image.counts().overrides.listed > 0)
+            .then(|| Assumed { mode: overrides.extent.name().into(), reason: overrides.reason.clone() }),
         files: images.iter().map(used).collect(),
     }
 }

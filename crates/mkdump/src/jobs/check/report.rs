@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kernel_code::{Extent, ImportModes, Mode};
+use kernel_code::{Extent, Mode, Modes};
 use kernel_snapshot::dump::Dump;
 use serde::Serialize;
 
@@ -187,8 +187,8 @@ pub struct AssumedReport {
     pub reason: String,
 }
 
-impl From<&ImportModes> for AssumedReport {
-    fn from(modes: &ImportModes) -> Self {
+impl From<&Modes> for AssumedReport {
+    fn from(modes: &Modes) -> Self {
         Self { mode: modes.extent.name().into(), reason: modes.reason.clone() }
     }
 }

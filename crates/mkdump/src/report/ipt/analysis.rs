@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::jobs::ipt::analyse::{Analysis, IptOptions, analyse_with};
 use crate::jobs::ipt::chosen::Chosen;
 use crate::jobs::ipt::execution::Execution;
-use crate::report::Hex;
+use crate::report::{Hex, KernelCfgReport, OverrideVerdictReport};
 
 /// Looks at the chosen snapshots: scans them, decides what the kernel did to code at load time, and follows the flow.
 ///
@@ -247,6 +247,8 @@ fn verdict(analysis: &Analysis<'_, '_>) -> VerdictReport {
         per_module: per_module.map(|(module, base)| module_verdict(analysis, module, base)).collect(),
         retpoline: answer(*retpoline),
         retpoline_votes: RetpolineReport { in_stubs, rewritten_returns, linked_returns },
+        overrides: OverrideVerdictReport::of(analysis.execution.system),
+        kernel_cfg: KernelCfgReport::of(analysis.execution.system),
     }
 }
 

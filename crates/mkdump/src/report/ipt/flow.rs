@@ -138,6 +138,8 @@ pub struct FlowSummary {
     pub retpoline: ModeReport,
     /// Function overrides, as assumed, and why.
     pub function_overrides: ModeReport,
+    /// Calls of overridden functions that the files list.
+    pub overridden_calls: u64,
     /// How well the packets of all snapshots together could be followed.
     pub quality: QualityReport,
     /// Why the flow of some of the snapshots is not to be believed, in one sentence; `None` when all of it is good.
@@ -245,6 +247,7 @@ impl From<Lacking<'_, '_>> for FlowSummary {
             import_optimization: ModeReport::from(system.import_optimization()),
             retpoline: ModeReport::from(system.retpoline()),
             function_overrides: ModeReport::from(system.function_overrides()),
+            overridden_calls: system.overridden_calls(),
             quality,
             doubt,
             warnings: lacking.warnings,

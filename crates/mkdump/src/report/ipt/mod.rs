@@ -5,7 +5,7 @@ use ipt_analysis::choose::Facts;
 use ipt_analysis::quality::doubt;
 use serde::Serialize;
 
-use super::{Hex, ModeReport, SourceReport};
+use super::{Hex, KernelCfgReport, ModeReport, OverrideVerdictReport, SourceReport};
 use crate::jobs::ipt::chosen::Chosen;
 
 mod analysis;
@@ -227,6 +227,10 @@ pub struct VerdictReport {
     pub retpoline: &'static str,
     /// What speaks for and against retpoline.
     pub retpoline_votes: RetpolineReport,
+    /// What executed calls of overridden functions say, diagram by diagram.
+    pub overrides: Vec<OverrideVerdictReport>,
+    /// What guarded calls say of kernel CFG; `None` without a kernel that has a function for them.
+    pub kernel_cfg: Option<KernelCfgReport>,
 }
 
 /// The verdict on one module's import sites.
