@@ -149,7 +149,7 @@ impl<'b, 'a> Detection<'b, 'a> {
             routes,
             junctions,
             function_start: &function_start,
-            stub_pages: self.stub_pages.clone(),
+            stub_pages: self.stubs_alone(),
             indirect_returns: self.modules.iter().flat_map(|module| module.indirect_returns.iter().copied()).collect(),
             ..Input::new(&code, importers.collect(), streams.to_vec())
         });
@@ -161,6 +161,15 @@ impl<'b, 'a> Detection<'b, 'a> {
         let after = self.modules.partition_point(|module| module.base <= address);
         let module = self.modules[..after].last().filter(|module| address < module.end)?;
         module.functions.starts_at(u32::try_from(address - module.base).ok()?)
+    }
+
+    /// The parts of these pages that run with retpoline alone: shared code has functions behind its stubs to which calls lead
+    /// without it.
+    fn stubs_alone(&self) -> Vec<Range<u64>> {
+        let functions = self.known.stubs.into_iter().flat_map(StubBlock::shared_functions);
+        let size = functions.map(|&(_, offset)| u64::from(offset)).min().unwrap_or(u64::MAX);
+        let pages = self.stub_pages.iter();
+        pages.map(|page| page.start..page.end.min(page.start.saturating_add(size))).collect()
     }
 
     /// The retpoline stub pages after the images and in the kernel, whether retpoline is on or not.

@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn calls_decide_what_the_build_leaves_open() {
-        /// Votes for the kernel's function and the thunk; for alternatives 0 and 1 and memset; without and with a check.
+        /// Votes for the kernel's function and the thunk; for alternative 0, memset, alternative 1; without and with a check.
         type Case<'a> = ([&'a [u32]; 3], &'a str, &'a str, Capability, bool, &'a str);
         let assumed = Capability::AssumedSet;
         let cases: &[Case<'_>] = &[
@@ -274,8 +274,8 @@ mod tests {
                 true,
                 "",
             ),
-            ([&[0, 9], &[0, 0, 4], &[0, 0]], "off", "0 re-pointed, 13 as linked", assumed, false, ""),
-            ([&[0, 0], &[0, 5, 0], &[0, 0]], "on", "5 re-pointed", Capability::Clear, false, ""),
+            ([&[0, 9], &[0, 4, 0], &[0, 0]], "off", "0 re-pointed, 13 as linked", assumed, false, ""),
+            ([&[0, 0], &[0, 0, 5], &[0, 0]], "on", "5 re-pointed", Capability::Clear, false, ""),
             ([&[3, 0], &[0, 0, 0], &[3, 0]], "on", "no 4 of the executed calls", assumed, false, ""),
             (
                 [&[0, 9], &[9, 0, 0], &[0, 0]],
@@ -305,7 +305,7 @@ mod tests {
             assert!(found.doubts.iter().all(|told| told.contains(doubt)), "{votes:?}: {:?}", found.doubts);
         }
         // The user's word comes first; what calls say of the processor is believed.
-        let votes: [&[u32]; 3] = [&[0, 9], &[0, 5, 0], &[0, 0]];
+        let votes: [&[u32]; 3] = [&[0, 9], &[0, 0, 5], &[0, 0]];
         let asked = decided(Choice::On, true, &[(ModuleId(3), false)], &votes);
         assert_eq!((asked.modes.reason.as_str(), asked.capabilities.get(0)), ("the build", Capability::Clear));
     }
@@ -313,7 +313,7 @@ mod tests {
     #[test]
     fn modules_that_are_asked_by_themselves_decide_for_themselves() {
         let [one, two, three] = [3, 4, 5].map(ModuleId);
-        let votes: [&[u32]; 7] = [&[5, 0], &[0, 0, 0], &[0, 0], &[0, 7], &[0, 0, 4], &[0, 0], &[0, 0, 0]];
+        let votes: [&[u32]; 7] = [&[5, 0], &[0, 0, 0], &[0, 0], &[0, 7], &[0, 4, 0], &[0, 0], &[0, 0, 0]];
         // The question about kernel CFG is the last.
         let votes = [votes[0], votes[1], votes[3], votes[4], votes[2], votes[6], &[0, 0]];
         let found = decided(Choice::Auto, false, &[(one, true), (two, true), (three, true)], &votes);
