@@ -210,9 +210,9 @@ const LONG: &[u32] = &[16, 48, 64, 128, 300, 799, 800, 4096];
 #[track_caller]
 fn check_decided(chosen: Chosen, at_least: [usize; 3]) {
     let tally = check(chosen, LONG, traces(), false);
-    for decision in 0..3 {
+    for (decision, at_least) in at_least.into_iter().enumerate() {
         let of = tally.decided[decision] + tally.open[decision];
-        assert!(tally.decided[decision] * 100 >= of * at_least[decision], "decision {decision}: {tally:?}");
+        assert!(tally.decided[decision] * 100 >= of * at_least, "decision {decision}: {tally:?}");
         assert!(tally.wrong_votes[decision] * 200 <= tally.votes[decision], "decision {decision}: {tally:?}");
     }
 }
