@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use crate::votes::{ENOUGH_VOTES, MAX_EVIDENCE, MIN_AGREEMENT, MIN_VOTES};
+use crate::enough::{ENOUGH_VOTES, MAX_EVIDENCE, MIN_AGREEMENT, MIN_VOTES};
 
 /// Ways of one decision at most; with more of them, its junctions are followed the first way and do not vote.
 pub const MAX_WAYS: usize = 16;

@@ -10,9 +10,10 @@ use rayon::prelude::*;
 
 use crate::arrival::SiteMap;
 use crate::decision::DecisionVotes;
+use crate::enough::ENOUGH_VOTES;
 use crate::input::{Importer, Input};
 use crate::pieces::{FIRST_ROUND, Piece, pieces};
-use crate::votes::{Answer, ENOUGH_VOTES, GivenUp, ModuleVerdict, RetpolineVotes, Verdict, Votes, overall};
+use crate::votes::{Answer, GivenUp, ModuleVerdict, RetpolineVotes, Verdict, Votes, overall};
 use crate::witness::{MOST_TRIES, Witnesses};
 
 /// Bytes of packets that are walked in any case: what runs first need not be typical.

@@ -6,6 +6,7 @@
 mod arrival;
 mod decision;
 mod detect;
+mod enough;
 mod hypothesis;
 mod input;
 mod pieces;
@@ -16,9 +17,7 @@ mod witness;
 
 pub use decision::{Decided, DecisionVotes, FirstJump, Junction, Leads, MAX_WAYS, Routes, Way, WayEvidence};
 pub use detect::{ENOUGH_BYTES, LEAST_BYTES, detect};
+pub use enough::{ENOUGH_VOTES, MAX_EVIDENCE, MIN_AGREEMENT, MIN_VOTES};
 pub use input::{FunctionStarts, Importer, IndirectReturn, Input, Site};
-pub use votes::{
-    Answer, ENOUGH_VOTES, Evidence, GivenUp, How, MAX_EVIDENCE, MIN_AGREEMENT, MIN_VOTES, ModuleVerdict,
-    RetpolineVotes, Says, Verdict, Votes,
-};
+pub use votes::{Answer, Evidence, GivenUp, How, ModuleVerdict, RetpolineVotes, Says, Verdict, Votes};
 pub use witness::MOST_TRIES;

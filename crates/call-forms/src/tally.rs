@@ -2,7 +2,8 @@
 
 use crate::arrival::Form;
 use crate::decision::DecisionVotes;
-use crate::votes::{Answer, ENOUGH_VOTES, Votes};
+use crate::enough::ENOUGH_VOTES;
+use crate::votes::{Answer, Votes};
 
 /// The votes of one piece, after those of the pieces before it.
 pub(crate) struct Tally {

@@ -6,19 +6,7 @@ use std::fmt;
 use intel_pt::flow::Quality;
 
 use crate::decision::DecisionVotes;
-
-/// Votes that a verdict needs at least. Each vote is a refutation of the other form, so few are enough; more than one
-/// because a walk may be out of step.
-pub const MIN_VOTES: u32 = 4;
-
-/// Of 100 votes, how many must agree.
-pub const MIN_AGREEMENT: u32 = 95;
-
-/// Votes of one module after which its sites are no longer tried.
-pub const ENOUGH_VOTES: u32 = 64;
-
-/// Entries of a module's evidence list.
-pub const MAX_EVIDENCE: usize = 64;
+use crate::enough::{MAX_EVIDENCE, MIN_AGREEMENT, MIN_VOTES};
 
 /// On or off?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -74,7 +74,7 @@ impl Capabilities {
     pub const COUNT: u32 = 0x161;
 
     /// The capability for which kernels have a function of their own for guarded calls.
-    pub const GUARDED_CALL: u32 = crate::fixup::GUARDED_CALL;
+    pub const GUARDED_CALL: u32 = 0x142;
 
     /// Exactly these are set, and every other number is known to be clear.
     pub fn exactly(numbers: &[u32]) -> Self {

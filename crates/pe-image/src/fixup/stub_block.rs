@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::addr::{PAGE_SIZE, Rva, Va};
 use crate::bytes;
+use crate::capabilities::Capabilities;
 use crate::error::{Error, Place, Result};
 use crate::fixup::import_optimization::JUMP;
 use crate::fixup::retpoline::{Stub, StubOffsets};
@@ -23,7 +24,7 @@ const HEADER_DWORDS: usize = 20;
 const GUARDED_CALLS: [usize; 2] = [21, 22];
 const FURTHER: std::ops::Range<usize> = 23..38;
 /// The capability whose override is the guarded call, and the first of those whose overrides are the further functions.
-pub(crate) const GUARDED_CALL: u32 = 0x142;
+pub(crate) const GUARDED_CALL: u32 = Capabilities::GUARDED_CALL;
 const FIRST_FURTHER: u32 = 0x14b;
 /// What a guarded call's function begins with in the file: `jmp rax`, and room for what the kernel may put there.
 const GUARDED_CALL_BYTES: [u8; 10] = [0x48, 0xff, 0xe0, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc];

@@ -1,6 +1,6 @@
 //! What stands in a function, before addresses are known: items with labels, each of a size that no mode changes.
 
-use super::overridden::Overrides;
+use super::overrides::Overrides;
 use super::rng::Rng;
 
 /// A function: module index and function index.

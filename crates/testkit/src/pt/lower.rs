@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::body::{FnId, Item, Odds, Via};
-use super::overridden::{Leads, OverriddenCall};
+use super::overrides::{Leads, OverriddenCall};
 use super::sites::{Form, ImportSite, ListedBranch, StubPages};
 
 /// What an instruction does, as far as its successor and the stacks go.

@@ -10,6 +10,7 @@
 //! | `execute` | the interpreter: it knows the operations and never disassembles |
 //! | `packet` | single packets, byte by byte |
 //! | `overridden` | functions that a kernel of Windows 11 24H2 overrides, and its page of shared code |
+//! | `overrides` | what a machine makes of calls of such functions |
 //! | `mixed` | long traces of packets alone, with and without timing |
 //! | `system` | a program as an installed system: PE files, and traces that name them |
 //! | `varied` | programs and runs in which every mode comes up |
@@ -30,6 +31,7 @@ mod execute;
 mod lower;
 mod mixed;
 mod overridden;
+mod overrides;
 mod packet;
 mod program;
 mod rng;
@@ -41,7 +43,7 @@ mod varied;
 pub use emit::{Hardware, Unit};
 pub use execute::{Machine, Run};
 pub use mixed::{Timing, mixed_trace, timed_trace};
-pub use overridden::{GUARDED_CALLS, Overridden, OverriddenCall, Overrides, SharedPage};
+pub use overrides::{GUARDED_CALLS, Overridden, OverriddenCall, Overrides, SharedPage};
 pub use packet::{Compression, PacketWriter};
 pub use program::{Module, Optimization, Program, Shape};
 pub use rng::Rng;

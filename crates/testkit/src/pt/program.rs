@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::body::{Callees, FnId, Item, Role, Writer};
 use super::lower::{self, Op, Place};
-use super::overridden::{self, Overridden, Overrides};
+use super::overridden;
+use super::overrides::{Overridden, Overrides};
 use super::rng::Rng;
 use super::sites::{ImportSite, ListedBranch, StubPages};
 
