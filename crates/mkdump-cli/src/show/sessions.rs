@@ -22,9 +22,8 @@ pub fn table(report: &SessionsReport, width: usize) -> String {
         "lost",
         "flush",
         "last event",
-        "log file",
     ];
-    let mut table = Table::new(&headings, &[1, 6, 7, 8, 9, 10]).wrapping(&[0, 12]);
+    let mut table = Table::new(&headings, &[1, 6, 7, 8, 9, 10]).wrapping(&[0]);
     let is_single = report.silos.len() == 1;
     for session in &report.sessions {
         let number = |value: Option<u32>| value.map(|value| grouped(value.into())).unwrap_or_default();
@@ -46,12 +45,15 @@ pub fn table(report: &SessionsReport, width: usize) -> String {
                 .map(|seconds| format!("{seconds} s"))
                 .unwrap_or_default(),
             session.last_event.as_deref().map(time).unwrap_or_default(),
-            session.log_file.clone().unwrap_or_default(),
         ]);
     }
     let mut out = head(report);
     out += &table.render(0, width);
     for session in &report.sessions {
+        // Paths are too long for a column.
+        if let Some(file) = session.log_file.as_deref().filter(|file| !file.is_empty()) {
+            let _ = writeln!(out, "session {}: log file {}", session.id, printable(file));
+        }
         if let Some(ipt) = &session.ipt {
             let hooks: Vec<String> = ipt.hooks.iter().map(|hook| format!("{:x}", hook.0)).collect();
             let _ = writeln!(
