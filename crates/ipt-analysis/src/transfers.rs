@@ -192,7 +192,7 @@ enum Pending {
 const NEAR: usize = 4096;
 /// Frames that are kept.
 const FRAMES: usize = 1 << 16;
-/// Frames that are searched for a return address.
+/// Frames that are searched for a return address, so that the work for each packet is bounded.
 const SEARCHED: usize = 64;
 /// The longest x86 instruction.
 const LONGEST: u64 = 15;
@@ -332,8 +332,9 @@ impl<'a, S: Sink> Follower<'a, S> {
             Back::System(next) => to == next,
             _ => false,
         };
-        match self.frames.iter().rposition(fits) {
-            Some(at) => self.pop_to(at),
+        let first = self.frames.len().saturating_sub(SEARCHED);
+        match self.frames[first..].iter().rposition(fits) {
+            Some(at) => self.pop_to(first + at),
             None => {
                 let start = self.function_at(to);
                 self.leave_stretch(how, start.unwrap_or(to));

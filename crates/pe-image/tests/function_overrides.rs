@@ -1,7 +1,7 @@
 //! Function overrides (DVRT symbol 7): what a table says, the kernel's rules for it, and the walk that chooses.
 
 use pe_image::{
-    Capabilities, Capability, Fixups, OverrideChoice, OverrideTarget, PeFile, Processor, ProcessorVendor, Symbol,
+    Bdd, Capabilities, Capability, Fixups, OverrideChoice, OverrideTarget, PeFile, Processor, ProcessorVendor, Symbol,
 };
 use testkit::Asm;
 use testkit::image::{Driver, Entry};
@@ -119,8 +119,8 @@ fn the_kernels_rules() {
     check(&|table| table.nodes[3] = (3, 3, 2), "Value of an outcome is 0x2, allowed is less than 2");
 }
 
-/// The diagram of these nodes, from a file that holds it.
-fn choose(nodes: &[(u16, u16, u32)], capabilities: &Capabilities, system: &[u32]) -> OverrideChoice {
+/// Hands the diagram of these nodes, from a file that holds it, to `then`.
+fn with_diagram<T>(nodes: &[(u16, u16, u32)], then: impl FnOnce(&Bdd) -> T) -> T {
     let table = Table { nodes: nodes.to_vec(), ..sound() };
     let mut driver = Driver::new("driver.sys");
     driver.code(".text", 0x2000);
@@ -129,8 +129,11 @@ fn choose(nodes: &[(u16, u16, u32)], capabilities: &Capabilities, system: &[u32]
     let file = PeFile::parse(&built.bytes).unwrap();
     let table = file.dvrt().unwrap().unwrap();
     let Fixups::FunctionOverrides(Ok(overrides)) = table.entries[0].fixups() else { panic!() };
-    let bdd = overrides.bdd(&overrides.overrides[0]).unwrap();
-    bdd.choose(capabilities, |capability| system.contains(&capability))
+    then(&overrides.bdd(&overrides.overrides[0]).unwrap())
+}
+
+fn choose(nodes: &[(u16, u16, u32)], capabilities: &Capabilities, system: &[u32]) -> OverrideChoice {
+    with_diagram(nodes, |bdd| bdd.choose(capabilities, |capability| system.contains(&capability)))
 }
 
 #[test]
@@ -179,4 +182,49 @@ fn what_is_not_known_of_a_machine_makes_a_choice_assumed() {
     assert_eq!(known.get(2), Capability::AssumedClear);
     assert_eq!(known.get(0x14b), Capability::AssumedClear);
     assert_eq!(known.with(2, true).get(2), Capability::Set);
+}
+
+#[test]
+fn what_a_choice_says_about_the_machine() {
+    use OverrideTarget::{Alternative, Original, System};
+    // Capabilities 0, 1 and 2 are assumed, 0x13b and 0x142 are known to be set.
+    let unknown = Capabilities::of_kernel(&Processor { vendor: Some(ProcessorVendor::Intel), ..Processor::default() });
+    let known = |set| unknown.clone().with(0, set);
+    let check = |nodes, target, capabilities: &Capabilities, system: &[u32], expected: Option<&[(u32, bool)]>| {
+        let has_system = |number| system.contains(&number);
+        let found = with_diagram(nodes, |bdd| bdd.requirements(target, capabilities, has_system));
+        assert_eq!(found.as_deref(), expected, "{nodes:x?} {target:?} {system:x?}");
+    };
+    check(MEMSET, Alternative(0), &unknown, &[], Some(&[(0, true)]));
+    check(MEMSET, Alternative(1), &unknown, &[], Some(&[(0, false)]));
+    check(MEMSET, Original, &unknown, &[], None);
+    check(MEMSET, System(0), &unknown, &[], None);
+    // What is known needs no vote, and rules out what contradicts it.
+    check(MEMSET, Alternative(0), &known(true), &[], Some(&[]));
+    check(MEMSET, Alternative(0), &known(false), &[], None);
+    check(MEMSET, Alternative(1), &known(false), &[], Some(&[]));
+    check(MEMSET, Alternative(1), &known(true), &[], None);
+    // A function of the kernel's own takes the place of what is behind the first node.
+    check(MEMSET, System(0), &unknown, &[0], Some(&[(0, true)]));
+    check(MEMSET, Alternative(0), &unknown, &[0], None);
+    check(MEMSET, Alternative(1), &unknown, &[0], Some(&[(0, false)]));
+    check(MEMSET, System(0), &known(false), &[0], None);
+    check(GUARD, System(0x142), &unknown, &[0x142], Some(&[]));
+    check(GUARD, Alternative(0), &unknown, &[0x142], None);
+    check(GUARD, Original, &unknown, &[0x142], None);
+    check(GUARD, Alternative(0), &unknown, &[], Some(&[]));
+    // Only of the first node.
+    let second = &[(2, 1, 0), (1, 1, 0), (4, 3, 2), (3, 3, 1), (0, 0, 0)];
+    check(second, Alternative(1), &unknown, &[2], Some(&[(0, false), (2, true)]));
+    check(second, Original, &unknown, &[2], Some(&[(0, false), (2, false)]));
+    check(second, System(2), &unknown, &[2], None);
+    // Both, and one or the other.
+    let both = &[(2, 1, 0), (2, 3, 2), (0, 0, 0), (3, 3, 0)];
+    check(both, Alternative(0), &unknown, &[], Some(&[(0, true), (2, true)]));
+    check(both, Original, &unknown, &[], Some(&[]));
+    let equal = &[(2, 1, 0), (4, 3, 2), (3, 4, 2), (3, 3, 0), (4, 4, 1)];
+    check(equal, Alternative(0), &unknown, &[], Some(&[]));
+    check(equal, Alternative(1), &known(true), &[], Some(&[(2, false)]));
+    // Diagrams that go in circles end.
+    check(&[(1, 1, 0), (2, 0, 0)], Original, &unknown, &[], None);
 }

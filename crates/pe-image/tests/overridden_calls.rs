@@ -126,6 +126,51 @@ fn calls_lead_where_the_kernel_chose() {
 }
 
 #[test]
+fn where_each_call_may_lead() {
+    let built = driver().build();
+    let file = PeFile::parse(&built.bytes).unwrap();
+    let block = block(&kernel_24h2(&[]));
+    let guarded = u64::from(SHARED_CODE.guarded_calls[0]);
+    for (base, system, is_copy) in
+        [(NEAR, shared_code() + guarded, false), (FAR, FAR + u64::from(built.size_of_image) + guarded, true)]
+    {
+        let image = MappedImage::new(file.clone(), base, Policy::AS_LINKED).with_stubs(&block);
+        let at = |offset: u32| base + 0x1000 + u64::from(offset);
+        let leads = |way: &pe_image::OverrideWays| -> Vec<(u64, bool, Vec<Option<u64>>, bool)> {
+            let each = |call: &pe_image::OverrideCall| {
+                (call.address.0, call.call, call.leads.iter().map(|to| to.map(|to| to.0)).collect(), call.is_copy)
+            };
+            way.calls.iter().map(each).collect()
+        };
+        let ways = image.override_ways();
+        let [thunk, memset] = &ways[..] else { panic!("{ways:?}") };
+        // The thunk's alternative is the thunk itself.
+        assert_eq!(thunk.targets, [OverrideTarget::Original, OverrideTarget::System(0x142)]);
+        assert_eq!(thunk.alternatives, [0]);
+        let expected = THUNK_CALLS.map(|call| (at(call), true, vec![Some(at(THUNK)), Some(system)], is_copy));
+        assert_eq!(leads(thunk), expected);
+
+        let [first, second] = VARIANTS.map(|variant| Some(at(variant)));
+        let variants = [OverrideTarget::Original, OverrideTarget::Alternative(0), OverrideTarget::Alternative(1)];
+        assert_eq!((&memset.targets[..], &memset.alternatives[..]), (&variants[..], &[1, 2][..]));
+        let expected =
+            [(MEMSET_CALLS[0], true), (MEMSET_JUMP, false), (MEMSET_CALLS[1], true), (MEMSET_CALLS[2], true)]
+                .map(|(call, is_call)| (at(call), is_call, vec![Some(at(MEMSET_AT)), first, second], false));
+        assert_eq!(leads(memset), expected);
+
+        // Without the kernel's file, what it has of its own is not known.
+        let alone = MappedImage::new(file.clone(), base, Policy::AS_LINKED).override_ways();
+        assert_eq!(alone[0].targets, [OverrideTarget::Original]);
+        assert_eq!(alone[0].calls[0].leads, [Some(Va(at(THUNK)))]);
+        let second = Policy::AS_LINKED.with_second_mapping(true);
+        assert_eq!(MappedImage::new(file.clone(), base, second).override_ways(), []);
+    }
+    // No room for the copy: it is not known where the call leads.
+    let crowded = MappedImage::new(file, FAR, Policy::AS_LINKED).with_stubs(&block.without_copy());
+    assert_eq!(crowded.override_ways()[0].calls[0].leads, [Some(Va(FAR + 0x1000 + u64::from(THUNK))), None]);
+}
+
+#[test]
 fn one_test_of_the_range_for_each_call() {
     let built = driver().build();
     let file = PeFile::parse(&built.bytes).unwrap();
