@@ -4,10 +4,12 @@ use std::path::Path;
 
 use super::support::workplace;
 
-/// Runs the `console` blocks of a document in a directory with `trace.etl` and `modules`.
+/// Runs the `console` blocks of a document in a directory with `trace.etl`, `modules` and `sessions.dmp`.
 fn check(document: &str) {
     let work = workplace();
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(document)).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    std::fs::copy(root.join("testdata/dumps/sessions.dmp"), work.path().join("sessions.dmp")).unwrap();
+    let text = std::fs::read_to_string(root.join(document)).unwrap();
     assert!(text.contains("```console\n$ mkdump"), "{document} has no example");
     // trycmd runs a document's examples in the directory of the same name that ends in `.in`.
     let directory = tempfile::tempdir().unwrap();

@@ -49,8 +49,6 @@ pub fn workplace() -> tempfile::TempDir {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), modules.join(entry.file_name())).unwrap();
     }
-    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata");
-    std::fs::copy(samples.join("dumps/sessions.dmp"), directory.path().join("sessions.dmp")).unwrap();
     directory
 }
 
