@@ -7,8 +7,8 @@ use anyhow::Result;
 
 use crate::{paths, program};
 
-/// The version of each cargo subcommand that the tasks were written for. A newer release may count differently.
-const CARGO_TOOLS: &[(&str, &str)] = &[("deny", "0.20"), ("hack", "0.6"), ("mutants", "27")];
+/// The versions of each cargo subcommand that the tasks were written for. A newer release may count differently.
+const CARGO_TOOLS: &[(&str, &str)] = &[("deny", "^0.20"), ("hack", "^0.6"), ("mutants", "^27")];
 
 /// The exit status by which the rig's scripts say "cannot be had on this machine".
 pub const UNAVAILABLE: i32 = 77;

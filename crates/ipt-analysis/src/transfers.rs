@@ -332,9 +332,8 @@ impl<'a, S: Sink> Follower<'a, S> {
             Back::System(next) => to == next,
             _ => false,
         };
-        let first = self.frames.len().saturating_sub(SEARCHED);
-        match self.frames[first..].iter().rposition(fits) {
-            Some(at) => self.pop_to(first + at),
+        match self.frames.iter().enumerate().rev().take(SEARCHED).find(|(_, frame)| fits(frame)) {
+            Some((at, _)) => self.pop_to(at),
             None => {
                 let start = self.function_at(to);
                 self.leave_stretch(how, start.unwrap_or(to));
