@@ -168,6 +168,8 @@ fn what_cannot_be_done_is_refused_and_what_is_missing_is_told() {
     assert_eq!(run(work.path(), "events --etl trace.etl --strict").code, 0);
 }
 
+// What a closed pipe does elsewhere has not been tried, as with the other commands (interrupted.rs).
+#[cfg(unix)]
 #[test]
 fn a_closed_pipe_is_silent() {
     let work = tempfile::tempdir().unwrap();
