@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
-use etw_sessions::{KernelTypes, StructLayout, names};
-use pdb2::{FallibleIterator, SymbolData, TypeData, TypeFinder, TypeIndex};
+use etw_sessions::{KernelTypes, names};
+use pdb2::{FallibleIterator, SymbolData};
 use symstore::PdbId;
 
 use super::error::{PdbError, Problem};
+use super::structures::{Pdb, structures};
 
 /// Reads the structures and symbols that lead to the kernel's trace sessions. A PDB without types, as Microsoft strips
 /// some, gives symbols alone.
@@ -33,58 +34,8 @@ fn read_pdb(file: &[u8], wanted: Option<PdbId>) -> Result<KernelTypes, Problem> 
         }
     }
     let symbols = symbols(&mut pdb).unwrap_or_default();
-    Ok(KernelTypes { structures: structures(&mut pdb).unwrap_or_default(), symbols })
-}
-
-type Pdb<'f> = pdb2::PDB<'f, Cursor<&'f [u8]>>;
-
-fn structures(pdb: &mut Pdb<'_>) -> Result<BTreeMap<String, StructLayout>, Problem> {
-    let types = pdb.type_information()?;
-    let mut finder = types.finder();
-    let mut found: Vec<(String, u64, TypeIndex)> = Vec::new();
-    let mut iter = types.iter();
-    while let Some(item) = iter.next()? {
-        finder.update(&iter);
-        let Ok(TypeData::Class(class)) = item.parse() else { continue };
-        if class.properties.forward_reference() {
-            continue;
-        }
-        let name = class.name.to_string();
-        if let (Some(fields), true) = (class.fields, names::STRUCTURES.contains(&&*name)) {
-            found.push((name.into_owned(), class.size, fields));
-        }
-    }
-    let mut structures = BTreeMap::new();
-    for (name, size, fields) in found {
-        let mut layout = StructLayout { size: u32::try_from(size).ok(), ..StructLayout::default() };
-        members(&finder, fields, &mut layout);
-        // Of several definitions the one that says most.
-        let best: &mut StructLayout = structures.entry(name).or_default();
-        if layout.members.len() > best.members.len() {
-            *best = layout;
-        }
-    }
-    Ok(structures)
-}
-
-/// Long field lists go on in further records; a hostile PDB may chain them in a ring.
-const MAX_CHAIN: u32 = 64;
-
-/// Collects a field list's members. Those of anonymous unions are in the list of the structure around them.
-fn members(finder: &TypeFinder<'_>, list: TypeIndex, layout: &mut StructLayout) {
-    let mut next = Some(list);
-    for _ in 0..MAX_CHAIN {
-        let Some(Ok(item)) = next.map(|list| finder.find(list)) else { return };
-        let Ok(TypeData::FieldList(list)) = item.parse() else { return };
-        for member in &list.fields {
-            if let TypeData::Member(member) = member
-                && let Ok(offset) = u32::try_from(member.offset)
-            {
-                layout.members.entry(member.name.to_string().into_owned()).or_insert(offset);
-            }
-        }
-        next = list.continuation;
-    }
+    let wanted = structures(&mut pdb, |name| names::STRUCTURES.contains(&name));
+    Ok(KernelTypes { structures: wanted.unwrap_or_default(), symbols })
 }
 
 /// Kinds of records that name data (cvinfo.h); only these are parsed, as in names.rs.

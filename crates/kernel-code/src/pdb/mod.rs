@@ -5,6 +5,7 @@
 mod error;
 mod kernel_types;
 mod names;
+mod structures;
 mod thread_layout;
 
 pub use error::{PdbError, PdbErrorKind};

@@ -3,9 +3,9 @@
 use std::io::Cursor;
 
 use kernel_snapshot::threads::ThreadLayout;
-use pdb2::{FallibleIterator, TypeData, TypeFinder, TypeIndex};
 
 use super::error::{PdbError, Problem};
+use super::structures::structures;
 
 /// Reads the offsets of a thread object's fields from the kernel's PDB.
 ///
@@ -21,47 +21,17 @@ pub fn thread_layout(pdb: &[u8]) -> Result<ThreadLayout, PdbError> {
 
 fn from_types(pdb: &[u8]) -> Result<ThreadLayout, Problem> {
     let mut pdb = pdb2::PDB::open(Cursor::new(pdb))?;
-    let types = pdb.type_information()?;
-    let mut finder = types.finder();
-    let mut classes = Vec::new();
-    let mut iter = types.iter();
-    while let Some(item) = iter.next()? {
-        finder.update(&iter);
-        let Ok(TypeData::Class(class)) = item.parse() else { continue };
-        if class.properties.forward_reference() {
-            continue;
-        }
-        if let (Some(fields), name @ (b"_KTHREAD" | b"_ETHREAD")) = (class.fields, class.name.as_bytes()) {
-            classes.push((name == b"_ETHREAD", fields));
-        }
-    }
-    let find = |extended: bool, name: &'static str| {
-        let mut of_class = classes.iter().filter(|&&(kind, _)| kind == extended);
-        of_class
-            .find_map(|&(_, fields)| field(&finder, fields, name.rsplit('.').next()?, 0))
-            .ok_or(Problem::NoField(name))
+    let found = structures(&mut pdb, |name| matches!(name, "_KTHREAD" | "_ETHREAD"))?;
+    let find = |name: &'static str| {
+        let (structure, member) = name.split_once('.').ok_or(Problem::NoField(name))?;
+        let offset = found.get(structure).and_then(|layout| layout.members.get(member));
+        offset.copied().ok_or(Problem::NoField(name))
     };
     Ok(ThreadLayout {
-        process: find(false, "_KTHREAD.Process")?,
-        kernel_stack: find(false, "_KTHREAD.KernelStack")?,
-        stack_limit: find(false, "_KTHREAD.StackLimit")?,
-        stack_base: find(false, "_KTHREAD.StackBase")?,
-        client_id: find(true, "_ETHREAD.Cid")?,
+        process: find("_KTHREAD.Process")?,
+        kernel_stack: find("_KTHREAD.KernelStack")?,
+        stack_limit: find("_KTHREAD.StackLimit")?,
+        stack_base: find("_KTHREAD.StackBase")?,
+        client_id: find("_ETHREAD.Cid")?,
     })
-}
-
-/// Long field lists go on in further records; a hostile PDB may chain them in a ring.
-const MAX_CHAIN: u32 = 64;
-
-fn field(finder: &TypeFinder<'_>, list: TypeIndex, name: &str, depth: u32) -> Option<u32> {
-    let Ok(TypeData::FieldList(list)) = finder.find(list).ok()?.parse() else { return None };
-    for member in &list.fields {
-        if let TypeData::Member(member) = member
-            && member.name.as_bytes() == name.as_bytes()
-        {
-            return u32::try_from(member.offset).ok();
-        }
-    }
-    let next = list.continuation.filter(|_| depth < MAX_CHAIN)?;
-    field(finder, next, name, depth + 1)
 }
