@@ -2,9 +2,12 @@
 //!
 //! `MKDUMP_VERDICTS` says how many traces of each kind; 1,000 unless it is set.
 
-use call_forms::{Answer, Importer, Input, Site, Verdict, detect};
+use call_forms::{Answer, Input, Verdict, detect};
 use intel_pt::flow::{Code, Space};
+use programs::importers;
 use testkit::pt::{Hardware, Machine, Optimization, Program, Rng, Run, Shape};
+
+mod programs;
 
 /// With this many witnesses a module must be decided: import sites executed, not counting those that packets leave open
 /// or that both forms explain. With fewer it may be undecided, because a witness is lost where the walk is out of step.
@@ -36,28 +39,13 @@ impl Code for Image<'_> {
 
 fn verdict(program: &Program, run: &Run, retpoline: bool) -> Verdict {
     let image = Image { program, linked: !retpoline };
-    let importers = (program.modules.iter())
-        .map(|module| Importer {
-            name: module.name.clone(),
-            sites: (module.sites.iter())
-                .map(|site| Site {
-                    va: site.va,
-                    slot: site.slot,
-                    target: Some(site.target),
-                    call: site.call,
-                    can_be_direct: site.in_range,
-                })
-                .collect(),
-            stub: module.stubs.as_ref().map(|stubs| stubs.import_r10),
-        })
-        .collect();
     let functions: Vec<u64> = program.modules.iter().flat_map(|module| module.functions.clone()).collect();
     let stubs: Vec<_> = program.modules.iter().filter_map(|module| module.stubs.as_ref()).collect();
     let starts = |address: u64| {
         let in_image = program.modules.iter().any(|module| (module.base..module.end()).contains(&address));
         in_image.then(|| functions.contains(&address))
     };
-    let mut input = Input::new(&image, importers, vec![&run.packets]);
+    let mut input = Input::new(&image, importers(program, true), vec![&run.packets]);
     input.function_start = &starts;
     input.stub_pages = stubs.iter().map(|stubs| stubs.base..stubs.base + 0x1000).collect();
     detect(&input)

@@ -3,9 +3,12 @@
 //!
 //! `MKDUMP_VERDICTS` says how many traces of each kind; 1,000 unless it is set.
 
-use call_forms::{Answer, Decided, FirstJump, Importer, Input, Junction, Leads, Routes, Site, Verdict, Way, detect};
+use call_forms::{Answer, Decided, FirstJump, Input, Junction, Leads, Routes, Verdict, Way, detect};
 use intel_pt::flow::{Code, Space};
+use programs::importers;
 use testkit::pt::{GUARDED_CALLS, Hardware, Machine, Optimization, Overrides, Program, Rng, Run, Shape};
+
+mod programs;
 
 /// Decisions, by number.
 const GUARD: usize = 0;
@@ -43,19 +46,6 @@ impl Code for Image<'_> {
 
 fn verdict(program: &Program, run: &Run) -> Verdict {
     let image = Image(program);
-    let importers = program.modules.iter().map(|module| Importer {
-        name: module.name.clone(),
-        sites: (module.sites.iter())
-            .map(|site| Site {
-                va: site.va,
-                slot: site.slot,
-                target: Some(site.target),
-                call: site.call,
-                can_be_direct: site.in_range,
-            })
-            .collect(),
-        stub: None,
-    });
     let mut known: Vec<u64> = program.modules.iter().flat_map(|module| module.functions.clone()).collect();
     let (mut routes, mut junctions) = (Vec::new(), Vec::new());
     let page = |index: usize| program.modules[index].overridden.as_ref().unwrap().shared.as_ref();
@@ -92,7 +82,7 @@ fn verdict(program: &Program, run: &Run) -> Verdict {
         let in_image = program.modules.iter().any(|module| (module.base..module.end()).contains(&address));
         in_image.then(|| known.contains(&address))
     };
-    let mut input = Input::new(&image, importers.collect(), vec![&run.packets]);
+    let mut input = Input::new(&image, importers(program, false), vec![&run.packets]);
     (input.function_start, input.routes, input.junctions) = (&starts, routes, junctions);
     detect(&input)
 }
