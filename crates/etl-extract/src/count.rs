@@ -80,16 +80,18 @@ impl Counts {
     }
 
     pub(crate) fn add_left_out(&mut self, raw: &RawEvent<'_>) {
-        match raw.parse().map(|event| event.id) {
-            // An image load is of another class than its group.
-            Ok(EventId::Hook(hook)) if hook != HookId::IMAGE_LOAD => {
-                self.groups[usize::from(hook.group())] += 1;
-            }
-            _ => {
-                let kind = raw.parse().map_or(Kind::Unknown, |event| Kind::of(&event));
-                *self.left_out.entry(kind).or_default() += 1;
-            }
-        }
+        let kind = match raw.parse() {
+            Ok(event) => match event.id {
+                // An image load is of another class than its group.
+                EventId::Hook(hook) if hook != HookId::IMAGE_LOAD => {
+                    self.groups[usize::from(hook.group())] += 1;
+                    return;
+                }
+                _ => Kind::of(&event),
+            },
+            Err(_) => Kind::Unknown,
+        };
+        *self.left_out.entry(kind).or_default() += 1;
     }
 
     pub(crate) fn join(&mut self, later: Self) {
