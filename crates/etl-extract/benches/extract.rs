@@ -15,7 +15,7 @@ use testkit::trace::{Compression, shaped_file};
 
 /// Bytes of the trace: beyond every cache.
 const FULL: usize = 1 << 30;
-/// Turns of which the best counts.
+/// Turns; the best one counts.
 const ROUNDS: usize = 10;
 
 fn main() {

@@ -265,7 +265,7 @@ impl Keeper {
     }
 }
 
-/// The kinds of events of which something is kept whenever they are logged.
+/// Kinds of events that are kept, at least in part, whenever they are logged.
 const NEEDED_HOOKS: [HookId; 18] = [
     HookId::IMAGE_LOAD,
     HookId::IMAGE_UNLOAD,
@@ -287,7 +287,7 @@ const NEEDED_HOOKS: [HookId; 18] = [
     HookId::THREAD_DC_END,
 ];
 
-/// The classes and providers of which something is kept.
+/// Classes and providers whose events are kept, at least in part.
 const NEEDED_CLASSES: [Guid; 3] =
     [ProviderGuid::IMAGE_ID, ProviderGuid::SYSTEM_CONFIG_EX, ProviderGuid::KERNEL_PROCESS];
 

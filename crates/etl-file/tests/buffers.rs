@@ -1,4 +1,5 @@
-//! Where the buffers of a file begin and end: what a header may say, and how the walk goes on after what is none.
+//! Where the buffers of a file begin and end: what a header may say, and where reading resumes after something that is not a
+//! buffer.
 
 use etl_file::{SurveyOptions, Trace};
 use testkit::trace::{BUFFER_HEADER, Compression, Event, Header, Module, TraceFile};
@@ -302,7 +303,7 @@ fn a_size_that_no_buffer_has_swallows_nothing() {
     check("large", &file, COUNT - swallowed, &[loss]);
 }
 
-/// A size that is wrong by a little leads into a buffer, its own or the next one. It costs one buffer and is told once.
+/// A size that is slightly wrong points into a buffer, its own or the next one. That costs one buffer and one warning.
 #[test]
 fn a_size_that_leads_into_a_buffer_costs_one() {
     let sound = ten(Compression::Xpress).finish();

@@ -1,4 +1,4 @@
-//! Which bytes of a buffer are an event, where each ends, and what is told of bytes that are none.
+//! Which bytes of a buffer are an event, where each event ends, and what is reported about other bytes.
 
 use etl_file::{Error, ErrorKind, EventId, ExtendedType, HeaderKind, Scratch, SurveyOptions, Trace};
 use testkit::Asm;
@@ -75,7 +75,7 @@ fn the_marker_byte_says_what_begins() {
     assert_eq!((found, error), (vec![], None));
 }
 
-/// The header's size of every kind, from ntwmi.h and evntrace.h: an event is no shorter.
+/// The header size of each kind, from ntwmi.h and evntrace.h. An event is at least that long.
 #[test]
 fn an_event_is_as_long_as_its_header_at_least() {
     let shortest = |kind: u8| match kind {

@@ -172,7 +172,7 @@ fn a_header_that_is_none_is_refused() {
     check(&counted(8), ErrorKind::Size, "performance counters: 64 bytes, allowed are up to 56");
 }
 
-/// The form of the log-file header is told by its event's type alone.
+/// Only the type of its event decides which form the log-file header has.
 #[test]
 fn the_log_file_header_has_the_form_of_its_pointers() {
     for (pointer_size, kind) in [(4, HeaderKind::SYSTEM32), (8, HeaderKind::SYSTEM64), (0, HeaderKind::SYSTEM64)] {
@@ -265,7 +265,8 @@ fn one_log_file_header_is_replaced() {
     }
 }
 
-/// Buffers without events go only where there are neighbours in sequence; the first of the file is none.
+/// A buffer without events is dropped only if the buffers before and after it in sequence are there. The first buffer of the file
+/// does not count as one of them.
 #[test]
 fn the_first_buffer_is_no_neighbour() {
     let left = |full: &[bool]| {

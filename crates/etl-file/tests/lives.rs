@@ -81,7 +81,7 @@ fn an_id_is_used_again_after_its_owners_end() {
     // At the very tick of it.
     check(&[(START, 20), (END, 40), (START, 40), (END, 60)], &[(20, Some(20), Some(40)), (40, Some(40), Some(60))]);
     check(&[(RUNDOWN, 10), (END, 40), (START, 40)], &[(10, None, Some(40)), (40, Some(40), None)]);
-    // A life of no time, with nobody before it and with somebody.
+    // A process that ends in the tick in which it starts: the first with its id, and a later one.
     check(&[(START, 40), (END, 40)], &[(40, Some(40), Some(40))]);
     // The end was not logged.
     check(&[(START, 20), (START, 50)], &[(20, Some(20), None), (50, Some(50), None)]);

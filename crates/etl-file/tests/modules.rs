@@ -152,7 +152,7 @@ fn names_decide_where_nothing_else_does() {
     check(&[(START, 10, a()), (LOAD, 40, unsaid("c.sys"))], &two("a.sys", "c.sys"));
     check(&[(START, 10, unsaid("c.sys")), (LOAD, 40, a())], &two("c.sys", "a.sys"));
     check(&[(START, 10, unsaid("a.sys")), (LOAD, 40, unsaid("c.sys"))], &two("a.sys", "c.sys"));
-    // A row of # is no name, and stands for any.
+    // A run of # is a placeholder, and matches any name.
     for (first, second) in [(unsaid("####"), unsaid("a.sys")), (unsaid("a.sys"), unsaid("####"))] {
         check(&[(START, 10, first), (END, 90, second)], &[("a.sys", None, None)]);
     }

@@ -1,4 +1,4 @@
-//! A trace written anew: what comes along, what is told of what does not, and what was found on the way.
+//! A trace written anew: what is kept, what is reported about the rest, and what is counted on the way.
 
 use etl_file::write::{Body, EventHeader, Folding, RewriteOptions};
 use etl_file::{Diagnostic, EventId, Filter, HeaderKind, HookId, RawEvent, SurveyOptions, Tick, Trace};
@@ -45,7 +45,7 @@ fn what_is_damaged_is_left_out_and_told() {
     for compression in [Compression::None, Compression::Xpress] {
         let mut file = trace(0..10, compression).finish();
         let at = offsets(&file);
-        // No header, and a body that is none.
+        // No header, and a body that is not valid.
         file[at[8]..at[8] + 0x48].fill(0xa5);
         file[at[3] + 0x48..at[3] + 0x50].fill(if compression == Compression::None { 0x11 } else { 0xff });
         let source = Trace::parse(&file).unwrap();

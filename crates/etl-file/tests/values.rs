@@ -261,7 +261,7 @@ fn long_matches_have_three_forms() {
 #[test]
 fn long_matches_have_three_forms_among_huffman_codes() {
     let stream = |length: &[u8]| {
-        // Code lengths, two to a byte; then words of codes, highest bit first, of which two are read ahead.
+        // Code lengths, two to a byte; then words of codes, highest bit first. Two words are read ahead.
         let mut stream = vec![0; 256];
         stream[usize::from(b'a' / 2)] = 1 << 4;
         stream[(256 + 15) / 2] = 1 << 4;

@@ -148,7 +148,7 @@ impl Captures {
         }
     }
 
-    /// The captures of which some part is known: those that ended, in the order in which they did, then the others.
+    /// The captures that are known at least in part: those that ended, in the order in which they ended, then the others.
     pub fn finish(self) -> Vec<Capture> {
         let all = self.done.into_iter().chain(self.open.into_iter().map(|(capture, _)| capture));
         all.filter(|capture| !capture.is_empty()).collect()

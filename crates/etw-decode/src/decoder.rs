@@ -33,7 +33,7 @@ pub enum EventNumber {
 }
 
 impl EventNumber {
-    /// The number alone; `None` where there is none.
+    /// The number alone; `None` for an event without one.
     pub fn number(self) -> Option<u16> {
         match self {
             Self::Hook(hook) => Some(hook.0),

@@ -79,7 +79,7 @@ impl Layout {
         let mut fields = Vec::with_capacity(self.fields.len());
         for (name, kind) in &self.fields {
             let before = reader;
-            // Where nothing is left of the payload there is no text either, not even an empty one.
+            // At the payload's end there is no text, not even an empty one.
             let value = if before.0.is_empty() { None } else { value(&mut reader, name, *kind, pointer_size) };
             let Some(value) = value else { return Fields { fields, rest: before.0, is_whole: false } };
             fields.push(Field::new(*name, value));
@@ -116,7 +116,7 @@ fn number(name: &str, number: u64) -> Value<'static> {
 }
 
 /// Reads lines of `id version task opcode name:type…`; `-` is no opcode, and lines that begin with `#` are remarks.
-/// `None` for a line that is none: the lines are this crate's own, and a test reads them.
+/// `None` for a line of another form. The lines are this crate's own, and a test reads them all.
 pub(crate) fn layouts(lines: &'static str) -> Option<Vec<Layout>> {
     lines.lines().filter(|line| !line.starts_with('#')).map(layout).collect()
 }

@@ -101,7 +101,7 @@ fn nodes<'e>(reader: &mut Reader<'e>, members: Option<u8>, depth: usize, budget:
     let mut nodes = Vec::new();
     while members.map_or(!reader.0.is_empty(), |members| nodes.len() < members.into()) {
         *budget = budget.checked_sub(1)?;
-        // A field without a type is none: a name may not take the rest.
+        // Without a type it is not a field: a name must not take the rest of the bytes.
         let field_name = name(reader.until_nul());
         let kind = reader.u8()?;
         let out = if kind & 0x80 != 0 { reader.u8()? } else { 0 };

@@ -1,4 +1,4 @@
-//! Instrumentation manifests: fields, lengths and numbers that other fields hold, maps, messages; and files that are none.
+//! Instrumentation manifests: fields, lengths and numbers that other fields hold, maps, messages; and files that are not manifests.
 
 use etl_file::Trace;
 use etw_decode::{Decoder, Manifest, ManifestErrorKind};

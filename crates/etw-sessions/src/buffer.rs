@@ -242,7 +242,7 @@ impl SessionBuffer {
             bytes: found.body.len() as u64,
             first: found.first,
             last: found.last,
-            // What fills up the last record is no loss.
+            // Padding after the last record is not a loss.
             cut: end - found.end.next_multiple_of(8).min(end),
         }
     }

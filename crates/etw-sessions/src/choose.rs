@@ -53,7 +53,7 @@ impl Sessions {
             None => session.name.as_deref().is_some_and(|name| name.to_lowercase() == text.to_lowercase()),
         };
         let mut found: Vec<&Session> = self.sessions.iter().filter(is_named).collect();
-        // A name may be a number that is no session's id.
+        // A name may be a number that is not the id of a session.
         if found.is_empty() {
             found = self.sessions.iter().filter(|session| session.name.as_deref() == Some(text)).collect();
         }

@@ -14,7 +14,7 @@
 //! ```
 //! use etw_sessions::{Kernel, UnknownLayout};
 //!
-//! // A memory that holds nothing, and a kernel of which nothing is known.
+//! // Empty memory, and a kernel about which nothing is known.
 //! let nothing: &[u8] = &[];
 //! let error: UnknownLayout = etw_sessions::read(&nothing, &Kernel::default()).unwrap_err();
 //! assert_eq!(error.pdb, None);

@@ -94,7 +94,7 @@ pub struct Session {
     pub reference: Option<Reference>,
     /// `_WMI_LOGGER_CONTEXT.Flags`.
     pub flags: Option<u32>,
-    /// Whether its buffers are in memory that can be paged out, most of which a kernel dump does not hold.
+    /// Whether its buffers are in pageable memory, which a kernel dump mostly does not hold.
     pub is_paged: Option<bool>,
     /// Consumers that it delivers to while it runs.
     pub consumers: Option<u32>,

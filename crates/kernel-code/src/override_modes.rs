@@ -98,7 +98,7 @@ impl Overrides {
         let required = self.required(question, way);
         match (question.targets[way], &required) {
             (OverrideTarget::Original, None) => tally.off += calls,
-            // The file's function may be what the kernel chose, or what nobody touched.
+            // The function of the file may be the kernel's choice, or an override that was not applied.
             (OverrideTarget::Original, Some(_)) => return,
             _ => tally.on += calls,
         }

@@ -18,7 +18,7 @@ use testkit::trace::{Compression, shaped_file};
 const FULL: usize = 1 << 30;
 /// The reference reads this many bytes at a time, which stay in a core's cache.
 const BUFFER: usize = 256 << 10;
-/// Turns of which the best counts.
+/// Turns; the best one counts.
 const ROUNDS: usize = 10;
 
 fn main() {

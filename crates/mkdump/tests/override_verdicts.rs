@@ -137,7 +137,7 @@ fn the_users_word_comes_first() {
         let told = &report.flow.function_overrides;
         assert_eq!((told.mode, told.reason.as_str()), (mode, "asked for"));
     }
-    // What is given of the processor is not taken back, and that the calls disagree is told.
+    // A capability that the user gives stays as given, and a warning says that the calls disagree.
     let mut options = recorded.options();
     options.capabilities = vec![GivenCapability { number: 0, is_set: false }];
     let report = recorded.try_report(&options).unwrap();

@@ -15,7 +15,7 @@ use super::truth::{BOOT_TIME, BUFFER_SIZE, Buffer, MAXIMUM_INCREMENT, MEGAHERTZ,
 /// A member's C declaration with `@` for its name, and its size.
 type Declaration = (&'static str, u32);
 
-/// Members whose type matters to a reader. Every other one is a number or pointer that nobody looks at.
+/// Members whose type matters to a reader. Readers ignore the types of all others.
 const CONTEXT_TYPES: &[(&[&str], Declaration)] = &[
     (&["LoggerId", "BufferSize", "MaximumEventSize", "LoggerMode", "LoggerStatus", "ClockType"], ("u32 @", 4)),
     (&["FlushTimer", "FlushThreshold", "MinimumBuffers", "MaximumBuffers", "EventsLost"], ("u32 @", 4)),
@@ -259,7 +259,7 @@ fn definition(c: &mut String, session: &Session, index: usize, buffer: &Buffer, 
             _ => writeln!(c, "    .e{number} = {{ {} }},", bytes(&event.encode()))?,
         }
     }
-    // Bytes of an earlier turn, which are none of the buffer's any more.
+    // Bytes of an earlier use, after the end of the buffer's data.
     writeln!(c, "    .tail = {{ 0 }},{} }};", if buffer.page_offset == 0 { "" } else { " }" })?;
     Ok(())
 }

@@ -77,8 +77,8 @@ fn table(builds: &Rows, members: &[Rows], outcome: &mut Outcome) -> Result<()> {
     Ok(())
 }
 
-/// Addresses in the dump that the table of symbols says too. It was made from the kernel's PDB, which nobody had who took
-/// the dump.
+/// Compares addresses in the dump with those of the table of symbols. The table comes from the kernel's PDB, the dump from a
+/// machine without it.
 fn real(builds: &Rows, dump: &[u8], outcome: &mut Outcome) -> Result<()> {
     let (version, key) = DUMPED;
     let row = builds.iter().find(|row| row["pdb_guid_age"] == key);

@@ -90,7 +90,7 @@ const CASES: &[Case] = &[
         Listed(3, "0x"),
     ),
     case(
-        "a link that is no address",
+        "a link that is not an address",
         |made, mapped| {
             point(mapped, link(made, 1)?, 0x7fff_ffff_ffff_ffff);
             Ok(())

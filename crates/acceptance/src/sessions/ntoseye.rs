@@ -1,7 +1,7 @@
 //! ntoseye, a debugger for Linux that knows trace sessions: it lists them, and saves them as traces.
 //!
-//! It takes full and bitmap dumps and a PDB, and layouts from 16299 on, where the array of contexts is no longer in the
-//! silo state itself. It would fetch what it lacks, so it runs with an empty home and proxies that do not exist.
+//! It reads full and bitmap dumps with the kernel's PDB, from build 16299 on: earlier builds keep the array of contexts inside the
+//! silo state, which it does not support. It would fetch what it lacks, so it runs with an empty home and proxies that do not exist.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

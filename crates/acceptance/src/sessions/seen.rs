@@ -80,6 +80,6 @@ pub fn judge(place: &str, expected: &[Seen], found: &[Seen], outcome: &mut Outco
         }
     }
     for seen in found.iter().filter(|seen| expected.iter().all(|wanted| wanted.id != seen.id)) {
-        outcome.add_failure(format!("{place}: a session that nobody made: {seen:?}"));
+        outcome.add_failure(format!("{place}: a session that the kernel does not have: {seen:?}"));
     }
 }

@@ -82,8 +82,8 @@ fn guid(key: &str) -> Result<[u8; 16]> {
     Ok(guid)
 }
 
-/// The kernel with a table for debuggers that nobody has seen: its PDB has symbols and no types, so that the silo state is
-/// known and the layouts of the build have to be tried.
+/// The kernel with a debugger table of an unknown version. Its PDB has symbols but no types, so the silo state is known and the
+/// layouts of the build have to be tried.
 pub fn unknown_table(made: &Made) -> Result<Mapped> {
     let mut mapped = kernel::machine(made)?;
     poke(&mut mapped, made.address("EtwpDebuggerData")? + 1, &[9]);

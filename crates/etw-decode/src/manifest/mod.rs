@@ -159,7 +159,7 @@ fn named<'x>(elements: impl Iterator<Item = &'x Element>) -> HashMap<&'x str, &'
 
 fn event_name(event: &Element, tasks: &HashMap<&str, &Element>) -> Option<String> {
     let Some(task) = event.attribute("task") else { return event.attribute("symbol").map(str::to_owned) };
-    // The task is the name; one that is not in the list of tasks is one all the same.
+    // The task is the event's name, even if the list of tasks does not have it.
     let task = tasks.get(task).and_then(|known| known.attribute("name")).unwrap_or(task);
     let opcode = event.attribute("opcode").map(|opcode| opcode.strip_prefix("win:").unwrap_or(opcode));
     Some(match opcode.filter(|opcode| *opcode != "Info") {

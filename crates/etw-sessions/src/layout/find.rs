@@ -84,7 +84,7 @@ impl Search<'_> {
         probe::fit(self.reader, layout.slots, &layout.context, layout.state)
     }
 
-    /// A layout that is certain is taken if any context is as it says; when it is not most of them, that is told.
+    /// A layout that is certain is taken if it fits any context; a warning says when it does not fit most of them.
     fn certain(&self, layout: Layout, warnings: &mut Warnings) -> Option<Layout> {
         let fit = self.fit(&layout);
         if !fit.is_good() {

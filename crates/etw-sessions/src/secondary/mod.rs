@@ -31,7 +31,7 @@ pub struct Block {
 /// The smallest header of a block.
 const SMALLEST: usize = 0x20;
 
-/// The blocks in what lies behind a dump, which begins at `file_offset` of its file. Nothing is found when there is none.
+/// The blocks in the data after a dump, which begins at `file_offset` of its file; empty if it holds none.
 pub fn blocks(bytes: &[u8], file_offset: u64) -> (Vec<Block>, Vec<Warning>) {
     let (mut blocks, mut warnings) = (Vec::new(), Warnings::default());
     if !bytes.starts_with(b"DumpBlob") {

@@ -1,4 +1,4 @@
-//! Damage, and memory made to mislead: what is sound is kept, the rest is told with its place, and all of it ends.
+//! Damaged memory, and memory made to mislead: what is sound is kept, the rest is reported with its place, and every search ends.
 
 use etw_sessions::{Place, Sessions};
 use testkit::dump::kernel::Machine;
@@ -24,7 +24,7 @@ fn outcome(sessions: &Sessions) -> (usize, Vec<String>) {
     (sessions.sessions[0].buffers.len(), sessions.warnings.iter().map(ToString::to_string).collect())
 }
 
-/// One warning at least, all with places, one of which says this.
+/// At least one warning; all have places, and one says this.
 fn check(what: &str, sessions: &Sessions, buffers: usize, says: &str) {
     let (found, warnings) = outcome(sessions);
     assert_eq!(found, buffers, "{what}: {warnings:#?}");
@@ -79,7 +79,7 @@ fn contexts_that_are_none_are_told() {
     check("another silo", &sessions, 4, "_WMI_LOGGER_CONTEXT.SiloState");
     let sessions = read(&kernel, |machine| machine.poke(kernel.name_of(0), &[3, 0, 2, 0]));
     assert_eq!((sessions.sessions[0].name.as_deref(), sessions.sessions[1].name.is_some()), (None, true));
-    // An entry of the array that points nowhere, and one that is no pointer.
+    // An entry of the array that points nowhere, and one that is not a pointer.
     for entry in [0xffff_c08b_7777_0000u64, 0x1234_5678] {
         let sessions = read(&kernel, |machine| machine.poke(kernel.slot(30), &entry.to_le_bytes()));
         check("a wild entry", &sessions, 4, "logger context 30");
@@ -109,7 +109,7 @@ fn a_layout_that_fits_nowhere_is_not_known() {
     for slots in [0u32, 15, 1025, u32::MAX] {
         assert!(unknown(&|machine| machine.poke(made::at::STATE + 0x10, &slots.to_le_bytes()), 19041), "{slots}");
     }
-    // A build of which no kernel was seen: what all layouts that fit agree on is enough here.
+    // A build without a known kernel: here it is enough what all layouts that fit agree on.
     assert!(!unknown(&|_| {}, 99999));
     assert!(unknown(&state(0), 99999));
 }

@@ -33,7 +33,7 @@ pub struct Covered {
     pub quality: Quality,
 }
 
-/// A module of which something ran, for a coverage file.
+/// A module with code that ran, for a coverage file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CoveredModule {
     /// File name.

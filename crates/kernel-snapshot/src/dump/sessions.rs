@@ -68,7 +68,7 @@ impl<'a> Dump<'a> {
     /// image names.
     ///
     /// # Errors
-    /// When the dump is none of a kernel, or a layout that fits is not known.
+    /// When the dump is not a kernel's, or no known layout fits.
     pub fn sessions<'d>(&'d self, types: Option<&KernelTypes>) -> Result<DumpSessions<'d>, NoSessions>
     where
         'a: 'd,

@@ -24,7 +24,7 @@ pub(super) struct SessionTrace {
 pub(super) fn add<'a>(reading: &mut Reading<'a>, traces: &'a Traces) {
     let Some(Held::Dump(dump)) = &reading.held else { return };
     let traces = traces.get_or_init(|| {
-        // Most dumps have no such session; that the layout of their kernel is not known either is no news then.
+        // Most dumps have no such session, so an unknown layout is not worth a warning here.
         let Ok(found) = dump.sessions(None) else { return Vec::new() };
         let sessions = found.sessions.sessions.iter().filter(|session| session.events() > 0);
         let is_wanted = |session: &&etw_sessions::Session| {

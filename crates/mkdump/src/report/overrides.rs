@@ -75,7 +75,7 @@ impl From<&OverrideCounts> for OverrideSites {
 /// What executed calls say of the overridden functions that one diagram decides.
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
 pub struct OverrideVerdictReport {
-    /// The module that is asked by itself; `None` for all others together, of which one machine makes one thing.
+    /// The module that is judged by itself; `None` for all others together, for which a machine chooses once.
     pub module: Option<String>,
     /// Which of `ways` the calls went: an index; `None` when they are too few, or disagree.
     pub decided: Option<usize>,
@@ -116,7 +116,7 @@ pub struct KernelCfgReport {
 }
 
 impl OverrideVerdictReport {
-    /// The verdicts on a system's overridden functions. Empty when no module has any, or nobody asked.
+    /// The verdicts on a system's overridden functions. Empty when no module has any, or packets were not looked at.
     pub(in crate::report) fn of(system: &System<'_>) -> Vec<Self> {
         let Some(evidence) = system.evidence() else { return Vec::new() };
         let asked = evidence.questions.iter().zip(&evidence.verdict.decisions);
@@ -144,7 +144,7 @@ impl OverrideVerdictReport {
 }
 
 impl KernelCfgReport {
-    /// The verdict on a system; `None` when nobody asked.
+    /// The verdict on a system; `None` when packets were not looked at.
     pub(in crate::report) fn of(system: &System<'_>) -> Option<Self> {
         let evidence = system.evidence()?;
         let place = evidence.questions.iter().position(|question| question.diagram.is_none())?;

@@ -11,7 +11,7 @@ use crate::jobs::ipt::covered::covered_with;
 /// The code that ran in all chosen snapshots.
 #[derive(Clone, Debug)]
 pub struct CoverageReport {
-    /// The modules of which something ran, by address, with the blocks that ran.
+    /// The modules with code that ran, by address, with the blocks that ran.
     pub modules: Vec<CoveredModule>,
     /// Blocks in no module.
     pub elsewhere: usize,
