@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use testkit::trace::{Event, Header, Module, SelfDescribing, TraceFile};
 
-use super::support::{complaints, mkdump, run, workplace};
+use super::support::{complaints, run, workplace};
 
 const LIVE_DUMP: &str = "bef2aa8e-81cd-11e2-a7bb-5eac6188709b";
 const OTHER: &str = "12345678-9abc-def0-1122-334455667788";
@@ -178,7 +178,7 @@ fn a_closed_pipe_is_silent() {
         file.kernel_base(0, 1_000_100 + tick, 0);
     }
     std::fs::write(work.path().join("a.etl"), file.finish()).unwrap();
-    let mut command = std::process::Command::new(mkdump(work.path()).get_program());
+    let mut command = std::process::Command::new(super::support::mkdump(work.path()).get_program());
     command.current_dir(work.path()).args(["events", "--etl", "a.etl"]);
     let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
